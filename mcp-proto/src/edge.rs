@@ -1,0 +1,173 @@
+//! The core's edge: what frontends tell a [`Shard`](crate::Shard) and what it tells them.
+
+use crate::{Config, Counters};
+use bytes::Bytes;
+use routing::Routes;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A connection of a shard. Generational: an id that outlived its connection names nothing.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ConnId {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+impl ConnId {
+    /// The slot in the shard's table, small and reused: an index for a frontend's own table.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}.{}", self.index, self.generation)
+    }
+}
+
+/// The number of a shard, from 0.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ShardId(pub u16);
+
+/// What a shard is made from.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Its number.
+    pub id: ShardId,
+    /// Settings.
+    pub config: Arc<Config>,
+    /// The snapshot in force.
+    pub routes: Arc<Routes>,
+    /// Entropy from the operating system, different for every shard ever made.
+    pub seed: [u8; 32],
+    /// Wall-clock time now, since the Unix epoch: session ids carry their expiry.
+    pub unix: Duration,
+    /// Where it counts; survives the shard.
+    pub counters: Arc<Counters>,
+}
+
+/// The shard has as many connections as it may have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Refused;
+
+/// Why a connection is gone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// Nobody listens there.
+    Refused,
+    /// The peer reset it, or vanished.
+    Reset,
+    /// The operating system gave up waiting.
+    TimedOut,
+    /// The network or host can't be reached.
+    Unreachable,
+    /// Anything else.
+    Other,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "connection refused",
+            Self::Reset => "connection reset",
+            Self::TimedOut => "connection timed out",
+            Self::Unreachable => "host unreachable",
+            Self::Other => "connection failed",
+        })
+    }
+}
+
+/// What a frontend must do.
+#[derive(Debug)]
+pub enum Action {
+    /// Connect to `address`; report `connected` or `lost`.
+    Open {
+        /// The id the connection will have.
+        conn: ConnId,
+        /// Where to.
+        address: SocketAddr,
+    },
+    /// `unsent` has bytes: write now, report `sent`; on would-block write on when the socket takes more.
+    Flush {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Stop reading.
+    Pause {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Read again.
+    Resume {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Everything was sent: close the writing side, read and drop what still comes for at most a second, close.
+    /// The id is dead already.
+    Finish {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Close at once. The id is dead already.
+    Abort {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Hand `parcel` to another shard.
+    Post {
+        /// Which one.
+        shard: ShardId,
+        /// What.
+        parcel: Parcel,
+    },
+    /// A line for the access log.
+    Log(Box<Record>),
+}
+
+/// What one shard tells another. Plain data: it can be logged, delayed and replayed.
+#[derive(Clone, Debug)]
+pub struct Parcel(pub(crate) Bytes);
+
+/// What the outside sends to a shard's thread, whichever frontend drives it.
+#[derive(Clone, Debug)]
+pub enum Mail {
+    /// For `Shard::deliver`.
+    Parcel(Parcel),
+    /// For `Shard::reroute`.
+    Reroute(Arc<Routes>),
+    /// For `Shard::drain`: stop accepting as well.
+    Drain(Duration),
+}
+
+/// One client request, as the access log shows it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Record {
+    /// The client's address.
+    pub client: Option<SocketAddr>,
+    /// HTTP method.
+    pub http_method: &'static str,
+    /// HTTP status of the answer.
+    pub status: u16,
+    /// JSON-RPC method.
+    pub method: String,
+    /// The target that answered, or all that were asked.
+    pub target: String,
+    /// Tool or prompt name, or URI, as the client gave it.
+    pub name: String,
+    /// JSON-RPC error code, when that was the answer and the gateway saw it.
+    pub code: Option<i64>,
+    /// Why it failed, in words.
+    pub error: String,
+    /// Bytes of the request body.
+    pub received: u64,
+    /// Bytes of the answer's body.
+    pub sent: u64,
+    /// From the request's first byte to the answer's last.
+    pub duration: Duration,
+    /// From sending to the target to the first byte of its answer.
+    pub target_duration: Option<Duration>,
+}

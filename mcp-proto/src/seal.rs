@@ -1,0 +1,198 @@
+//! Sealing: state that travels with its client instead of staying in a table.
+//!
+//! Session ids, cursors, event ids and the ids of relayed server requests are AES-256-GCM-SIV (RFC 8452) boxes in
+//! base64url without padding. SIV keeps equal nonces harmless, so what must be found again by its text (a relayed
+//! request's id, which a later cancellation repeats) is sealed with the zero nonce and equal input gives equal text.
+//! The kind of the content is authenticated along: a cursor never opens as a session.
+
+use aes_gcm_siv::aead::{AeadInOut, KeyInit, Nonce, Tag};
+use aes_gcm_siv::Aes256GcmSiv;
+use std::fmt;
+use std::sync::Arc;
+
+const NONCE: usize = 12;
+const TAG: usize = 16;
+
+/// What is sealed. The byte is part of the authenticated data.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Session = b's',
+    Cursor = b'c',
+    Event = b'e',
+    Reply = b'r',
+    Progress = b'p',
+}
+
+/// The secret keys of a gateway: the first seals, all open. A key is known by its first sealed byte, its number.
+#[derive(Clone)]
+pub struct Keys(Arc<[Key]>);
+
+struct Key {
+    number: u8,
+    cipher: Aes256GcmSiv,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keys({})", self.0.len())
+    }
+}
+
+impl Keys {
+    /// `newest` seals; `newest` and `older` open. A key's number is derived from its bytes, so that every replica with
+    /// the same secrets agrees on it.
+    #[must_use]
+    pub fn new(newest: [u8; 32], older: &[[u8; 32]]) -> Self {
+        let keys = std::iter::once(&newest).chain(older).map(|secret| {
+            let cipher = Aes256GcmSiv::new(secret.into());
+            let mut nothing = [0u8; 0];
+            let number = cipher
+                .encrypt_inout_detached(&Nonce::<Aes256GcmSiv>::default(), b"number", (&mut nothing[..]).into())
+                .map_or(0, |tag| tag.first().copied().unwrap_or(0));
+            Key { number, cipher }
+        });
+        Self(keys.collect())
+    }
+
+    /// Seals `content` under `nonce`.
+    pub(crate) fn seal(&self, kind: Kind, nonce: [u8; NONCE], content: &[u8]) -> String {
+        let Some(key) = self.0.first() else { return String::new() };
+        let mut sealed = Vec::with_capacity(1 + NONCE + content.len() + TAG);
+        sealed.push(key.number);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(content);
+        let (_, body) = sealed.split_at_mut(1 + NONCE);
+        let Ok(tag) = key.cipher.encrypt_inout_detached(&nonce.into(), &[kind as u8], body.into()) else {
+            return String::new();
+        };
+        sealed.extend_from_slice(&tag);
+        base64url::encode(&sealed)
+    }
+
+    /// Seals `content` so that equal content gives equal text.
+    pub(crate) fn seal_equal(&self, kind: Kind, content: &[u8]) -> String {
+        self.seal(kind, [0; NONCE], content)
+    }
+
+    /// What was sealed as `kind`, or `None` for anything that this gateway did not seal so.
+    pub(crate) fn open(&self, kind: Kind, text: &[u8]) -> Option<Vec<u8>> {
+        let mut sealed = base64url::decode(text)?;
+        let body = sealed.len().checked_sub(TAG)?;
+        let (&number, _) = sealed.split_first()?;
+        let tag: Tag<Aes256GcmSiv> = sealed.get(body..)?.try_into().ok()?;
+        let nonce: [u8; NONCE] = sealed.get(1..1 + NONCE)?.try_into().ok()?;
+        sealed.truncate(body);
+        let content = sealed.get(1 + NONCE..)?;
+        for key in self.0.iter().filter(|key| key.number == number) {
+            let mut content = content.to_vec();
+            let opened = key.cipher.decrypt_inout_detached(
+                &nonce.into(),
+                &[kind as u8],
+                content.as_mut_slice().into(),
+                &tag,
+            );
+            if opened.is_ok() {
+                return Some(content);
+            }
+        }
+        None
+    }
+}
+
+/// RFC 4648, section 5, without padding.
+mod base64url {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    pub(super) fn encode(bytes: &[u8]) -> String {
+        let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+        for chunk in bytes.chunks(3) {
+            let word = chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+            for place in 0..=chunk.len() {
+                let index = (word >> (18 - 6 * place)) & 63;
+                text.push(ALPHABET.get(index as usize).map_or('A', |c| *c as char));
+            }
+        }
+        text
+    }
+
+    pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+        if text.len() % 4 == 1 {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
+        for chunk in text.chunks(4) {
+            let mut word = 0u32;
+            for c in chunk {
+                word = word << 6 | u32::from(value(*c)?);
+            }
+            word <<= 6 * (4 - chunk.len());
+            let whole = chunk.len() * 6 / 8;
+            bytes.extend_from_slice(word.to_be_bytes().get(1..1 + whole)?);
+            // Unused bits must be zero, or one content would have several texts.
+            if word.to_be_bytes().get(1 + whole..)?.iter().any(|rest| *rest != 0) {
+                return None;
+            }
+        }
+        Some(bytes)
+    }
+
+    fn value(c: u8) -> Option<u8> {
+        Some(match c {
+            b'A'..=b'Z' => c - b'A',
+            b'a'..=b'z' => c - b'a' + 26,
+            b'0'..=b'9' => c - b'0' + 52,
+            b'-' => 62,
+            b'_' => 63,
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn keys(first: u8) -> Keys {
+        Keys::new([first; 32], &[[7; 32]])
+    }
+
+    #[test]
+    fn opens_only_what_was_sealed_as_that() {
+        let keys = keys(1);
+        let text = keys.seal(Kind::Cursor, [9; NONCE], b"content");
+        assert_eq!(keys.open(Kind::Cursor, text.as_bytes()).as_deref(), Some(&b"content"[..]));
+        assert_eq!(keys.open(Kind::Session, text.as_bytes()), None);
+        for at in 0..text.len() {
+            let mut broken = text.clone().into_bytes();
+            broken[at] = if broken[at] == b'A' { b'B' } else { b'A' };
+            assert_eq!(keys.open(Kind::Cursor, &broken), None, "changed at {at}");
+        }
+        assert_eq!(keys.open(Kind::Cursor, b""), None);
+        assert_eq!(keys.open(Kind::Cursor, b"AAAA"), None);
+    }
+
+    #[test]
+    fn an_older_key_opens_and_a_foreign_one_does_not() {
+        let old = Keys::new([7; 32], &[]);
+        let text = old.seal_equal(Kind::Reply, b"x");
+        assert_eq!(keys(1).open(Kind::Reply, text.as_bytes()).as_deref(), Some(&b"x"[..]));
+        assert_eq!(Keys::new([8; 32], &[]).open(Kind::Reply, text.as_bytes()), None);
+        assert_eq!(old.seal_equal(Kind::Reply, b"x"), text);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_opens(content: Vec<u8>, nonce: [u8; NONCE]) {
+            let text = keys(3).seal(Kind::Session, nonce, &content);
+            prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
+            prop_assert_eq!(keys(3).open(Kind::Session, text.as_bytes()), Some(content));
+        }
+
+        #[test]
+        fn any_text_is_refused_without_a_panic(text: Vec<u8>) {
+            prop_assert_eq!(keys(3).open(Kind::Session, &text), None);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Resource URIs as clients see them when several targets stand behind one URL.
+//!
+//! Two targets may use the same URI, so each gets its target in front, reversibly: `target+scheme://…` for all schemes
+//! but `ui://`, which hosts test for and which therefore becomes `ui://target+…`. In a URI template only the literal
+//! start changes, so expanding a rewritten template equals rewriting its expansion.
+
+use crate::{Routes, Target, TargetName};
+
+const UI: &str = "ui://";
+
+/// What `uri` of `target` is called towards clients.
+#[must_use]
+pub fn federated(target: &TargetName, uri: &str) -> String {
+    match uri.strip_prefix(UI) {
+        Some(rest) => format!("{UI}{target}+{rest}"),
+        None => format!("{target}+{uri}"),
+    }
+}
+
+/// The target that a federated URI names, and the URI the target knows.
+#[must_use]
+pub fn split<'r>(routes: &'r Routes, federated: &str) -> Option<(&'r Target, String)> {
+    let (scheme, rest) = match federated.strip_prefix(UI) {
+        Some(rest) => (UI, rest),
+        None => ("", federated),
+    };
+    let (target, rest) = rest.split_once('+')?;
+    Some((routes.target(target)?, format!("{scheme}{rest}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_uri_finds_its_way_back() {
+        let name = TargetName::parse("a-b").unwrap();
+        let routes = Routes::new(vec![Target::new(name.clone(), "127.0.0.1:1".parse().unwrap(), "/")]).unwrap();
+        for (uri, expected) in [
+            ("demo://x/1", "a-b+demo://x/1"),
+            ("ui://widget/w.html", "ui://a-b+widget/w.html"),
+            ("svn+ssh://h/p", "a-b+svn+ssh://h/p"),
+            ("test://{id}/data", "a-b+test://{id}/data"),
+            ("", "a-b+"),
+        ] {
+            let federated = federated(&name, uri);
+            assert_eq!(federated, expected);
+            let (target, back) = split(&routes, &federated).unwrap();
+            assert_eq!((&target.name, back.as_str()), (&name, uri));
+        }
+        assert!(split(&routes, "demo://x").is_none());
+        assert!(split(&routes, "svn+ssh://h/p").is_none());
+    }
+}
