@@ -109,6 +109,8 @@ pub struct Timeouts {
     pub initialize: Duration,
     /// A session without a request, a stream or an answer.
     pub session: Duration,
+    /// A session in all, however busy: its sealed id is worth nothing afterwards.
+    pub session_life: Duration,
     /// Silence on an event stream before a comment is sent on it.
     pub comment: Duration,
     /// An idle connection to a target, where the target names no time of its own.
@@ -124,6 +126,7 @@ impl Default for Timeouts {
             write: Duration::from_secs(30),
             initialize: Duration::from_secs(3),
             session: Duration::from_secs(30 * 60),
+            session_life: Duration::from_secs(30 * 24 * 60 * 60),
             comment: Duration::from_secs(15),
             pool: Duration::from_secs(55),
         }
