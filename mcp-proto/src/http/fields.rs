@@ -1,0 +1,266 @@
+//! The header fields of one head: its bytes, and where names and values stand in them.
+
+use super::Refusal;
+use bytes::Bytes;
+use std::fmt;
+
+/// Header fields of one head. Names are compared ignoring ASCII case; values come without the blanks around them.
+///
+/// `Debug` shows names only: values carry credentials.
+#[derive(Clone, Default)]
+pub struct Fields {
+    /// The whole head, first line included.
+    raw: Bytes,
+    spans: Vec<Field>,
+}
+
+/// One field line.
+#[derive(Clone, Copy)]
+struct Field {
+    name: Span,
+    value: Span,
+    /// Meant for this connection alone.
+    hop: bool,
+}
+
+/// A part of a head.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Fields {
+    /// The value of the first line of that name.
+    #[must_use]
+    pub fn first(&self, name: &str) -> Option<&[u8]> {
+        self.values(name).next()
+    }
+
+    /// The value of the first line of that name, when it is UTF-8.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.first(name).and_then(|value| str::from_utf8(value).ok())
+    }
+
+    /// How many lines of that name there are.
+    #[must_use]
+    pub fn count(&self, name: &str) -> usize {
+        self.values(name).count()
+    }
+
+    /// All fields, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.spans.iter().map(|field| (field.name.text(&self.raw), field.value.bytes(&self.raw)))
+    }
+
+    /// The fields that may travel on: all but those that belong to one connection (RFC 9110 7.6.1), the ones
+    /// `Connection` names among them, and but `Content-Length`, which follows from how the body is written.
+    pub fn end_to_end(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let fields = self.spans.iter().filter(|field| !field.hop);
+        fields.map(|field| (field.name.text(&self.raw), field.value.bytes(&self.raw)))
+    }
+
+    /// Whether the comma-separated lists of all lines of that name contain `token`, ignoring case.
+    #[must_use]
+    pub fn lists(&self, name: &str, token: &str) -> bool {
+        self.values(name).flat_map(tokens).any(|each| each.eq_ignore_ascii_case(token.as_bytes()))
+    }
+
+    /// The values of all lines of that name.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.spans
+            .iter()
+            .filter(move |field| {
+                field.name.len() == name.len()
+                    && field.name.bytes(&self.raw).eq_ignore_ascii_case(name.as_bytes())
+            })
+            .map(|field| field.value.bytes(&self.raw))
+    }
+
+    /// The head itself.
+    pub(super) fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// The room for spans, to be used for another head.
+    pub(super) fn into_spare(mut self) -> Spare {
+        self.spans.clear();
+        Spare(self.spans)
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+impl Span {
+    /// Where `part`, a slice of `raw`, stands in it.
+    pub(super) fn of(part: &[u8], raw: &[u8]) -> Self {
+        // Heads are far shorter than 4 GiB: their limit is checked before anything is parsed.
+        let start = (part.as_ptr() as usize).wrapping_sub(raw.as_ptr() as usize) as u32;
+        Self { start, end: start.wrapping_add(part.len() as u32) }
+    }
+
+    pub(super) fn bytes(self, raw: &[u8]) -> &[u8] {
+        raw.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+
+    /// For parts that were found to be ASCII.
+    pub(super) fn text(self, raw: &[u8]) -> &str {
+        str::from_utf8(self.bytes(raw)).unwrap_or_default()
+    }
+
+    fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+}
+
+/// Room for the spans of the next head.
+#[derive(Default)]
+pub(super) struct Spare(Vec<Field>);
+
+/// What the fields say about the message that carries them, found in the one pass that also notes where they stand.
+/// It borrows from the head, not from [`Fields`], so that both can be had at once.
+#[derive(Default)]
+pub(super) struct Control<'h> {
+    pub(super) hosts: usize,
+    pub(super) host: &'h [u8],
+    pub(super) content_length: Option<&'h [u8]>,
+    pub(super) transfer_encoding: Option<&'h [u8]>,
+    /// `Connection: close`.
+    pub(super) close: bool,
+    /// `Connection: keep-alive`.
+    pub(super) keep_alive: bool,
+    /// `Expect: 100-continue`.
+    pub(super) expects_continue: bool,
+    /// `Expect:` anything else.
+    pub(super) expects_other: bool,
+    /// `Connection` names further fields.
+    names: bool,
+}
+
+impl<'h> Control<'h> {
+    /// Reads the fields of the head `raw`, and notes them in `spare`.
+    pub(super) fn read(
+        headers: &[httparse::Header<'h>],
+        raw: &'h [u8],
+        spare: &mut Spare,
+    ) -> Result<Self, Refusal> {
+        let spans = &mut spare.0;
+        spans.clear();
+        spans.reserve(headers.len());
+        let mut control = Self::default();
+        for header in headers {
+            let kind = Kind::of(header.name);
+            spans.push(Field {
+                name: Span::of(header.name.as_bytes(), raw),
+                value: Span::of(header.value, raw),
+                hop: !matches!(kind, Kind::Other | Kind::Host | Kind::Expect),
+            });
+            control.note(kind, header.value)?;
+        }
+        if control.names {
+            let connection = || headers.iter().filter(|header| Kind::of(header.name) == Kind::Connection);
+            for (field, header) in spans.iter_mut().zip(headers) {
+                let mut named = connection().flat_map(|connection| tokens(connection.value));
+                field.hop |= named.any(|token| token.eq_ignore_ascii_case(header.name.as_bytes()));
+            }
+        }
+        Ok(control)
+    }
+
+    fn note(&mut self, kind: Kind, value: &'h [u8]) -> Result<(), Refusal> {
+        match kind {
+            Kind::Host => {
+                self.hosts += 1;
+                self.host = value;
+            }
+            // Equal or not, a second line has no meaning (RFC 9112 6.3).
+            Kind::ContentLength if self.content_length.replace(value).is_some() => {
+                return Err(Refusal::bad("Content-Length is repeated"));
+            }
+            Kind::TransferEncoding if self.transfer_encoding.replace(value).is_some() => {
+                return Err(Refusal::bad("Transfer-Encoding is repeated"));
+            }
+            Kind::Connection => return self.note_connection(value),
+            Kind::Expect => {
+                let other = |token: &[u8]| !token.eq_ignore_ascii_case(b"100-continue");
+                self.expects_continue = true;
+                self.expects_other |=
+                    value.is_empty() || value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(other);
+            }
+            Kind::ContentLength | Kind::TransferEncoding | Kind::Hop | Kind::Other => {}
+        }
+        Ok(())
+    }
+
+    fn note_connection(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        for token in tokens(value) {
+            if token.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if token.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else if token.eq_ignore_ascii_case(b"content-length") || token.eq_ignore_ascii_case(b"host") {
+                // To remove them would change what the message is, or whom it is for (RFC 9110 7.6.1).
+                return Err(Refusal::bad("Connection names a field that is not its own"));
+            } else {
+                self.names = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Spare {
+    /// Makes fields of the head the spans were read from.
+    pub(super) fn into_fields(self, raw: Bytes) -> Fields {
+        Fields { raw, spans: self.0 }
+    }
+}
+
+/// Fields the codecs act on, told apart by length first: most names differ from all of them by that.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Kind {
+    Host,
+    Expect,
+    Connection,
+    ContentLength,
+    TransferEncoding,
+    /// For one connection only, and of no meaning to the codecs.
+    Hop,
+    Other,
+}
+
+impl Kind {
+    fn of(name: &str) -> Self {
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        match name.len() {
+            2 if is("te") => Self::Hop,
+            4 if is("host") => Self::Host,
+            6 if is("expect") => Self::Expect,
+            7 if is("trailer") || is("upgrade") => Self::Hop,
+            10 if is("connection") => Self::Connection,
+            10 if is("keep-alive") => Self::Hop,
+            14 if is("content-length") => Self::ContentLength,
+            16 if is("proxy-connection") => Self::Hop,
+            17 if is("transfer-encoding") => Self::TransferEncoding,
+            18 if is("proxy-authenticate") => Self::Hop,
+            19 if is("proxy-authorization") => Self::Hop,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The elements of a comma-separated list; empty ones don't count (RFC 9110 5.6.1.2).
+fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+}
+
+/// A byte of a token (RFC 9110 5.6.2).
+pub(super) const fn is_token(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\''
+        | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+}

@@ -1,0 +1,131 @@
+//! Heads and chunk framing to be sent. Everything appends to `out`, and nothing that is passed in can end a line.
+
+use super::Method;
+use super::fields::is_token;
+
+/// What follows the data of a chunk.
+pub const CHUNK_END: &[u8] = b"\r\n";
+
+/// The end of a chunked body, without trailers.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// The interim answer that asks for the body.
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// The status line.
+pub fn status(out: &mut Vec<u8>, status: u16) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    number(out, status.into(), 10);
+    out.push(b' ');
+    out.extend_from_slice(reason(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The request line. Bytes that can't stand in a target are dropped.
+pub fn request(out: &mut Vec<u8>, method: Method, path: &str) {
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    clean(out, path.as_bytes(), |byte| byte.is_ascii_graphic() && byte != b'#');
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+}
+
+/// One field line. Bytes that can't stand in a name or in a value, line ends first of all, are dropped.
+pub fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    clean(out, name.as_bytes(), is_token);
+    out.extend_from_slice(b": ");
+    clean(out, value, |byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `content-length`.
+pub fn length(out: &mut Vec<u8>, n: u64) {
+    out.extend_from_slice(b"content-length: ");
+    number(out, n, 10);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `transfer-encoding: chunked`.
+pub fn chunked(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+}
+
+/// The blank line after the fields.
+pub fn end(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What precedes the `n` bytes of a chunk. Nothing for none: an empty chunk would be the last.
+pub fn chunk_head(out: &mut Vec<u8>, n: usize) {
+    if n > 0 {
+        number(out, n as u64, 16);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn clean(out: &mut Vec<u8>, text: &[u8], allowed: impl Fn(u8) -> bool) {
+    // Two passes: the check of what is nearly always in order runs on many bytes at once, a filter on one.
+    if text.iter().fold(true, |all, byte| all & allowed(*byte)) {
+        out.extend_from_slice(text);
+    } else {
+        out.extend(text.iter().copied().filter(|byte| allowed(*byte)));
+    }
+}
+
+/// Digits without a detour through `fmt`: this runs for every message.
+fn number(out: &mut Vec<u8>, mut n: u64, radix: u64) {
+    let start = out.len();
+    loop {
+        let digit = (n % radix) as u8;
+        out.push(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit });
+        n /= radix;
+        if n == 0 {
+            break;
+        }
+    }
+    if let Some(digits) = out.get_mut(start..) {
+        digits.reverse();
+    }
+}
+
+/// Reason phrases of RFC 9110 15, and of RFC 6585.
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        // The phrase may be empty, the blank before it may not be left out (RFC 9112 4).
+        _ => "",
+    }
+}
