@@ -1,1 +1,16 @@
-//! JSON-RPC
+//! JSON-RPC 2.0 text, found and edited without building a tree.
+//!
+//! ```text
+//! whole body  ─► envelope::body ─► envelope::Envelope (spans) ─► splice ─► the same body with a few values replaced
+//! list answer ─► list::federate ─► its items under their federated names, ready to be joined with others
+//! stream      ─► rewrite::Rewriter ─► the same stream with URIs replaced, in bounded memory
+//! ```
+//!
+//! Whatever is not edited leaves byte for byte as it came: number spelling, key order, escapes, unknown members.
+
+mod depth;
+pub mod envelope;
+pub mod list;
+pub mod rewrite;
+pub mod splice;
+mod walk;

@@ -1,0 +1,250 @@
+//! The reading side: bytes in any pieces become pieces of data and ends of events.
+
+use bytes::{Buf, Bytes};
+use memchr::memchr2;
+use std::collections::VecDeque;
+
+/// The longest value of an `id`, `event` or `retry` field in bytes; a field that is longer is ignored.
+pub const LONGEST_FIELD: usize = 4096;
+
+const BOM: &[u8; 3] = b"\xef\xbb\xbf";
+
+/// What a stream is made of.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Item {
+    /// A piece of the current event's data, never empty. The lines of one event are joined by a piece `\n`.
+    Data(Bytes),
+    /// The blank line that ends an event. An event without any known field has no end.
+    End(End),
+}
+
+/// What an event said besides its data.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct End {
+    /// Its type; `None` is `message`.
+    pub event: Option<String>,
+    /// The last event id from now on; may be empty.
+    pub id: Option<Bytes>,
+    /// The reconnection time from now on, in milliseconds.
+    pub retry: Option<u64>,
+    /// Whether it had a data line, even an empty one. Without one there is no event, but `id` and `retry` count.
+    pub data: bool,
+}
+
+/// A stream under way. [`feed`](Self::feed) it, then take [`next`](Self::next) until `None`.
+#[derive(Debug, Default)]
+pub struct Parser {
+    input: VecDeque<Bytes>,
+    state: State,
+    /// The last byte was a CR: an LF now belongs to it.
+    after_cr: bool,
+    /// The start of a field name, as much as tells the known ones from others.
+    name: Name,
+    /// The value of a field other than data.
+    value: Vec<u8>,
+    /// What is known of the current event.
+    event: End,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum State {
+    /// The stream's first bytes, which may be a byte order mark.
+    #[default]
+    Bom,
+    /// At the start of a line, or in the name.
+    Name,
+    /// Behind the colon, where one space is skipped.
+    Space(Field),
+    /// In the value.
+    Value(Field),
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Field {
+    Data,
+    Event,
+    Id,
+    Retry,
+    /// Unknown, too long, or a comment.
+    Ignored,
+}
+
+/// The first bytes of a field name: one more than the longest known name has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Name {
+    bytes: [u8; 6],
+    length: usize,
+}
+
+impl Name {
+    fn push(&mut self, byte: u8) {
+        if let Some(slot) = self.bytes.get_mut(self.length) {
+            *slot = byte;
+            self.length += 1;
+        }
+    }
+
+    fn is_empty(self) -> bool {
+        self.length == 0
+    }
+
+    fn field(self) -> Field {
+        match self.bytes.get(..self.length) {
+            Some(b"data") => Field::Data,
+            Some(b"event") => Field::Event,
+            Some(b"id") => Field::Id,
+            Some(b"retry") => Field::Retry,
+            _ => Field::Ignored,
+        }
+    }
+}
+
+impl Parser {
+    /// At the start of a stream.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes of the stream.
+    pub fn feed(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.input.push_back(bytes);
+        }
+    }
+
+    /// The next item; `None` when more bytes are needed.
+    #[expect(clippy::should_implement_trait, reason = "None is not the end: it asks for more input")]
+    pub fn next(&mut self) -> Option<Item> {
+        loop {
+            let piece = self.input.front_mut()?;
+            let Some(&byte) = piece.first() else {
+                self.input.pop_front();
+                continue;
+            };
+            if std::mem::take(&mut self.after_cr) && byte == b'\n' {
+                piece.advance(1);
+                continue;
+            }
+            let item = match self.state {
+                State::Bom => {
+                    self.order_mark(byte);
+                    None
+                }
+                State::Name => self.name(byte),
+                State::Space(field) => {
+                    if byte == b' ' {
+                        piece.advance(1);
+                    }
+                    self.state = State::Value(field);
+                    None
+                }
+                State::Value(field) => self.value(field),
+            };
+            if item.is_some() {
+                return item;
+            }
+        }
+    }
+
+    /// Bytes that began like a byte order mark and are none are the start of the first field name.
+    fn order_mark(&mut self, byte: u8) {
+        if BOM.get(self.name.length) != Some(&byte) {
+            self.state = State::Name;
+            return;
+        }
+        self.name.push(byte);
+        self.skip(1);
+        if self.name.length == BOM.len() {
+            self.name = Name::default();
+            self.state = State::Name;
+        }
+    }
+
+    fn name(&mut self, byte: u8) -> Option<Item> {
+        match byte {
+            b':' => {
+                self.skip(1);
+                let field = self.name.field();
+                self.state = State::Space(field);
+                self.begin(field)
+            }
+            b'\r' | b'\n' if self.name.is_empty() => {
+                self.end_line(byte);
+                let event = std::mem::take(&mut self.event);
+                (event != End::default()).then_some(Item::End(event))
+            }
+            // A line without a colon is a field with an empty value; the value's state takes the line's end.
+            b'\r' | b'\n' => {
+                let field = self.name.field();
+                self.state = State::Value(field);
+                self.begin(field)
+            }
+            _ => {
+                self.skip(1);
+                self.name.push(byte);
+                None
+            }
+        }
+    }
+
+    fn begin(&mut self, field: Field) -> Option<Item> {
+        self.name = Name::default();
+        self.value.clear();
+        let joins = field == Field::Data && std::mem::replace(&mut self.event.data, true);
+        if field != Field::Data {
+            return None;
+        }
+        joins.then(|| Item::Data(Bytes::from_static(b"\n")))
+    }
+
+    fn value(&mut self, field: Field) -> Option<Item> {
+        let piece = self.input.front_mut()?;
+        let end = memchr2(b'\r', b'\n', piece);
+        if end == Some(0) {
+            let byte = piece.first().copied().unwrap_or(b'\n');
+            self.end_line(byte);
+            self.commit(field);
+            return None;
+        }
+        let part = piece.split_to(end.unwrap_or(piece.len()));
+        match field {
+            Field::Data => return Some(Item::Data(part)),
+            Field::Ignored => {}
+            Field::Event | Field::Id | Field::Retry => {
+                if self.value.len() + part.len() > LONGEST_FIELD {
+                    self.state = State::Value(Field::Ignored);
+                } else {
+                    self.value.extend_from_slice(&part);
+                }
+            }
+        }
+        None
+    }
+
+    fn commit(&mut self, field: Field) {
+        match field {
+            Field::Event if self.value.is_empty() => self.event.event = None,
+            Field::Event => self.event.event = Some(String::from_utf8_lossy(&self.value).into_owned()),
+            Field::Id if self.value.contains(&0) => {}
+            Field::Id => self.event.id = Some(Bytes::copy_from_slice(&self.value)),
+            Field::Retry if self.value.iter().all(u8::is_ascii_digit) => {
+                let number = str::from_utf8(&self.value).ok().and_then(|digits| digits.parse().ok());
+                self.event.retry = number.or(self.event.retry);
+            }
+            Field::Retry | Field::Data | Field::Ignored => {}
+        }
+    }
+
+    fn end_line(&mut self, byte: u8) {
+        self.skip(1);
+        self.after_cr = byte == b'\r';
+        self.state = State::Name;
+    }
+
+    fn skip(&mut self, count: usize) {
+        if let Some(piece) = self.input.front_mut() {
+            piece.advance(count);
+        }
+    }
+}

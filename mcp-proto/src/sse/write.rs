@@ -1,0 +1,49 @@
+//! The writing side. An event is `head`, its data in any pieces without CR and LF, `end`.
+//!
+//! Every event names its type: some clients drop events that don't say `message`. `id` comes before data, so a reader
+//! that loses the connection in the middle of the data already knows it.
+
+/// A comment: keeps the connection alive and means nothing.
+pub const COMMENT: &[u8] = b":\n\n";
+
+/// The start of an event, up to its data.
+pub fn head(out: &mut Vec<u8>, id: Option<&str>) {
+    out.extend_from_slice(b"event: message\n");
+    if let Some(id) = id {
+        self::id(out, id);
+    }
+    out.extend_from_slice(b"data: ");
+}
+
+/// The end of an event.
+pub fn end(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\n\n");
+}
+
+/// A whole event. `data` has no CR and no LF.
+pub fn event(out: &mut Vec<u8>, id: Option<&str>, data: &[u8]) {
+    head(out, id);
+    out.extend_from_slice(data);
+    end(out);
+}
+
+/// An event with an id and empty data, which gives the client a point to resume from before the first message
+/// (MCP 2025-11-25, transports, "Sending messages to the server", 6).
+pub fn prime(out: &mut Vec<u8>, id: &str) {
+    self::id(out, id);
+    out.extend_from_slice(b"data: ");
+    end(out);
+}
+
+/// The line that sets the reconnection time in milliseconds; it goes in front of an event.
+pub fn retry(out: &mut Vec<u8>, milliseconds: u64) {
+    out.extend_from_slice(b"retry: ");
+    out.extend_from_slice(milliseconds.to_string().as_bytes());
+    out.push(b'\n');
+}
+
+fn id(out: &mut Vec<u8>, id: &str) {
+    out.extend_from_slice(b"id: ");
+    out.extend_from_slice(id.as_bytes());
+    out.push(b'\n');
+}
