@@ -1,0 +1,389 @@
+//! The fake target: an MCP server over Streamable HTTP that costs as little as it can, on one thread.
+//!
+//! It serves four loopback ports: three targets of ten tools for contenders that federate, and one target of thirty
+//! for those that pass bytes through. `POST /notify?n=N` on a port sends N log notifications down each of its streams.
+
+use crate::http::{Incoming, Kind};
+use crate::payload::{self, NONCE};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use slab::Slab;
+use std::borrow::Cow;
+use std::collections::{HashSet, VecDeque};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Targets that federating contenders get, and then the one for the others.
+pub(crate) const PORTS: usize = 4;
+/// Tokens from here on are listeners.
+const LISTENERS: usize = usize::MAX - PORTS - 1;
+/// Tools of each target but the last.
+const TOOLS: usize = 10;
+
+struct Server {
+    poll: Poll,
+    listeners: Vec<TcpListener>,
+    conns: Slab<Conn>,
+    sessions: HashSet<String>,
+    issued: u64,
+    /// Connections with events still to be written, one a turn.
+    paced: Vec<usize>,
+    lists: Vec<String>,
+    filler: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+struct Conn {
+    stream: TcpStream,
+    port: usize,
+    incoming: Incoming,
+    out: Vec<u8>,
+    written: usize,
+    /// Parts of the answer that are written apart.
+    later: VecDeque<Vec<u8>>,
+    /// An open GET stream.
+    listening: bool,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+    #[serde(borrow)]
+    params: Option<Params<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Params<'a> {
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    arguments: Option<Arguments<'a>>,
+    #[serde(borrow, rename = "_meta")]
+    meta: Option<Meta<'a>>,
+    #[serde(borrow)]
+    protocol_version: Option<Cow<'a, str>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Arguments<'a> {
+    size: Option<usize>,
+    #[serde(borrow)]
+    nonce: Option<Cow<'a, str>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Meta<'a> {
+    #[serde(borrow)]
+    progress_token: Option<&'a RawValue>,
+}
+
+/// Serves until killed. Prints its ports on one line first.
+pub(crate) fn serve() -> io::Result<()> {
+    let mut server = Server {
+        poll: Poll::new()?,
+        listeners: Vec::new(),
+        conns: Slab::new(),
+        sessions: HashSet::new(),
+        issued: 0,
+        paced: Vec::new(),
+        lists: (0..PORTS).map(tools).collect(),
+        filler: payload::filler(),
+        scratch: vec![0; 64 << 10],
+    };
+    let mut ports = String::new();
+    for number in 0..PORTS {
+        let mut listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        server.poll.registry().register(&mut listener, Token(LISTENERS + number), Interest::READABLE)?;
+        ports.push_str(&format!("{} ", listener.local_addr()?.port()));
+        server.listeners.push(listener);
+    }
+    println!("{}", ports.trim_end());
+    server.run()
+}
+
+/// The tools of one port, as the text of a list.
+fn tools(port: usize) -> String {
+    let describe = |prefix: &str, number: usize| {
+        let name = match number {
+            0 => "call".to_owned(),
+            1 => "progress".to_owned(),
+            _ => format!("tool_{number}"),
+        };
+        let text = "A tool that answers with as many bytes as it is asked for, and nothing else. ".repeat(3);
+        format!(
+            r#"{{"name":"{prefix}{name}","title":"Tool {number}","description":"{text}","inputSchema":{{"type":"object","properties":{{"size":{{"type":"integer","description":"Bytes of text in the answer"}},"nonce":{{"type":"string","description":"Sixteen characters that the answer starts with"}}}},"required":["size","nonce"]}},"annotations":{{"readOnlyHint":true}}}}"#
+        )
+    };
+    let prefixes: &[&str] = if port + 1 == PORTS { &["a_", "b_", "c_"] } else { &[""] };
+    let all: Vec<String> =
+        prefixes.iter().flat_map(|prefix| (0..TOOLS).map(|number| describe(prefix, number))).collect();
+    format!("[{}]", all.join(","))
+}
+
+impl Server {
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            let timeout = (!self.paced.is_empty()).then_some(Duration::ZERO);
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            for key in std::mem::take(&mut self.paced) {
+                self.continue_answer(key);
+            }
+            for event in &events {
+                let Token(key) = event.token();
+                if key >= LISTENERS {
+                    self.accept(key - LISTENERS)?;
+                } else if self.conns.contains(key) && self.turn(key, event.is_writable()).is_err() {
+                    drop(self.conns.try_remove(key));
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, port: usize) -> io::Result<()> {
+        while let Some(listener) = self.listeners.get(port)
+            && let Ok((mut stream, _)) = listener.accept()
+        {
+            stream.set_nodelay(true)?;
+            let slot = self.conns.vacant_entry();
+            self.poll.registry().register(
+                &mut stream,
+                Token(slot.key()),
+                Interest::READABLE | Interest::WRITABLE,
+            )?;
+            slot.insert(Conn {
+                stream,
+                port,
+                incoming: Incoming::new(Kind::Request),
+                out: Vec::new(),
+                written: 0,
+                later: VecDeque::new(),
+                listening: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Reads what came, answers what is complete. An error ends the connection.
+    fn turn(&mut self, key: usize, writable: bool) -> io::Result<()> {
+        if writable && let Some(conn) = self.conns.get_mut(key) {
+            conn.flush()?;
+        }
+        while let Some(conn) = self.conns.get_mut(key) {
+            let count = match conn.stream.read(&mut self.scratch) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            if conn.incoming.feed(self.scratch.get(..count).unwrap_or_default())? {
+                self.answer(key)?;
+            }
+            // A short read has emptied the socket (epoll(7), edge-triggered streams).
+            if count < self.scratch.len() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, key: usize) -> io::Result<()> {
+        let Self { conns, sessions, issued, paced, lists, filler, .. } = self;
+        let Some(conn) = conns.get_mut(key) else { return Ok(()) };
+        let head = &conn.incoming.head;
+        if let Some(count) = head.path.strip_prefix("/notify?n=") {
+            let count = count.parse().unwrap_or(1);
+            let port = conn.port;
+            conn.status("202 Accepted")?;
+            for (_, stream) in conns.iter_mut().filter(|(_, other)| other.listening && other.port == port) {
+                stream.notify(count)?;
+            }
+            return Ok(());
+        }
+        let known = sessions.contains(&head.session);
+        match head.method.as_str() {
+            "DELETE" if sessions.remove(&head.session) => conn.status("200 OK"),
+            "GET" if known => {
+                conn.listening = true;
+                conn.out.extend_from_slice(STREAM_HEAD);
+                conn.incoming.next();
+                conn.flush()
+            }
+            "POST" => {
+                let body = std::mem::take(&mut conn.incoming.body);
+                match serde_json::from_slice::<Message<'_>>(&body) {
+                    Err(_) => conn.status("400 Bad Request")?,
+                    Ok(message) if message.method == "initialize" => {
+                        *issued += 1;
+                        let session = format!("{:08x}-0000-4000-8000-{:012x}", conn.port, *issued);
+                        conn.initialize(&message, &session)?;
+                        sessions.insert(session);
+                    }
+                    Ok(_) if !known => conn.status("404 Not Found")?,
+                    Ok(message) => {
+                        let list = lists.get(conn.port).map_or("[]", String::as_str);
+                        conn.request(&message, list, filler)?;
+                        if !conn.later.is_empty() {
+                            paced.push(key);
+                        }
+                    }
+                }
+                conn.incoming.body = body;
+                conn.incoming.next();
+                Ok(())
+            }
+            _ => conn.status("404 Not Found"),
+        }
+    }
+
+    /// Writes the next part of an answer whose parts are written apart.
+    fn continue_answer(&mut self, key: usize) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Some(part) = conn.later.pop_front() else { return };
+        conn.out.extend_from_slice(&part);
+        if conn.flush().is_err() {
+            drop(self.conns.try_remove(key));
+        } else if !conn.later.is_empty() {
+            self.paced.push(key);
+        }
+    }
+}
+
+const STREAM_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n";
+
+impl Conn {
+    fn initialize(&mut self, message: &Message<'_>, session: &str) -> io::Result<()> {
+        let version = message.params.as_ref().and_then(|params| params.protocol_version.as_deref());
+        let result = format!(
+            r#"{{"protocolVersion":"{}","capabilities":{{"tools":{{"listChanged":true}},"prompts":{{}},"resources":{{}},"logging":{{}}}},"serverInfo":{{"name":"bench","version":"1"}}}}"#,
+            version.unwrap_or("2025-11-25")
+        );
+        self.json(message, &[result.as_bytes()], &format!("mcp-session-id: {session}\r\n"))
+    }
+
+    fn request(&mut self, message: &Message<'_>, list: &str, filler: &[u8]) -> io::Result<()> {
+        if message.id.is_none() {
+            return self.status("202 Accepted");
+        }
+        let params = message.params.as_ref();
+        match message.method.as_ref() {
+            "tools/list" => self.json(message, &[br#"{"tools":"#, list.as_bytes(), b"}"], ""),
+            "tools/call" => {
+                let name = params.and_then(|params| params.name.as_deref()).unwrap_or_default();
+                let arguments = params.and_then(|params| params.arguments.as_ref());
+                let nonce = arguments.and_then(|arguments| arguments.nonce.as_deref()).unwrap_or_default();
+                let size = arguments.and_then(|arguments| arguments.size).unwrap_or(NONCE);
+                let filler = filler.get(..size.saturating_sub(nonce.len())).unwrap_or(filler);
+                let result = [
+                    br#"{"content":[{"type":"text","text":""#,
+                    nonce.as_bytes(),
+                    filler,
+                    br#""}],"isError":false}"#,
+                ];
+                if name.ends_with("progress") {
+                    let token = params.and_then(|params| params.meta.as_ref()?.progress_token);
+                    self.events(message, &result, token.map_or("0", RawValue::get))
+                } else {
+                    self.json(message, &result, "")
+                }
+            }
+            "prompts/list" => self.json(message, &[br#"{"prompts":[]}"#], ""),
+            "resources/list" => self.json(message, &[br#"{"resources":[]}"#], ""),
+            "resources/templates/list" => self.json(message, &[br#"{"resourceTemplates":[]}"#], ""),
+            _ => self.json(message, &[b"{}"], ""),
+        }
+    }
+
+    /// A JSON answer in one write. `fields` are more header lines.
+    fn json(&mut self, message: &Message<'_>, result: &[&[u8]], fields: &str) -> io::Result<()> {
+        let id = message.id.map_or("null", RawValue::get);
+        let size: usize = result.iter().map(|part| part.len()).sum();
+        // `{"jsonrpc":"2.0","id":` and `,"result":` and `}`
+        let length = size + id.len() + 22 + 10 + 1;
+        write!(
+            self.out,
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{fields}content-length: {length}\r\n\r\n"
+        )?;
+        self.envelope(id, result)?;
+        self.flush()
+    }
+
+    fn envelope(&mut self, id: &str, result: &[&[u8]]) -> io::Result<()> {
+        write!(self.out, r#"{{"jsonrpc":"2.0","id":{id},"result":"#)?;
+        for part in result {
+            self.out.extend_from_slice(part);
+        }
+        self.out.push(b'}');
+        Ok(())
+    }
+
+    /// Three progress notifications and the result, each in a write of its own.
+    fn events(&mut self, message: &Message<'_>, result: &[&[u8]], token: &str) -> io::Result<()> {
+        let id = message.id.map_or("null", RawValue::get);
+        for step in 1..=3 {
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":{step},"total":3}}}}"#
+            );
+            self.later.push_back(chunk(&text));
+        }
+        let mut text = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":"#);
+        for part in result {
+            text.push_str(str::from_utf8(part).unwrap_or_default());
+        }
+        text.push('}');
+        let mut last = chunk(&text);
+        last.extend_from_slice(b"0\r\n\r\n");
+        self.later.push_back(last);
+        self.out.extend_from_slice(STREAM_HEAD);
+        if let Some(first) = self.later.pop_front() {
+            self.out.extend_from_slice(&first);
+        }
+        self.flush()
+    }
+
+    fn notify(&mut self, count: usize) -> io::Result<()> {
+        for number in 0..count {
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"error","logger":"bench","data":"notification {number}"}}}}"#
+            );
+            self.out.extend_from_slice(&chunk(&text));
+        }
+        self.flush()
+    }
+
+    fn status(&mut self, line: &str) -> io::Result<()> {
+        self.incoming.next();
+        write!(self.out, "HTTP/1.1 {line}\r\ncontent-length: 0\r\n\r\n")?;
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match self.stream.write(rest) {
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        self.out.clear();
+        self.written = 0;
+        Ok(())
+    }
+}
+
+/// One event in one chunk.
+fn chunk(data: &str) -> Vec<u8> {
+    let event = format!("event: message\ndata: {data}\n\n");
+    format!("{:x}\r\n{event}\r\n", event.len()).into_bytes()
+}

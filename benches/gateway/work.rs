@@ -1,0 +1,204 @@
+//! What is asked, and what must come back.
+
+use crate::http::{Head, broken};
+use crate::payload::NONCE;
+use memchr::memmem;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+/// The protocol revision of the load generator.
+const REVISION: &str = "2025-11-25";
+/// Targets times tools each.
+const TOOLS: usize = 30;
+
+/// One kind of request, repeated.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Work {
+    /// `tools/call`, answered by JSON whose text has this many bytes.
+    Call(usize),
+    /// `tools/call`, answered by an event stream: three progress notifications and the result.
+    Progress,
+    /// `tools/list`.
+    List,
+    /// `initialize`, `notifications/initialized`, DELETE.
+    Life,
+}
+
+/// One connection's place in its work.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    authority: SocketAddr,
+    path: String,
+    /// The session its requests belong to.
+    pub(crate) session: String,
+    id: u64,
+    /// Exchange within a session's life.
+    step: usize,
+    body: Vec<u8>,
+    nonce: String,
+}
+
+impl Lane {
+    /// `number` keeps the ids of lanes apart.
+    pub(crate) fn new(authority: SocketAddr, path: &str, session: String, number: usize) -> Self {
+        Self {
+            authority,
+            path: path.to_owned(),
+            session,
+            id: number as u64 * 1_000_000_000,
+            step: 0,
+            body: Vec::new(),
+            nonce: String::new(),
+        }
+    }
+
+    /// Appends the next request to `out`.
+    pub(crate) fn ask(&mut self, work: Work, out: &mut Vec<u8>) -> io::Result<()> {
+        self.id += 1;
+        let Self { id, body, nonce, .. } = self;
+        body.clear();
+        match work {
+            Work::Call(_) | Work::Progress => {
+                nonce.clear();
+                nonce.push_str(&format!("{:0NONCE$x}", id.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+                let target = ["a", "b", "c"].get(*id as usize % 3).unwrap_or(&"a");
+                write!(body, r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"#)?;
+                if let Work::Call(size) = work {
+                    write!(
+                        body,
+                        r#""name":"{target}_call","arguments":{{"size":{size},"nonce":"{nonce}"}}}}}}"#
+                    )?;
+                } else {
+                    write!(
+                        body,
+                        r#""name":"{target}_progress","arguments":{{"size":{PROGRESS_TEXT},"nonce":"{nonce}"}},"_meta":{{"progressToken":{id}}}}}}}"#
+                    )?;
+                }
+            }
+            Work::List => write!(body, r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list"}}"#)?,
+            Work::Life => match self.step {
+                0 => {
+                    self.session.clear();
+                    write!(
+                        body,
+                        r#"{{"jsonrpc":"2.0","id":{id},"method":"initialize","params":{{"protocolVersion":"{REVISION}","capabilities":{{}},"clientInfo":{{"name":"bench","version":"1"}}}}}}"#
+                    )?;
+                }
+                1 => body.extend_from_slice(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#),
+                _ => return self.head("DELETE", out),
+            },
+        }
+        self.head("POST", out)?;
+        out.extend_from_slice(&self.body);
+        Ok(())
+    }
+
+    /// Makes the next exchange the start of a session's life.
+    pub(crate) fn begin_life(&mut self) {
+        self.step = 0;
+    }
+
+    /// Makes the next exchange the end of `session`'s life.
+    pub(crate) fn end_life(&mut self, session: &str) {
+        session.clone_into(&mut self.session);
+        self.step = 2;
+    }
+
+    /// Appends a GET for the session's stream to `out`.
+    pub(crate) fn listen(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        self.head("GET", out)
+    }
+
+    fn head(&self, method: &str, out: &mut Vec<u8>) -> io::Result<()> {
+        let Self { authority, path, session, body, .. } = self;
+        write!(out, "{method} {path} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: gateway-bench\r\n")?;
+        match method {
+            "GET" => write!(out, "accept: text/event-stream\r\n")?,
+            "POST" => {
+                let length = body.len();
+                write!(
+                    out,
+                    "accept: application/json, text/event-stream\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n"
+                )?;
+            }
+            _ => (),
+        }
+        if !session.is_empty() {
+            write!(out, "mcp-session-id: {session}\r\nmcp-protocol-version: {REVISION}\r\n")?;
+        }
+        write!(out, "\r\n")
+    }
+
+    /// Judges the answer to the last request. True when it ends a unit of work.
+    pub(crate) fn check(&mut self, work: Work, head: &Head, body: &[u8], filler: &[u8]) -> io::Result<bool> {
+        match work {
+            Work::Call(size) => {
+                expect(head.status == 200, "status 200", head, body)?;
+                expect(self.has_result(size, body, filler), "the text asked for, under its id", head, body)?;
+            }
+            Work::Progress => {
+                expect(head.status == 200 && head.event_stream, "an event stream", head, body)?;
+                expect(self.has_result(PROGRESS_TEXT, body, filler), "the result", head, body)?;
+                expect(self.has_progress(body), "three progress notifications, in order", head, body)?;
+            }
+            Work::List => {
+                expect(head.status == 200 && self.has_id(body), "status 200, under its id", head, body)?;
+                let tools = memmem::find_iter(body, br#""inputSchema""#).count();
+                expect(tools == TOOLS, "thirty tools", head, body)?;
+            }
+            Work::Life => {
+                match self.step {
+                    0 => {
+                        let good = head.status == 200 && !head.session.is_empty() && self.has_id(body);
+                        expect(good, "a session", head, body)?;
+                        self.session.clone_from(&head.session);
+                    }
+                    1 => expect(head.status == 202, "status 202", head, body)?,
+                    _ => expect(matches!(head.status, 200 | 202 | 204), "the session's end", head, body)?,
+                }
+                self.step = (self.step + 1) % 3;
+                return Ok(self.step == 0);
+            }
+        }
+        Ok(true)
+    }
+
+    fn has_id(&self, body: &[u8]) -> bool {
+        let id = format!(r#""id":{}"#, self.id);
+        memmem::find(body, id.as_bytes())
+            .is_some_and(|at| matches!(body.get(at + id.len()), Some(b',' | b'}')))
+    }
+
+    fn has_result(&self, size: usize, body: &[u8], filler: &[u8]) -> bool {
+        let Some(at) = memmem::find(body, br#""text":""#) else { return false };
+        let Some(text) = body.get(at + 8..at + 8 + size + 1) else { return false };
+        let (nonce, rest) = text.split_at(NONCE);
+        nonce == self.nonce.as_bytes()
+            && rest.strip_suffix(b"\"").is_some_and(|rest| Some(rest) == filler.get(..size - NONCE))
+            && self.has_id(body)
+    }
+
+    fn has_progress(&self, body: &[u8]) -> bool {
+        let token = format!(r#""progressToken":{},"#, self.id);
+        let mut rest = body;
+        for step in 1..=3 {
+            let Some(at) = memmem::find(rest, token.as_bytes()) else { return false };
+            rest = rest.get(at + token.len()..).unwrap_or_default();
+            if !rest.starts_with(format!(r#""progress":{step},"#).as_bytes()) {
+                return false;
+            }
+        }
+        memmem::find(rest, br#""result":"#).is_some() && memmem::find_iter(body, b"data: ").count() == 4
+    }
+}
+
+/// Bytes of text in the result that follows progress.
+const PROGRESS_TEXT: usize = 120;
+
+fn expect(good: bool, what: &str, head: &Head, body: &[u8]) -> io::Result<()> {
+    if good {
+        return Ok(());
+    }
+    let start = String::from_utf8_lossy(body.get(..body.len().min(300)).unwrap_or_default());
+    Err(broken(&format!("expected {what}, got status {} and {} bytes: {start}", head.status, body.len())))
+}
