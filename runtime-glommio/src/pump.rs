@@ -1,0 +1,355 @@
+//! What the tasks of a worker share: the shard, its connections, its timer. Tasks tell the pump what happened; each
+//! such turn enters the shard, then does everything the shard asks for, at once and without waiting.
+
+use crate::fault::fault;
+use crate::peer::{self, Peer};
+use crate::wake::Waiting;
+use bytes::BytesMut;
+use glommio::net::TcpStream;
+use glommio::spawn_local;
+use mcp_proto::{Action, ConnId, Fault, Mail, Record, Shard, Start};
+use socket2::Socket;
+use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant, SystemTime};
+
+/// What is read at once at most, and the least room worth reading into.
+const BLOCK: usize = 64 << 10;
+const LEAST_ROOM: usize = BLOCK / 4;
+/// The shard is not woken more often by its timer.
+const TIMER_GRAIN: Duration = Duration::from_millis(1);
+/// Losses are told no more often.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
+
+/// The shard of a thread and all that moves its bytes. No borrow in here outlives a call.
+pub(crate) struct Pump {
+    shard: RefCell<Shard>,
+    /// What the shard was made from, with the latest routes, in case it must be made again.
+    start: RefCell<Start>,
+    entropy: fn() -> [u8; 32],
+    /// By `ConnId::index`.
+    peers: RefCell<Vec<Option<Rc<Peer>>>>,
+    /// One block for all reads: idle connections hold none, and what is handed to the shard is split off uncopied.
+    scratch: RefCell<BytesMut>,
+    /// What the timer is set to; never later than the shard's deadline.
+    armed: Cell<Option<Instant>>,
+    timer: Waiting,
+    draining: Cell<bool>,
+    /// Finished connections that are still read.
+    lingering: Cell<usize>,
+    /// The main task, which waits for the end.
+    end: Waiting,
+    mailboxes: Arc<[async_channel::Sender<Mail>]>,
+    records: SyncSender<Box<Record>>,
+    lost_records: Losses,
+    lost_parcels: Losses,
+}
+
+impl Pump {
+    pub(crate) fn new(
+        start: Start,
+        entropy: fn() -> [u8; 32],
+        mailboxes: Arc<[async_channel::Sender<Mail>]>,
+        records: SyncSender<Box<Record>>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            shard: RefCell::new(Shard::new(start.clone(), Instant::now())),
+            start: RefCell::new(start),
+            entropy,
+            peers: RefCell::default(),
+            scratch: RefCell::default(),
+            armed: Cell::default(),
+            timer: Waiting::default(),
+            draining: Cell::default(),
+            lingering: Cell::default(),
+            end: Waiting::default(),
+            mailboxes,
+            records,
+            lost_records: Losses::default(),
+            lost_parcels: Losses::default(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> u16 {
+        self.start.borrow().id.0
+    }
+
+    // What happened outside.
+
+    pub(crate) fn accepted(self: &Rc<Self>, stream: std::net::TcpStream, address: SocketAddr, now: Instant) {
+        if let Err(error) = stream.set_nodelay(true) {
+            // The client is gone already.
+            return tracing::debug!(shard = self.id(), %error, "accepted connection is unusable");
+        }
+        self.turn(now, || {
+            // Bound first: the borrow must end before the socket is known, and a refused one is closed right here.
+            let accepted = self.shard.borrow_mut().accepted(address, now);
+            if let Ok(conn) = accepted {
+                let peer = self.insert(conn, Some(Socket::from(stream).into()));
+                spawn_local(peer::serve(Rc::clone(self), peer)).detach();
+            }
+        });
+    }
+
+    pub(crate) fn connected(self: &Rc<Self>, peer: &Peer, now: Instant) {
+        self.turn(now, || self.shard.borrow_mut().connected(peer.conn, now));
+    }
+
+    pub(crate) fn received(self: &Rc<Self>, peer: &Peer, block: BytesMut, now: Instant) {
+        self.turn(now, || self.shard.borrow_mut().received(peer.conn, block, now));
+    }
+
+    pub(crate) fn ended(self: &Rc<Self>, peer: &Peer, now: Instant) {
+        self.turn(now, || self.shard.borrow_mut().ended(peer.conn, now));
+    }
+
+    /// To be called by the connection's task, with its own context.
+    pub(crate) fn writable(self: &Rc<Self>, peer: &Peer, cx: &mut Context<'_>, now: Instant) {
+        self.turn(now, || self.flush(peer, Some(cx), now));
+    }
+
+    pub(crate) fn lost(self: &Rc<Self>, peer: &Peer, fault: Fault, now: Instant) {
+        self.turn(now, || {
+            self.remove(peer.conn);
+            peer.close();
+            self.shard.borrow_mut().lost(peer.conn, fault, now);
+        });
+    }
+
+    pub(crate) fn mail(self: &Rc<Self>, letter: Mail, now: Instant) {
+        self.turn(now, || match letter {
+            Mail::Parcel(parcel) => self.shard.borrow_mut().deliver(parcel, now),
+            Mail::Reroute(routes) => {
+                self.start.borrow_mut().routes = Arc::clone(&routes);
+                self.shard.borrow_mut().reroute(routes, now);
+            }
+            Mail::Drain(grace) => {
+                self.draining.set(true);
+                self.shard.borrow_mut().drain(grace, now);
+            }
+        });
+        // The shard may have been empty all along.
+        self.end.wake();
+    }
+
+    pub(crate) fn time_passed(self: &Rc<Self>, now: Instant) {
+        self.armed.set(None);
+        self.turn(now, || {
+            let mut shard = self.shard.borrow_mut();
+            if shard.deadline().is_some_and(|(at, _)| at <= now) {
+                shard.tick(now);
+            }
+        });
+    }
+
+    pub(crate) fn lingered(&self) {
+        self.lingering.set(self.lingering.get() - 1);
+        self.end.wake();
+    }
+
+    /// Closes every socket: an executor that ends doesn't drop its tasks.
+    pub(crate) fn close_all(&self) {
+        for peer in self.peers.take().into_iter().flatten() {
+            peer.close();
+        }
+    }
+
+    // What tasks wait for.
+
+    /// When the timer must fire next.
+    pub(crate) fn poll_armed(&self, cx: &Context<'_>) -> Poll<Instant> {
+        self.timer.register(cx);
+        self.armed.get().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Whether everything was served.
+    pub(crate) fn poll_done(&self, cx: &Context<'_>) -> Poll<()> {
+        self.end.register(cx);
+        let done = self.draining.get() && self.lingering.get() == 0 && self.shard.borrow().is_drained();
+        if done { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// What `read` put into the shared block.
+    pub(crate) fn poll_read(
+        &self,
+        read: impl FnOnce(&mut [u8]) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<BytesMut>> {
+        let mut scratch = self.scratch.borrow_mut();
+        if scratch.len() < LEAST_ROOM {
+            // glommio reads into initialised memory only: zeroed once per block, not per read.
+            *scratch = BytesMut::zeroed(BLOCK);
+        }
+        let count = ready!(read(&mut scratch))?;
+        Poll::Ready(Ok(scratch.split_to(count)))
+    }
+
+    // A turn.
+
+    fn turn(self: &Rc<Self>, now: Instant, input: impl FnOnce()) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            input();
+            self.settle(now);
+        }));
+        if outcome.is_err() {
+            self.rebuild(now);
+        }
+        self.arm(now);
+        if self.draining.get() {
+            self.end.wake();
+        }
+    }
+
+    fn settle(self: &Rc<Self>, now: Instant) {
+        loop {
+            // Bound first: the borrow must end before the action is taken.
+            let action = self.shard.borrow_mut().poll();
+            match action {
+                Some(action) => self.perform(action, now),
+                None => break,
+            }
+        }
+    }
+
+    fn perform(self: &Rc<Self>, action: Action, now: Instant) {
+        match action {
+            Action::Open { conn, address } => {
+                let peer = self.insert(conn, None);
+                spawn_local(peer::dial(Rc::clone(self), peer, address)).detach();
+            }
+            Action::Flush { conn } => self.with(conn, |peer| self.flush(peer, None, now)),
+            Action::Pause { conn } => self.with(conn, Peer::pause),
+            Action::Resume { conn } => self.with(conn, Peer::resume),
+            Action::Finish { conn } => {
+                if let Some(stream) = self.remove(conn).and_then(|peer| peer.finish()) {
+                    self.lingering.set(self.lingering.get() + 1);
+                    spawn_local(peer::linger(Rc::clone(self), stream)).detach();
+                }
+            }
+            Action::Abort { conn } => {
+                if let Some(peer) = self.remove(conn) {
+                    peer.close();
+                }
+            }
+            Action::Post { shard, parcel } => {
+                let sent = self
+                    .mailboxes
+                    .get(usize::from(shard.0))
+                    .map(|mailbox| mailbox.try_send(Mail::Parcel(parcel)));
+                if !matches!(sent, Some(Ok(()))) {
+                    self.lost_parcels.count("parcels for other shards", self.id(), now);
+                }
+            }
+            Action::Log(record) => {
+                if self.records.try_send(record).is_err() {
+                    self.lost_records.count("access-log records", self.id(), now);
+                }
+            }
+        }
+    }
+
+    /// Writes what waits for `peer`, as far as its socket takes it. `task` is the context of the connection's own task
+    /// if that is who runs.
+    fn flush(&self, peer: &Peer, task: Option<&mut Context<'_>>, now: Instant) {
+        let by_task = task.is_some();
+        let mut nobody = Context::from_waker(Waker::noop());
+        let cx = task.unwrap_or(&mut nobody);
+        while peer.writes() {
+            let written = {
+                let shard = self.shard.borrow();
+                // glommio writes one slice at a time; the core has joined the small ones.
+                let mut slices = [IoSlice::new(&[])];
+                if shard.unsent(peer.conn, &mut slices) == 0 {
+                    return;
+                }
+                let [slice] = slices;
+                peer.poll_write(cx, &slice)
+            };
+            match written {
+                Poll::Ready(Ok(0)) => peer.break_off(Fault::Other),
+                Poll::Ready(Ok(count)) => self.shard.borrow_mut().sent(peer.conn, count, now),
+                Poll::Pending => peer.block(by_task),
+                Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
+                Poll::Ready(Err(error)) => peer.break_off(fault(&error)),
+            }
+        }
+    }
+
+    /// Sets the timer when the shard wants to be woken earlier than it is set for. Later deadlines cost nothing: it
+    /// fires early and is set again then.
+    fn arm(&self, now: Instant) {
+        let Some((at, _)) = self.shard.borrow().deadline() else { return };
+        let at = at.max(now + TIMER_GRAIN);
+        if self.armed.get().is_none_or(|armed| at < armed) {
+            self.armed.set(Some(at));
+            self.timer.wake();
+        }
+    }
+
+    /// After a panic nothing of the shard can be trusted: its connections go, and a new one serves from now on. The
+    /// panic itself was logged where it happened.
+    fn rebuild(&self, now: Instant) {
+        self.close_all();
+        let mut start = self.start.borrow().clone();
+        start.seed = (self.entropy)();
+        start.unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        start.counters.count_panic();
+        tracing::error!(
+            shard = start.id.0,
+            "the shard panicked: its connections are closed, a new one takes over"
+        );
+        let mut shard = Shard::new(start, now);
+        if self.draining.get() {
+            shard.drain(Duration::ZERO, now);
+        }
+        self.shard.replace(shard);
+    }
+
+    // The table of connections.
+
+    fn insert(&self, conn: ConnId, stream: Option<TcpStream>) -> Rc<Peer> {
+        let peer = Peer::new(conn, stream);
+        let mut peers = self.peers.borrow_mut();
+        if peers.len() <= conn.index() {
+            peers.resize(conn.index() + 1, None);
+        }
+        if let Some(slot) = peers.get_mut(conn.index()) {
+            *slot = Some(Rc::clone(&peer));
+        }
+        peer
+    }
+
+    fn remove(&self, conn: ConnId) -> Option<Rc<Peer>> {
+        self.peers.borrow_mut().get_mut(conn.index())?.take_if(|peer| peer.conn == conn)
+    }
+
+    fn with(&self, conn: ConnId, act: impl FnOnce(&Peer)) {
+        // Cloned: the table must be free while acting.
+        let peer = self.peers.borrow().get(conn.index()).cloned().flatten();
+        if let Some(peer) = peer.filter(|peer| peer.conn == conn) {
+            act(&peer);
+        }
+    }
+}
+
+/// Things dropped because somebody else was too slow to take them.
+#[derive(Default)]
+struct Losses {
+    untold: Cell<u64>,
+    told: Cell<Option<Instant>>,
+}
+
+impl Losses {
+    fn count(&self, what: &str, shard: u16, now: Instant) {
+        self.untold.set(self.untold.get() + 1);
+        if self.told.get().is_none_or(|told| now.saturating_duration_since(told) >= COMPLAINT_PAUSE) {
+            self.told.set(Some(now));
+            tracing::warn!(shard, count = self.untold.take(), "dropped {what}: the receiver is too slow");
+        }
+    }
+}
