@@ -1,1 +1,207 @@
-fn main() {}
+//! The `mcp-gateway` command. It wires: arguments and file to settings, settings to workers, and then keeps the
+//! snapshot they serve up to date from one control thread, this one. It decides nothing about the protocol.
+//!
+//! ```text
+//! arguments, config ─► workers (runtime-tokio | runtime-glommio, one shard each)
+//!                         ▲ mail: Routes, Drain      │ records, counters
+//!                      control ◄─ resolve            ▼
+//!                                        access_log, admin (/healthz /readyz /metrics)
+//! ```
+
+mod access_log;
+mod admin;
+mod arguments;
+mod config;
+mod control;
+mod listeners;
+mod resolve;
+mod workers;
+
+use admin::Status;
+use arguments::{Arguments, Command, LogFormat, LogLevel, Serve};
+use clap::Parser;
+use config::{Problem, Settings, show_duration};
+use control::{Control, Stop};
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::level_filters::LevelFilter;
+use workers::{Frontend, Workers};
+
+/// Wrong arguments or configuration; clap's own errors use it too.
+const EXIT_USAGE: u8 = 2;
+/// EX_CONFIG of sysexits.h: this machine can't run what the configuration asks for.
+const EXIT_UNUSABLE: u8 = 78;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match &arguments.command {
+        Some(Command::Check(serve)) => check(serve),
+        None => serve(&arguments.serve),
+    };
+    match result {
+        Ok(code) => code,
+        Err(Failure { code, messages }) => {
+            for message in messages {
+                say(io::stderr(), &format!("error: {message}"));
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Why the command ends early.
+struct Failure {
+    code: u8,
+    messages: Vec<String>,
+}
+
+impl Failure {
+    fn new(code: u8, message: impl Display) -> Self {
+        Self { code, messages: vec![message.to_string()] }
+    }
+}
+
+impl From<Vec<Problem>> for Failure {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self { code: EXIT_USAGE, messages: problems.iter().map(Problem::to_string).collect() }
+    }
+}
+
+/// Prints what the configuration would serve.
+fn check(arguments: &Serve) -> Result<ExitCode, Failure> {
+    let (settings, notes) = arguments.settings()?;
+    let mut text = String::new();
+    for note in notes {
+        text += &format!("note: {note}\n");
+    }
+    text += &describe(&settings);
+    say(io::stdout(), text.trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe(settings: &Settings) -> String {
+    let admin = settings.admin.map_or_else(|| "off".to_owned(), |address| format!("http://{address}"));
+    let mut text = format!(
+        "endpoint   {}\nadmin      {admin}\nruntime    {:?}\nworkers    {}\nshutdown   {}\ntargets    {}\n",
+        url(settings.listen),
+        settings.runtime,
+        workers::count(settings),
+        show_duration(settings.shutdown),
+        settings.servers.len(),
+    )
+    .to_lowercase();
+    for server in &settings.servers {
+        let target = &server.target;
+        text += &format!("  {:<20} http://{}{}\n", target.name.as_str(), target.authority, target.path);
+    }
+    text
+}
+
+fn url(address: std::net::SocketAddr) -> String {
+    format!("http://{address}/mcp")
+}
+
+fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
+    start_log(arguments);
+    let (settings, notes) = arguments.settings()?;
+    for note in notes {
+        tracing::warn!(note, "configuration");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Failure::new(1, format!("can't start the control thread: {error}")))?;
+    let result = runtime.block_on(run(arguments, settings));
+    // A name server that never answers must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run(arguments: &Serve, settings: Settings) -> Result<ExitCode, Failure> {
+    let refused = |error: io::Error| Failure::new(1, format!("can't listen for signals: {error}"));
+    let (stop, hangup) = (Stop::new().map_err(refused)?, signal(SignalKind::hangup()).map_err(refused)?);
+    let frontend = Frontend::choose(settings.runtime).map_err(|reason| {
+        Failure::new(EXIT_UNUSABLE, format!("--runtime glommio can't run here: {reason}"))
+    })?;
+    let (listeners, address) = listeners::bind(settings.listen, workers::count(&settings))
+        .map_err(|error| Failure::new(1, listeners::explain(&error, settings.listen, "--listen")))?;
+    let admin = bind_admin(&settings).await?;
+
+    let mut resolver = resolve::Resolver::default();
+    let routes = resolver.routes(&settings).await.map_err(|error| Failure::new(EXIT_USAGE, error))?;
+    let routes = Arc::new(routes);
+    let (records, log) = access_log::start(arguments.log_format)
+        .map_err(|error| Failure::new(1, format!("can't start the access log: {error}")))?;
+    let config = Arc::new(workers::config(&settings));
+    let workers = Workers::start(frontend, config, &routes, listeners, records)
+        .map_err(|error| Failure::new(1, format!("can't start a worker on {}: {error}", frontend.name())))?;
+
+    let status = Arc::new(Status::new(workers, frontend.name()));
+    announce(&settings, &status, address, admin.as_ref());
+    if let Some(admin) = admin {
+        let router = admin::router(status.clone());
+        tokio::spawn(async move { axum::serve(admin, router).await });
+    }
+    let control = Control::new(arguments.clone(), settings, resolver, routes, status);
+    if !control.run(stop, hangup).await {
+        return Ok(ExitCode::FAILURE);
+    }
+    // The workers are gone and so are the senders of records.
+    _ = log.join();
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn bind_admin(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = settings.admin else { return Ok(None) };
+    let bound = TcpListener::bind(address).await;
+    bound.map(Some).map_err(|error| {
+        Failure::new(1, listeners::explain(&error, address, "--admin (\"off\" to have none)"))
+    })
+}
+
+fn announce(
+    settings: &Settings,
+    status: &Status,
+    address: std::net::SocketAddr,
+    admin: Option<&TcpListener>,
+) {
+    let url = url(address);
+    let admin = admin.and_then(|admin| admin.local_addr().ok()).map(tracing::field::display);
+    let (workers, targets) = (status.workers.count(), settings.servers.len());
+    tracing::info!(url, admin, runtime = status.runtime, workers, targets, "serving");
+    if !address.ip().is_loopback() && settings.allowed_hosts.is_empty() {
+        tracing::warn!(
+            %address,
+            "reachable from other machines, but requests must be addressed to a loopback name; list the names \
+             clients use in allowedHosts"
+        );
+    }
+    if targets == 0 {
+        tracing::warn!("no target is configured, clients will find no tools");
+    }
+}
+
+fn start_log(arguments: &Serve) {
+    let level = match arguments.log_level {
+        LogLevel::Off => LevelFilter::OFF,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level);
+    match arguments.log_format {
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Json => log.json().flatten_event(true).with_target(false).init(),
+    }
+}
+
+/// Prints `text`. Nobody reading it is no reason to stop.
+fn say(mut to: impl Write, text: &str) {
+    _ = writeln!(to, "{text}");
+}

@@ -1,0 +1,147 @@
+//! Host names to socket addresses: shards never look anything up.
+
+use crate::config::{Server, Settings};
+use futures_util::future::join_all;
+use routing::{DuplicateTarget, Routes};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How long a look-up may take; the snapshot waits for the slowest one.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is known about the hosts of all servers.
+#[derive(Debug, Default)]
+pub(crate) struct Resolver {
+    known: BTreeMap<(String, u16), Known>,
+}
+
+/// The last good answer for one host.
+#[derive(Debug, Default)]
+struct Known {
+    addresses: Vec<SocketAddr>,
+    failing: bool,
+}
+
+impl Resolver {
+    /// Looks up all hosts of `settings` side by side and makes the snapshot they give. A host that can't be looked
+    /// up keeps its last addresses.
+    ///
+    /// # Errors
+    /// When two servers have the same name.
+    pub(crate) async fn routes(&mut self, settings: &Settings) -> Result<Routes, DuplicateTarget> {
+        let answers = join_all(settings.servers.iter().map(look_up)).await;
+        for (server, answer) in settings.servers.iter().zip(answers) {
+            let known = self.known.entry((server.host.clone(), server.port)).or_default();
+            known.learn(answer, server);
+        }
+        self.known.retain(|(host, port), _| {
+            settings.servers.iter().any(|server| server.host == *host && server.port == *port)
+        });
+        Routes::new(settings.servers.iter().map(|server| self.target(server)).collect())
+    }
+
+    /// How many hosts have no address at all.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.known.values().all(|known| !known.addresses.is_empty())
+    }
+
+    fn target(&self, server: &Server) -> routing::Target {
+        let known = self.known.get(&(server.host.clone(), server.port));
+        let endpoints = known.map(|known| known.addresses.clone()).unwrap_or_default();
+        routing::Target { endpoints, ..server.target.clone() }
+    }
+}
+
+impl Known {
+    fn learn(&mut self, answer: Result<Vec<SocketAddr>, String>, server: &Server) {
+        let (target, host) = (server.target.name.as_str(), server.host.as_str());
+        match answer {
+            Ok(addresses) => {
+                if self.failing {
+                    tracing::info!(target, host, "host name resolves again");
+                }
+                self.failing = false;
+                // Name servers rotate their answers: another order is no change.
+                let is_new = addresses.len() != self.addresses.len()
+                    || addresses.iter().any(|address| !self.addresses.contains(address));
+                if is_new {
+                    self.addresses = addresses;
+                }
+            }
+            Err(reason) => {
+                if !self.failing {
+                    let kept = self.addresses.len();
+                    tracing::warn!(
+                        target,
+                        host,
+                        reason,
+                        kept,
+                        "host name does not resolve, keeping what was known"
+                    );
+                }
+                self.failing = true;
+            }
+        }
+    }
+}
+
+async fn look_up(server: &Server) -> Result<Vec<SocketAddr>, String> {
+    let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((server.host.as_str(), server.port)));
+    let mut addresses: Vec<SocketAddr> = match found.await {
+        Ok(Ok(found)) => found.collect(),
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    };
+    addresses.dedup();
+    if addresses.is_empty() { Err("no address".to_owned()) } else { Ok(addresses) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(name: &str, url: &str) -> Server {
+        Server::new(name, url, routing::Timeouts::default()).unwrap()
+    }
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_failed_look_up_keeps_the_last_good_answer() {
+        let server = server("a", "http://a:1/");
+        let mut known = Known::default();
+        known.learn(Err("none".to_owned()), &server);
+        assert_eq!((known.addresses.len(), known.failing), (0, true));
+        known.learn(Ok(addresses(&["10.0.0.1:1", "10.0.0.2:1"])), &server);
+        assert!(!known.failing);
+        known.learn(Err("none".to_owned()), &server);
+        assert_eq!((known.addresses, known.failing), (addresses(&["10.0.0.1:1", "10.0.0.2:1"]), true));
+    }
+
+    #[test]
+    fn a_rotated_answer_is_no_change() {
+        let server = server("a", "http://a:1/");
+        let mut known = Known::default();
+        known.learn(Ok(addresses(&["10.0.0.1:1", "10.0.0.2:1"])), &server);
+        known.learn(Ok(addresses(&["10.0.0.2:1", "10.0.0.1:1"])), &server);
+        assert_eq!(known.addresses, addresses(&["10.0.0.1:1", "10.0.0.2:1"]));
+        known.learn(Ok(addresses(&["10.0.0.2:1", "10.0.0.3:1"])), &server);
+        assert_eq!(known.addresses, addresses(&["10.0.0.2:1", "10.0.0.3:1"]));
+    }
+
+    #[test]
+    fn literal_addresses_need_no_name_server() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let servers =
+            vec![server("four", "http://127.0.0.1:3001/mcp"), server("six", "http://[::1]:3002/mcp")];
+        let settings = Settings { servers, ..Settings::default() };
+        let mut resolver = Resolver::default();
+        let routes = runtime.block_on(resolver.routes(&settings)).unwrap();
+        let found: Vec<_> = routes.targets().iter().flat_map(|target| target.endpoints.clone()).collect();
+        assert_eq!(found, addresses(&["127.0.0.1:3001", "[::1]:3002"]));
+        assert!(resolver.is_complete());
+    }
+}

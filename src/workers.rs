@@ -1,0 +1,190 @@
+//! The worker threads: which frontend drives them, and mail to all of them.
+
+use crate::config::{Runtime, Settings};
+use mcp_proto::{Config, Counters, Keys, Mail, Record, ShardId, Start};
+use routing::Routes;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+/// Letters a worker may be behind before who writes to it has to wait.
+const MAILBOX: usize = 4096;
+
+/// A frontend that can run here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Frontend {
+    Tokio,
+    Glommio,
+}
+
+impl Frontend {
+    /// The frontend `runtime` stands for on this machine.
+    ///
+    /// # Errors
+    /// Why glommio, asked for by name, can't run.
+    pub(crate) fn choose(runtime: Runtime) -> Result<Self, String> {
+        match runtime {
+            Runtime::Tokio => Ok(Self::Tokio),
+            Runtime::Glommio => runtime_glommio::probe().map(|()| Self::Glommio),
+            Runtime::Auto => Ok(match runtime_glommio::probe() {
+                Ok(()) => Self::Glommio,
+                Err(reason) => {
+                    tracing::info!(reason, "glommio can't run here, using tokio");
+                    Self::Tokio
+                }
+            }),
+        }
+    }
+
+    /// Its name, as in `--runtime`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tokio => "tokio",
+            Self::Glommio => "glommio",
+        }
+    }
+}
+
+/// All worker threads of this process.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    mailboxes: Arc<[async_channel::Sender<Mail>]>,
+    counters: Vec<Arc<Counters>>,
+}
+
+impl Workers {
+    /// Starts a worker for each listener and returns once all of them serve.
+    ///
+    /// # Errors
+    /// When one can't be started.
+    pub(crate) fn start(
+        frontend: Frontend,
+        config: Arc<Config>,
+        routes: &Arc<Routes>,
+        listeners: Vec<TcpListener>,
+        records: SyncSender<Box<Record>>,
+    ) -> io::Result<Self> {
+        let (mailboxes, mails): (Vec<_>, Vec<_>) =
+            listeners.iter().map(|_| async_channel::bounded(MAILBOX)).unzip();
+        let mailboxes: Arc<[_]> = mailboxes.into();
+        let (mut threads, mut counters) = (Vec::new(), Vec::new());
+        for (id, (listener, mail)) in (0..).zip(listeners.into_iter().zip(mails)) {
+            let counted = Arc::<Counters>::default();
+            let start = Start {
+                id: ShardId(id),
+                config: config.clone(),
+                routes: routes.clone(),
+                seed: entropy(),
+                unix: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
+                counters: counted.clone(),
+            };
+            counters.push(counted);
+            threads.push(frontend.spawn(start, listener, mail, mailboxes.clone(), records.clone())?);
+        }
+        Ok(Self { threads, mailboxes, counters })
+    }
+
+    /// Whether every worker is alive.
+    pub(crate) fn are_alive(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// Whether no worker is left.
+    pub(crate) fn are_gone(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// What they counted.
+    pub(crate) fn counters(&self) -> &[Arc<Counters>] {
+        &self.counters
+    }
+
+    /// Puts `routes` in force.
+    pub(crate) async fn reroute(&self, routes: &Arc<Routes>) {
+        for mailbox in self.mailboxes.iter() {
+            // Only a worker that is gone has closed its mailbox.
+            _ = mailbox.send(Mail::Reroute(routes.clone())).await;
+        }
+    }
+
+    /// Lets what is under way finish within `grace`.
+    pub(crate) async fn drain(&self, grace: Duration) {
+        for mailbox in self.mailboxes.iter() {
+            _ = mailbox.send(Mail::Drain(grace)).await;
+        }
+    }
+}
+
+impl Frontend {
+    fn spawn(
+        self,
+        start: Start,
+        listener: TcpListener,
+        mail: async_channel::Receiver<Mail>,
+        peers: Arc<[async_channel::Sender<Mail>]>,
+        records: SyncSender<Box<Record>>,
+    ) -> io::Result<JoinHandle<()>> {
+        match self {
+            Self::Tokio => {
+                runtime_tokio::spawn(runtime_tokio::Worker { start, entropy, listener, mail, peers, records })
+            }
+            Self::Glommio => runtime_glommio::spawn(runtime_glommio::Worker {
+                start,
+                entropy,
+                listener,
+                mail,
+                peers,
+                records,
+            }),
+        }
+    }
+}
+
+/// How many workers `settings` ask for: one per core, if they don't say.
+pub(crate) fn count(settings: &Settings) -> u16 {
+    let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get().min(1024) as u16);
+    settings.workers.unwrap_or_else(cores)
+}
+
+/// What the shards are told of `settings`.
+pub(crate) fn config(settings: &Settings) -> Config {
+    let keys = match settings.session_keys.split_first() {
+        Some((newest, older)) => Keys::new(*newest, older),
+        None => {
+            tracing::info!(
+                "no sessionKey is configured: a random one is used, so sessions end with this process and \
+                 other replicas don't know them"
+            );
+            Keys::new(entropy(), &[])
+        }
+    };
+    Config {
+        shards: count(settings),
+        path: "/mcp".to_owned(),
+        limits: settings.limits,
+        timeouts: settings.timeouts,
+        access_log: settings.access_log,
+        allowed_hosts: settings.allowed_hosts.clone(),
+        allowed_origins: settings.allowed_origins.clone(),
+        keys,
+    }
+}
+
+/// Fresh entropy. Without it no secret is safe, so there is no way on.
+fn entropy() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    if let Err(error) = getrandom::fill(&mut bytes) {
+        tracing::error!(%error, "the operating system gives no entropy");
+        std::process::abort();
+    }
+    bytes
+}
