@@ -1,0 +1,23 @@
+//! The whole gateway between real clients and real servers, on both runtimes.
+//!
+//! [`parts`] finds what `tests/parts/install` has put under `target/parts` and starts servers from it, [`gateway`]
+//! starts the gateway before them, [`clients`] and [`conformance`] run official programs against it.
+
+mod clients;
+mod conformance;
+mod gateway;
+mod parts;
+mod process;
+
+/// Runs each of these functions as a test of its own on either runtime.
+#[macro_export]
+macro_rules! on_both_runtimes {
+    ($($test:ident),* $(,)?) => {
+        mod tokio {
+            $(#[test] fn $test() { super::$test($crate::gateway::Runtime::Tokio); })*
+        }
+        mod glommio {
+            $(#[test] fn $test() { super::$test($crate::gateway::Runtime::Glommio); })*
+        }
+    };
+}

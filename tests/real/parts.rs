@@ -1,0 +1,97 @@
+//! The official packages under `target/parts`: where they are, and servers made of them.
+
+use crate::process::{Process, free_port, listens};
+use std::env;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The folder that `tests/parts/install` has filled.
+pub(crate) struct Parts(PathBuf);
+
+impl Parts {
+    /// Where they are, or `None`, said aloud: without them there is nothing to test with.
+    pub(crate) fn installed() -> Option<Self> {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies in the target folder");
+        let parts = target.join("parts");
+        // The last thing that the installation does.
+        if parts.join("installed-requirements.txt").exists() {
+            return Some(Self(parts));
+        }
+        skip("the real clients and servers are not installed: run tests/run");
+        None
+    }
+
+    /// `node` with a script of `tests/parts`.
+    pub(crate) fn script(&self, path: &str) -> Command {
+        let mut node = self.node();
+        node.arg(source(path));
+        node
+    }
+
+    /// `node` with a file of an installed package.
+    pub(crate) fn package(&self, path: &str) -> Command {
+        let mut node = self.node();
+        node.arg(self.0.join("node_modules").join(path));
+        node
+    }
+
+    /// `python` with a script of `tests/parts`.
+    pub(crate) fn python(&self, path: &str) -> Command {
+        let mut python = Command::new(self.0.join("python/bin/python"));
+        python.arg(source(path));
+        python
+    }
+
+    /// The reference server.
+    pub(crate) fn everything(&self) -> Server {
+        let mut command = self.package("@modelcontextprotocol/server-everything/dist/index.js");
+        command.arg("streamableHttp");
+        Server::start("everything", command)
+    }
+
+    /// The conformance fixture.
+    pub(crate) fn fixture(&self) -> Server {
+        Server::start("fixture", self.script("fixture/main.mjs"))
+    }
+
+    /// The conformance fixture with lists in pages of `length`.
+    pub(crate) fn fixture_in_pages_of(&self, length: u32) -> Server {
+        let mut command = self.script("fixture/main.mjs");
+        command.env("PAGE", length.to_string());
+        Server::start("fixture", command)
+    }
+
+    fn node(&self) -> Command {
+        let mut node = Command::new(self.0.join("node_modules/.bin/node"));
+        // Programs that keep settings in the user's folder shall not.
+        node.env("PARTS", &self.0).env("HOME", env!("CARGO_TARGET_TMPDIR"));
+        node
+    }
+}
+
+/// An MCP server on a port of its own.
+pub(crate) struct Server {
+    pub(crate) url: String,
+    _process: Process,
+}
+
+impl Server {
+    fn start(name: &str, mut command: Command) -> Self {
+        let port = free_port();
+        let mut process = Process::start(&format!("{name}-{port}"), command.env("PORT", port.to_string()));
+        process.wait_until(|| listens(port)).expect("the server starts");
+        Self { url: format!("http://127.0.0.1:{port}/mcp"), _process: process }
+    }
+}
+
+/// Says that a test did nothing, past the harness, which swallows what passing tests print. Where all must run it is a
+/// failure.
+pub(crate) fn skip(why: &str) {
+    assert!(env::var("CI").as_deref() != Ok("true"), "{why}");
+    let _ = writeln!(io::stderr(), "\nSKIPPED: {why}");
+}
+
+fn source(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parts").join(path)
+}

@@ -1,0 +1,65 @@
+//! A server that runs as long as its value lives.
+
+use std::fs::{self, File};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Generous: two cores may be busy with ten other servers.
+const START: Duration = Duration::from_secs(30);
+
+pub(crate) struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with its output in a file named after `name`.
+    pub(crate) fn start(name: &str, command: &mut Command) -> Self {
+        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.log"));
+        let output = File::create(&log).expect("the folder for test output is writable");
+        let errors = output.try_clone().expect("a file handle can be doubled");
+        let child = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
+        Self { child: child.unwrap_or_else(|error| panic!("{command:?} can't be started: {error}")), log }
+    }
+
+    /// Waits until `ready` holds. The process may leave instead: then its output is the error.
+    pub(crate) fn wait_until(&mut self, ready: impl Fn() -> bool) -> Result<(), String> {
+        let deadline = Instant::now() + START;
+        while !ready() {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return Err(format!("{status}: {}", self.output()));
+            }
+            assert!(Instant::now() < deadline, "not ready within {START:?}: {}", self.output());
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn output(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may be gone already, which is just as well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            println!("--- {} ---\n{}", self.log.display(), self.output());
+        }
+    }
+}
+
+/// A port nobody listens on.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port is free");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+pub(crate) fn listens(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
+}
