@@ -382,7 +382,7 @@ fn broken(error: httparse::Error) -> Refusal {
         httparse::Error::TooManyHeaders => Refusal::new(431, "the head has too many fields"),
         httparse::Error::HeaderName => Refusal::bad("a field name is malformed"),
         httparse::Error::HeaderValue => Refusal::bad("a field value is malformed"),
-        httparse::Error::Token | httparse::Error::Version => Refusal::bad("the request line is malformed"),
+        httparse::Error::Token | httparse::Error::Version => Refusal::bad("the first line is malformed"),
         httparse::Error::Status => Refusal::bad("the status line is malformed"),
         httparse::Error::NewLine => Refusal::bad("a line has no proper end"),
     }
