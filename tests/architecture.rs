@@ -43,7 +43,8 @@ const WORLDLY: [&str; 18] = [
 ];
 
 /// Crates that only one of ours may name: the rest of the house could live without them.
-const CONFINED: [(&str, &str); 3] = [("glommio", "runtime-glommio"), ("kube", "k8s-adapter"), ("httparse", "mcp-proto")];
+const CONFINED: [(&str, &str); 3] =
+    [("glommio", "runtime-glommio"), ("kube", "k8s-adapter"), ("httparse", "mcp-proto")];
 
 #[test]
 fn arrows_point_down() {
@@ -52,7 +53,8 @@ fn arrows_point_down() {
     assert_eq!(ours.keys().collect::<Vec<_>>(), allowed.keys().collect::<Vec<_>>(), "the rooms of the house");
     for (package, dependencies) in &ours {
         for dependency in dependencies.iter().filter(|name| ours.contains_key(*name)) {
-            let known = allowed.get(package.as_str()).is_some_and(|names| names.contains(&dependency.as_str()));
+            let known =
+                allowed.get(package.as_str()).is_some_and(|names| names.contains(&dependency.as_str()));
             assert!(known, "{package} must not depend on {dependency}");
         }
     }
@@ -61,7 +63,8 @@ fn arrows_point_down() {
 #[test]
 fn the_core_does_not_know_the_world() {
     for package in CORE {
-        let tree = cargo(&["tree", "--package", package, "--edges", "normal", "--prefix", "none", "--locked"]);
+        let tree =
+            cargo(&["tree", "--package", package, "--edges", "normal", "--prefix", "none", "--locked"]);
         for name in tree.lines().filter_map(|line| line.split(' ').next()) {
             assert!(!WORLDLY.contains(&name), "{package} must not depend on {name}, not even through others");
         }
@@ -72,7 +75,10 @@ fn the_core_does_not_know_the_world() {
 fn some_crates_stay_in_one_room() {
     for (package, dependencies) in direct_dependencies() {
         for (name, owner) in CONFINED {
-            assert!(package == owner || !dependencies.iter().any(|found| found == name), "{package} names {name}");
+            assert!(
+                package == owner || !dependencies.iter().any(|found| found == name),
+                "{package} names {name}"
+            );
         }
     }
 }
@@ -81,7 +87,9 @@ fn some_crates_stay_in_one_room() {
 fn clippy_watches_the_core() {
     let [routing, proto] = CORE.map(|package| read(&format!("{package}/clippy.toml")));
     assert_eq!(routing, proto, "both crates of the core live under the same rules");
-    for banned in ["std::time::Instant::now", "std::thread::spawn", "std::collections::HashMap::iter", "std::println"] {
+    for banned in
+        ["std::time::Instant::now", "std::thread::spawn", "std::collections::HashMap::iter", "std::println"]
+    {
         assert!(routing.contains(banned), "{banned} is banned from the core");
     }
 }
@@ -93,7 +101,10 @@ fn direct_dependencies() -> BTreeMap<String, Vec<String>> {
     let list = |value: &Value, key| value.get(key).and_then(Value::as_array).cloned().expect("a list");
     let name = |value: &Value| value.get("name").and_then(Value::as_str).expect("a name").to_owned();
     let packages = list(&metadata, "packages");
-    packages.iter().map(|package| (name(package), list(package, "dependencies").iter().map(name).collect())).collect()
+    packages
+        .iter()
+        .map(|package| (name(package), list(package, "dependencies").iter().map(name).collect()))
+        .collect()
 }
 
 fn cargo(arguments: &[&str]) -> String {
@@ -104,5 +115,6 @@ fn cargo(arguments: &[&str]) -> String {
 }
 
 fn read(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
 }

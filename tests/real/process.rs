@@ -16,12 +16,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command` with its output in a file named after `name`.
+    /// Starts `command`. What it has to say on stderr goes to a file named after `name`.
     pub(crate) fn start(name: &str, command: &mut Command) -> Self {
         let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.log"));
-        let output = File::create(&log).expect("the folder for test output is writable");
-        let errors = output.try_clone().expect("a file handle can be doubled");
-        let child = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
+        let errors = File::create(&log).expect("the folder for test output is writable");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn();
         Self { child: child.unwrap_or_else(|error| panic!("{command:?} can't be started: {error}")), log }
     }
 
