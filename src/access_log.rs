@@ -40,8 +40,8 @@ fn write(records: &Receiver<Box<Record>>, format: LogFormat) {
     }
 }
 
-/// RFC 3339, as in the other log.
-fn now() -> String {
+/// The time now in RFC 3339, as in the other log.
+pub(crate) fn now() -> String {
     let mut text = String::new();
     // Writing to a string doesn't fail.
     _ = SystemTime.format_time(&mut Writer::new(&mut text));

@@ -13,6 +13,8 @@ mod admin;
 mod arguments;
 mod config;
 mod control;
+mod demo;
+mod greeting;
 mod listeners;
 mod resolve;
 mod workers;
@@ -120,7 +122,7 @@ fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
     result
 }
 
-async fn run(arguments: &Serve, settings: Settings) -> Result<ExitCode, Failure> {
+async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Failure> {
     let refused = |error: io::Error| Failure::new(1, format!("can't listen for signals: {error}"));
     let (stop, hangup) = (Stop::new().map_err(refused)?, signal(SignalKind::hangup()).map_err(refused)?);
     let frontend = Frontend::choose(settings.runtime).map_err(|reason| {
@@ -129,6 +131,11 @@ async fn run(arguments: &Serve, settings: Settings) -> Result<ExitCode, Failure>
     let (listeners, address) = listeners::bind(settings.listen, workers::count(&settings))
         .map_err(|error| Failure::new(1, listeners::explain(&error, settings.listen, "--listen")))?;
     let admin = bind_admin(&settings).await?;
+    if arguments.is_demo() {
+        settings.servers = demo::start()
+            .await
+            .map_err(|error| Failure::new(1, format!("can't start the demo servers: {error}")))?;
+    }
 
     let mut resolver = resolve::Resolver::default();
     let routes = resolver.routes(&settings).await.map_err(|error| Failure::new(EXIT_USAGE, error))?;
@@ -144,6 +151,9 @@ async fn run(arguments: &Serve, settings: Settings) -> Result<ExitCode, Failure>
     if let Some(admin) = admin {
         let router = admin::router(status.clone());
         tokio::spawn(async move { axum::serve(admin, router).await });
+    }
+    if arguments.is_demo() {
+        tokio::spawn(async move { say(io::stdout(), &greeting::greeting(address).await) });
     }
     let control = Control::new(arguments.clone(), settings, resolver, routes, status);
     if !control.run(stop, hangup).await {

@@ -224,7 +224,7 @@ fn read_session_keys(report: &mut Report, entry: &Entry<'_>, keys: &mut Vec<[u8;
 
 fn read_key_file(report: &mut Report, entry: &Entry<'_>, folder: Option<&Path>, keys: &mut Vec<[u8; 32]>) {
     let Some(name) = report.text(entry) else { return };
-    let path = folder.unwrap_or(Path::new("")).join(name);
+    let path = folder.unwrap_or_else(|| Path::new("")).join(name);
     match std::fs::read_to_string(&path) {
         Ok(text) => {
             let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();

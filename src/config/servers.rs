@@ -166,7 +166,9 @@ impl Draft {
                 }
                 None => self.refused = true,
             },
-            "type" | "transport" => self.refused |= !transport(report, entry),
+            // With a "command", which is reported already.
+            "type" | "transport" if self.refused => {}
+            "type" | "transport" => self.refused = !transport(report, entry),
             "headers" => {
                 for field in report.entries(entry) {
                     self.read_header(report, &field);
@@ -261,8 +263,7 @@ fn transport(report: &mut Report, entry: &Entry<'_>) -> bool {
             "sse" => {
                 "the HTTP+SSE transport is not supported yet; give the URL of a Streamable HTTP endpoint"
             }
-            // With a "command", which is reported already.
-            "stdio" => return false,
+            "stdio" => "\"stdio\" needs a \"command\"",
             _ => {
                 report.expected(entry, "\"http\" or \"streamable-http\"");
                 return false;
@@ -312,9 +313,10 @@ impl Place {
         if authority.as_str().contains('@') {
             return Err("user and password in a URL are not supported; use \"headers\"".to_owned());
         }
-        let port = match authority.port() {
-            Some(port) => port.as_str().parse().map_err(|_| format!("{:?} is no port", port.as_str()))?,
-            None => 80,
+        // `Authority::port` is silent about ports that are too big.
+        let port = match authority.as_str().strip_prefix(authority.host()).unwrap_or_default() {
+            "" => 80,
+            port => port.trim_start_matches(':').parse().map_err(|_| format!("{port:?} is no port"))?,
         };
         if authority.host().is_empty() || port == 0 {
             return Err(format!("{example}, found {url:?}"));
@@ -354,7 +356,7 @@ mod tests {
             ("ftp://a/", "expected a URL such as \"http://127.0.0.1:3001/mcp\", found \"ftp://a/\""),
             ("https://a/", "TLS to targets (https://) is not supported yet; use http://"),
             ("http://me:secret@a/", "user and password in a URL are not supported; use \"headers\""),
-            ("http://a:99999/", "\"99999\" is no port"),
+            ("http://a:99999/", "\":99999\" is no port"),
             ("http://a:0/", "expected a URL such as \"http://127.0.0.1:3001/mcp\", found \"http://a:0/\""),
         ] {
             assert_eq!(Place::parse(url).unwrap_err(), reason, "{url}");
