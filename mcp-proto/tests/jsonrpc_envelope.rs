@@ -232,6 +232,19 @@ fn escaped_keys_are_keys() {
 }
 
 #[test]
+fn quotes_and_backslashes_in_keys_do_not_shift_spans() {
+    for key in [r#"a\"b"#, r"a\\", r#"\\\""#, r#"\"\":{"#] {
+        let text = format!(
+            r#"{{"{key}":1,"jsonrpc":"2.0","method":"m","{key}":{{}},"params":{{"{key}":[],"uri":"u","_meta":{{"{key}":0,"progressToken":2}}}}}}"#
+        );
+        let params = parse(&text).params;
+        assert!(at(&text, params.span).starts_with(&format!(r#"{{"{key}":[],"uri""#)));
+        assert_eq!(at(&text, params.uri.map(|uri| uri.span)), r#""u""#);
+        assert_eq!(at(&text, params.meta_progress_token), "2");
+    }
+}
+
+#[test]
 fn parameters_of_another_type_are_the_targets_to_judge() {
     let text = r#"{"jsonrpc":"2.0","id":7,"method":"m",
         "params":{"name":5,"uri":null,"cursor":{"a":1},"level":[],"ref":"x","_meta":[{"progressToken":1}]}}"#;
@@ -262,6 +275,8 @@ fn depth_is_bounded_and_brackets_in_strings_are_not_depth() {
         format!(r#"{{"jsonrpc":"2.0","id":7,"method":"m","params":{{"a":{open}{close}}}}}"#)
     };
     parse(&nested(DEPTH - 2));
+    // The deepest that passes, with more brackets than that in sum.
+    parse(&nested(DEPTH - 2).replace(r#""a":"#, r#""b":[[],[]],"a":"#));
     assert_eq!(refused(&nested(DEPTH - 1)).0, -32600);
     assert_eq!(refused(&nested(1_000_000)).0, -32600);
     assert_eq!(refused(&"[".repeat(1_000_000)).0, -32600);

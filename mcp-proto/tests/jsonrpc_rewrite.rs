@@ -131,6 +131,7 @@ fn the_first_telling_key_tells_the_kind() {
     for (text, kind) in [
         (r#"{"jsonrpc":"2.0","id":1,"result":{"error":1},"error":{}}"#, Kind::Result),
         (r#"{"x":{"result":1},"y":[{"method":1}],"error":{"result":1}}"#, Kind::Error),
+        (r#"{"params":{"result":1,"method":2},"error":{}}"#, Kind::Error),
         (r#"{"\u006dethod":"result","params":{"result":1}}"#, Kind::Method),
         (r#" [{"method":"a"},{"result":1}]"#, Kind::Batch),
     ] {
@@ -182,6 +183,9 @@ fn refuses_what_is_no_message() {
         "\u{feff}{}",
         "{]",
         "[}",
+        "{\"a\":1]",
+        "[1}",
+        "[{}}",
         "{1}",
         "{,}",
         "[,]",

@@ -168,6 +168,8 @@ fn writes_events_byte_for_byte() {
     };
     assert_eq!(written(&|out| write::event(out, None, b"{}")), "event: message\ndata: {}\n\n");
     assert_eq!(written(&|out| write::event(out, Some("7"), b"{}")), "event: message\nid: 7\ndata: {}\n\n");
+    assert_eq!(written(&|out| write::end_with(out, None)), "\n\n");
+    assert_eq!(written(&|out| write::end_with(out, Some("7"))), "\nid: 7\n\n");
     assert_eq!(written(&|out| write::prime(out, "7")), "id: 7\ndata: \n\n");
     assert_eq!(written(&|out| write::retry(out, 1500)), "retry: 1500\n");
     assert_eq!(read([write::COMMENT]), (vec![], vec![]));

@@ -20,6 +20,15 @@ pub fn end(out: &mut Vec<u8>) {
     out.extend_from_slice(b"\n\n");
 }
 
+/// The end of an event whose id became known only after its data.
+pub fn end_with(out: &mut Vec<u8>, id: Option<&str>) {
+    out.push(b'\n');
+    if let Some(id) = id {
+        self::id(out, id);
+    }
+    out.push(b'\n');
+}
+
 /// A whole event. `data` has no CR and no LF.
 pub fn event(out: &mut Vec<u8>, id: Option<&str>, data: &[u8]) {
     head(out, id);
