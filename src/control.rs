@@ -11,6 +11,7 @@ use crate::arguments::Serve;
 use crate::config::Settings;
 use crate::resolve::Resolver;
 use routing::Routes;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -72,8 +73,8 @@ impl Control {
         routes: Arc<Routes>,
         status: Arc<Status>,
     ) -> Self {
-        let text = arguments.config.as_ref().and_then(|path| std::fs::read(path).ok());
-        let control = Self { arguments, settings, resolver, routes, text, status };
+        let mut control = Self { arguments, settings, resolver, routes, text: None, status };
+        control.has_new_text();
         control.report_targets();
         control
     }
@@ -83,7 +84,7 @@ impl Control {
     pub(crate) async fn run(mut self, mut stop: Stop, hangup: Signal) -> bool {
         let signal = tokio::select! {
             signal = stop.next() => signal,
-            () = self.watch(hangup) => return true,
+            never = self.watch(hangup) => match never {},
         };
         let grace = self.settings.shutdown;
         tracing::info!(signal, ?grace, "shutting down; a second signal ends it at once");
@@ -107,12 +108,12 @@ impl Control {
     }
 
     /// Follows the file, SIGHUP and the name servers.
-    async fn watch(&mut self, mut hangup: Signal) {
+    async fn watch(&mut self, mut hangup: Signal) -> Infallible {
         let mut resolve_at = self.next_resolve();
         loop {
             tokio::select! {
                 _ = hangup.recv() => self.reload().await,
-                () = sleep(WATCH), if self.text.is_some() => {
+                () = sleep(WATCH), if self.arguments.config.is_some() => {
                     if self.has_new_text() {
                         self.reload().await;
                     }
@@ -141,6 +142,8 @@ impl Control {
 
     /// Reads the configuration again; a bad one leaves everything as it is.
     async fn reload(&mut self) {
+        // Before the settings are read: what is written in between counts as new.
+        self.has_new_text();
         let (settings, notes) = match self.arguments.settings() {
             Ok(read) => read,
             Err(problems) => {

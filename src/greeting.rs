@@ -37,39 +37,51 @@ pub(crate) async fn greeting(mut address: SocketAddr) -> String {
 }
 
 /// Name and description of every tool at `address`.
-async fn tools(address: SocketAddr) -> Result<Vec<String>, Box<dyn Error + Send + Sync>> {
-    let mut client = Client { address, session: None, revision: None };
-    let answer = client
-        .call(
-            "initialize",
-            json!({
-                "protocolVersion": "2025-11-25",
-                "capabilities": {},
-                "clientInfo": {"name": "mcp-gateway", "version": env!("CARGO_PKG_VERSION")},
-            }),
-        )
-        .await?;
-    client.revision = answer.get("protocolVersion").and_then(Value::as_str).map(str::to_owned);
-    client
-        .send(Method::POST, json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string())
-        .await?;
+async fn tools(address: SocketAddr) -> Result<Vec<String>, Failed> {
+    let mut client = Client::new(address);
+    client.initialize().await?;
     let answer = client.call("tools/list", json!({})).await?;
-    client.send(Method::DELETE, String::new()).await?;
+    client.end().await?;
     let tools = answer.get("tools").and_then(Value::as_array).ok_or("no tools in the answer")?;
     let text = |tool: &Value, key| tool.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     Ok(tools.iter().map(|tool| format!("{:<12} {}", text(tool, "name"), text(tool, "description"))).collect())
 }
 
+type Failed = Box<dyn Error + Send + Sync>;
+
 /// As much of an MCP client as it takes.
-struct Client {
+pub(crate) struct Client {
     address: SocketAddr,
     session: Option<String>,
     revision: Option<String>,
 }
 
 impl Client {
+    /// A client without a session.
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self { address, session: None, revision: None }
+    }
+
+    /// Opens a session.
+    pub(crate) async fn initialize(&mut self) -> Result<(), Failed> {
+        let params = json!({
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "mcp-gateway", "version": env!("CARGO_PKG_VERSION")},
+        });
+        let answer = self.call("initialize", params).await?;
+        self.revision = answer.get("protocolVersion").and_then(Value::as_str).map(str::to_owned);
+        let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        self.send(Method::POST, initialized.to_string()).await.map(drop)
+    }
+
+    /// Ends it.
+    pub(crate) async fn end(&mut self) -> Result<(), Failed> {
+        self.send(Method::DELETE, String::new()).await.map(drop)
+    }
+
     /// The result of a request.
-    async fn call(&mut self, method: &str, params: Value) -> Result<Value, Box<dyn Error + Send + Sync>> {
+    pub(crate) async fn call(&mut self, method: &str, params: Value) -> Result<Value, Failed> {
         let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let text = self.send(Method::POST, request.to_string()).await?;
         // JSON, or an event stream whose last message is the answer.
@@ -81,7 +93,8 @@ impl Client {
         }
     }
 
-    async fn send(&mut self, method: Method, body: String) -> Result<String, Box<dyn Error + Send + Sync>> {
+    /// The body of a successful answer.
+    pub(crate) async fn send(&mut self, method: Method, body: String) -> Result<String, Failed> {
         let stream = TcpStream::connect(self.address).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);

@@ -155,12 +155,14 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
     if arguments.is_demo() {
         tokio::spawn(async move { say(io::stdout(), &greeting::greeting(address).await) });
     }
-    let control = Control::new(arguments.clone(), settings, resolver, routes, status);
+    let control = Control::new(arguments.clone(), settings, resolver, routes, status.clone());
     if !control.run(stop, hangup).await {
         return Ok(ExitCode::FAILURE);
     }
-    // The workers are gone and so are the senders of records.
-    _ = log.join();
+    if status.workers.are_gone() {
+        // And with them the senders of records: the log ends when it has written the last one.
+        _ = log.join();
+    }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

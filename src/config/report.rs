@@ -191,11 +191,17 @@ impl Report {
     }
 }
 
-/// `; did you mean "url"?`, when one of `known` is near enough to `text`; else all of them.
+/// `; did you mean "url"?`, when one of `known` is a typing error away from `text`; else all of them.
 fn suggestion(text: &str, known: &[&str]) -> String {
-    let near = |word: &&&str| strsim::jaro_winkler(&text.to_lowercase(), &word.to_lowercase());
-    match known.iter().max_by(|a, b| near(a).total_cmp(&near(b))) {
-        Some(best) if near(&best) > 0.8 => format!("; did you mean \"{best}\"?"),
+    let text = text.to_lowercase();
+    let nearest = known
+        .iter()
+        .map(|word| (strsim::damerau_levenshtein(&text, &word.to_lowercase()), word))
+        .min_by_key(|(distance, _)| *distance);
+    match nearest {
+        Some((distance, word)) if distance <= (text.len() / 3).max(1) => {
+            format!("; did you mean \"{word}\"?")
+        }
         _ => format!("; known here: {}", known.join(", ")),
     }
 }

@@ -217,3 +217,6 @@ fn failed(id: &Value, code: i64, message: &str) -> Response {
 fn document(message: &Value) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], message.to_string()).into_response()
 }
+
+#[cfg(test)]
+mod tests;

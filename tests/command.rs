@@ -1,0 +1,293 @@
+//! The command from outside: what it prints, what it answers, how it ends.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// Far beyond what anything here takes; ends a test that would hang.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-gateway"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn output(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// A gateway that serves, on ports the kernel chose.
+struct Gateway {
+    child: Child,
+    log: Receiver<String>,
+    endpoint: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Gateway {
+    fn start(arguments: &[&str]) -> Self {
+        let fixed = ["--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--log-format=json", "--runtime=tokio"];
+        let mut child = command(&[&fixed, arguments].concat()).spawn().unwrap();
+        let (sender, log) = channel();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut gateway = Self { child, log, endpoint: nowhere, admin: nowhere };
+        let line = gateway.logged("serving");
+        let field = |key| line[key].as_str().unwrap().to_owned();
+        gateway.endpoint =
+            field("url").strip_prefix("http://").unwrap().strip_suffix("/mcp").unwrap().parse().unwrap();
+        gateway.admin = field("admin").parse().unwrap();
+        gateway
+    }
+
+    /// The next log line with this message.
+    fn logged(&self, message: &str) -> serde_json::Value {
+        loop {
+            let line = self.log.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("never logged: {message}"));
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if line["message"] == message {
+                return line;
+            }
+        }
+    }
+
+    fn admin(&self, path: &str) -> (u16, String) {
+        get(self.admin, path)
+    }
+
+    /// The value of a metric without labels, or with those in `name`.
+    fn metric(&self, name: &str) -> u64 {
+        let (_, metrics) = self.admin("/metrics");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{metrics}")).parse().unwrap()
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    fn end(mut self, signal: &str) -> Option<i32> {
+        self.signal(signal);
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // Gone already when the test went well.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), body.to_owned())
+}
+
+/// A file that is gone after the test.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, content: &str) -> Self {
+        let file =
+            Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id())));
+        file.write(content);
+        file
+    }
+
+    fn write(&self, content: &str) {
+        std::fs::write(&self.0, content).unwrap();
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn help_shows_how_to_begin() {
+    let help = output(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    for line in ["Usage: mcp-gateway [OPTIONS]", "mcp-gateway --config gateway.yaml", "--target <NAME=URL>"] {
+        assert!(text(&help.stdout).contains(line), "{line}");
+    }
+}
+
+#[test]
+fn check_prints_what_would_be_served() {
+    let file = File::new(
+        "good.yaml",
+        "workers: 3\nmcpServers:\n  My Time: {url: 'http://time.example/mcp', timeout: 5}\n",
+    );
+    let check = output(&["check", "--config", file.path(), "--listen=127.0.0.1:8123"]);
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check.stderr));
+    assert_eq!(
+        text(&check.stdout),
+        format!(
+            "note: {}:3: mcpServers.My Time.timeout: means nothing to the gateway and is ignored\n\
+             endpoint   http://127.0.0.1:8123/mcp\n\
+             admin      http://127.0.0.1:9901\n\
+             runtime    auto\n\
+             workers    3\n\
+             shutdown   10s\n\
+             targets    1\n  my-time              http://time.example/mcp\n",
+            file.path()
+        )
+    );
+}
+
+#[test]
+fn a_bad_file_is_refused_with_its_lines() {
+    let file = File::new("bad.yaml", "listn: x\nmcpServers:\n  a: {url: 'https://a/'}\n");
+    for arguments in [&["check", "--config", file.path()][..], &["--config", file.path()]] {
+        let refused = output(arguments);
+        assert_eq!(refused.status.code(), Some(2));
+        assert_eq!(
+            text(&refused.stderr),
+            format!(
+                "error: {file}:1: listn: unknown key; did you mean \"listen\"?\n\
+                 error: {file}:3: mcpServers.a.url: TLS to targets (https://) is not supported yet; use http://\n",
+                file = file.path()
+            )
+        );
+    }
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    for arguments in [
+        &["--nonsense"][..],
+        &["--workers=0"],
+        &["--runtime=fast"],
+        &["--target=http://127.0.0.1/"],
+        &["--target=a=https://127.0.0.1/"],
+        &["--config=/nonexistent.yaml"],
+        &["check", "--config=/nonexistent.yaml"],
+    ] {
+        assert_eq!(output(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (flag, other, advice) in [
+        ("--listen", "--admin=off", "--listen"),
+        ("--admin", "--listen=127.0.0.1:0", "--admin (\"off\" to have none)"),
+    ] {
+        let refused = output(&[flag, &address, other, "--log-level=off", "--runtime=tokio"]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert_eq!(
+            text(&refused.stderr),
+            format!(
+                "error: {address} is in use by another program, perhaps another gateway; stop that one, or choose an \
+                 address with {advice}\n"
+            )
+        );
+    }
+}
+
+#[test]
+fn the_admin_endpoint_tells_health_readiness_and_numbers() {
+    let gateway = Gateway::start(&["--target=a=http://127.0.0.1:9/", "--workers=2"]);
+    assert_eq!(gateway.admin("/healthz"), (200, "ok\n".to_owned()));
+    assert_eq!(gateway.admin("/readyz"), (200, "ready\n".to_owned()));
+    assert_eq!(gateway.metric("mcp_gateway_workers"), 2);
+    assert_eq!(gateway.metric("mcp_gateway_targets"), 1);
+    assert_eq!(gateway.metric("mcp_gateway_targets_unresolved"), 0);
+    assert_eq!(gateway.metric("mcp_gateway_shard_panics_total"), 0);
+    let build =
+        format!("mcp_gateway_build_info{{version=\"{}\",runtime=\"tokio\"}}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(gateway.metric(&build), 1);
+    assert_eq!(gateway.admin("/").0, 404);
+    assert_eq!(gateway.end("-TERM"), Some(0));
+}
+
+#[test]
+fn a_signal_ends_it_well() {
+    for signal in ["-TERM", "-INT"] {
+        let gateway = Gateway::start(&["--target=a=http://127.0.0.1:9/"]);
+        let endpoint = gateway.endpoint;
+        assert_eq!(gateway.end(signal), Some(0));
+        assert!(TcpStream::connect(endpoint).is_err());
+    }
+}
+
+#[test]
+fn a_changed_file_is_served_and_a_broken_one_is_not() {
+    let file = File::new("reload.yaml", "targets: {a: {url: 'http://127.0.0.1:9/'}}\n");
+    let gateway = Gateway::start(&["--config", file.path()]);
+    assert_eq!(gateway.metric("mcp_gateway_targets"), 1);
+
+    file.write("targets: {a: {url: 'http://127.0.0.1:9/'}, b: {url: 'http://127.0.0.1:9/'}}\nworkers: 7\n");
+    gateway.signal("-HUP");
+    assert_eq!(gateway.logged("these keys changed and take effect after a restart")["keys"], "workers");
+    assert_eq!(gateway.logged("configuration reloaded")["targets"], 2);
+    assert_eq!(gateway.metric("mcp_gateway_targets"), 2);
+    assert_eq!(gateway.metric("mcp_gateway_config_current"), 1);
+    assert_eq!(gateway.metric("mcp_gateway_config_reloads_total{outcome=\"ok\"}"), 1);
+
+    // Without a signal, by looking at the file: takes its two seconds.
+    file.write("targets: {a: {ulr: 'http://127.0.0.1:9/'}}\n");
+    let refused = gateway.logged("configuration not reloaded, the old one stays in force");
+    assert_eq!(
+        refused["problem"],
+        format!("{}:1: targets.a.ulr: unknown key; did you mean \"url\"?", file.path())
+    );
+    gateway.logged("configuration not reloaded, the old one stays in force");
+    assert_eq!(gateway.metric("mcp_gateway_targets"), 2);
+    assert_eq!(gateway.metric("mcp_gateway_config_current"), 0);
+    assert_eq!(gateway.metric("mcp_gateway_config_reloads_total{outcome=\"error\"}"), 1);
+    assert_eq!(gateway.end("-TERM"), Some(0));
+}
+
+#[test]
+fn the_demo_prints_the_tools_of_both_servers() {
+    let mut gateway = Gateway::start(&[]);
+    let mut lines = BufReader::new(gateway.child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let printed: Vec<String> =
+        lines.by_ref().take_while(|line| !line.contains("mcp-gateway --target")).collect();
+    let url = format!("http://{}/mcp", gateway.endpoint);
+    assert_eq!(
+        printed,
+        [
+            "",
+            &format!("The gateway is at {url}"),
+            "with two demo servers behind it. Their tools, as a client sees them:",
+            "  clock_now    The time in UTC",
+            "  clock_wait   Waits some seconds and reports progress meanwhile",
+            "  notes_add    Writes a note",
+            "  notes_list   All notes, oldest first",
+            "",
+            "Next, in another terminal:",
+            &format!(
+                "  npx @modelcontextprotocol/inspector --cli {url} --transport http --method tools/list"
+            ),
+            "Then with a server of your own:",
+        ]
+    );
+    assert_eq!(gateway.end("-TERM"), Some(0));
+}
