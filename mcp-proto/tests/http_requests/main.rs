@@ -37,7 +37,9 @@ fn read_cut(limits: &Limits, input: &[u8], cuts: &[usize]) -> Vec<String> {
                 }
                 Ok(None) => break,
                 Err(Refusal { status, reason }) => {
+                    codec.feed(b"GET"[..].into());
                     assert_eq!(codec.next().unwrap_err(), Refusal { status, reason }, "it is final");
+                    assert_eq!(codec.held(), 0, "nothing is kept of what will not be read");
                     seen.push(format!("{status} {reason}"));
                     return seen;
                 }
