@@ -29,8 +29,6 @@ pub(crate) struct Contender {
     pub(crate) path: String,
     /// `None` where nothing is measured.
     pub(crate) process: Option<Process>,
-    /// The fake target's port whose streams its sessions open first.
-    pub(crate) notifier: SocketAddr,
 }
 
 impl Contender {
@@ -40,11 +38,12 @@ impl Contender {
         let address = free_address()?;
         let (name, command) = match recipe {
             Recipe::Direct => {
-                return Ok(Self { address: whole, path: "/mcp".to_owned(), process: None, notifier: whole });
+                return Ok(Self { address: whole, path: "/mcp".to_owned(), process: None });
             }
             Recipe::Running(address, path, pid) => {
                 let process = Some(Process::running(*pid)?);
-                return Ok(Self { address: *address, path: path.clone(), process, notifier: a });
+                let contender = Self { address: *address, path: path.clone(), process };
+                return contender.ready().map(|()| contender);
             }
             Recipe::Nginx(program) => {
                 let name = format!("nginx-{}", address.port());
@@ -72,8 +71,7 @@ impl Contender {
         };
         let log = folder.join(format!("{name}.log"));
         let process = Process::start(&command, &log)?;
-        let notifier = if matches!(recipe, Recipe::Nginx(_)) { whole } else { a };
-        let contender = Self { address, path: "/mcp".to_owned(), process: Some(process), notifier };
+        let contender = Self { address, path: "/mcp".to_owned(), process: Some(process) };
         contender.ready().map_err(|error| {
             let log = fs::read_to_string(&log).unwrap_or_default();
             io::Error::other(format!("{name} does not serve: {error}\n{log}"))
@@ -125,7 +123,8 @@ fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?.local_addr()
 }
 
-/// A plain reverse proxy: one worker, keep-alive both ways, streams passed on as they come, nothing logged.
+/// A plain reverse proxy: one worker, keep-alive both ways, bytes passed on as they come, nothing logged. The default
+/// buffer of one page would cost it three times as much on 64 KB answers.
 fn nginx_config(folder: &str, address: SocketAddr, target: SocketAddr) -> String {
     format!(
         "daemon off;
@@ -155,6 +154,9 @@ http {{
             proxy_http_version 1.1;
             proxy_set_header Connection \"\";
             proxy_buffering off;
+            proxy_buffer_size 64k;
+            proxy_buffers 4 64k;
+            proxy_busy_buffers_size 64k;
             proxy_read_timeout 1h;
         }}
     }}

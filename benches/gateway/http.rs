@@ -179,3 +179,28 @@ fn copy(into: &mut String, text: &str) {
 pub(crate) fn broken(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_messages_in_any_pieces() {
+        let messages: [(&[u8], &[u8]); 3] = [
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nMcp-Session-Id: s\r\n\r\nhello", b"hello"),
+            (b"HTTP/1.1 200 OK\r\nmcp-session-id: s\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n", b"hello"),
+            (b"HTTP/1.1 202 Accepted\r\nmcp-session-id: s\r\ncontent-length: 0\r\n\r\n", b""),
+        ];
+        for (message, body) in messages {
+            for size in 1..=message.len() {
+                let mut incoming = Incoming::new(Kind::Response);
+                let mut pieces = message.chunks(size).peekable();
+                while let Some(piece) = pieces.next() {
+                    assert_eq!(incoming.feed(piece).unwrap(), pieces.peek().is_none());
+                }
+                assert_eq!((incoming.head.session.as_str(), incoming.body.as_slice()), ("s", body));
+                assert!(incoming.feed(b"x").is_err());
+            }
+        }
+    }
+}

@@ -34,7 +34,7 @@ const USAGE: &str = "usage: gateway-bench [options]
   --nginx PATH              nginx (default: from PATH)
   --without NAME            leaves out nginx, direct, tokio or glommio; may be given again
   --contender NAME=URL,PID  one more, running already; may be given again
-  --hold                    runs only the fake target, and prints the addresses of its three parts and of the whole";
+  --port N                  the fake target listens on N, N+1 and N+2 in parts, and on N+3 as a whole";
 
 struct Options {
     rounds: usize,
@@ -42,7 +42,8 @@ struct Options {
     sessions: usize,
     only: Vec<String>,
     contenders: Vec<(String, Recipe)>,
-    hold: bool,
+    /// First port of the fake target; 0 for any.
+    port: u16,
 }
 
 fn main() -> ExitCode {
@@ -53,7 +54,10 @@ fn main() -> ExitCode {
             .and_then(|core| core.parse().ok())
             .ok_or_else(|| io::Error::other(USAGE))
             .and_then(|core| process::become_pinned(core, arguments.get(2..).unwrap_or_default())),
-        Some("upstream") => process::die_with_parent().and_then(|()| upstream::serve()),
+        Some("upstream") => {
+            let port = arguments.get(1).and_then(|port| port.parse().ok()).unwrap_or(0);
+            process::die_with_parent().and_then(|()| upstream::serve(port))
+        }
         _ => parse(&arguments).and_then(|options| run(&options)),
     };
     match outcome {
@@ -73,7 +77,7 @@ fn parse(arguments: &[String]) -> io::Result<Options> {
         sessions: 1000,
         only: Vec::new(),
         contenders: Vec::new(),
-        hold: false,
+        port: 0,
     };
     let mut gateway = std::env::current_exe()?.with_file_name("mcp-gateway");
     let mut nginx = "nginx".to_owned();
@@ -82,14 +86,16 @@ fn parse(arguments: &[String]) -> io::Result<Options> {
     while let Some(flag) = arguments.next() {
         match flag.as_str() {
             "--quick" => (options.rounds, options.length) = (1, Duration::from_millis(500)),
-            "--hold" => options.hold = true,
             _ => {
-                let value = arguments.next().ok_or_else(|| wrong(&format!("{flag} is unknown or lacks a value")))?;
-                let number = || value.parse::<f64>().map_err(|_| wrong(&format!("{flag} {value}: not a number")));
+                let value =
+                    arguments.next().ok_or_else(|| wrong(&format!("{flag} is unknown or lacks a value")))?;
+                let number =
+                    || value.parse::<f64>().map_err(|_| wrong(&format!("{flag} {value}: not a number")));
                 match flag.as_str() {
                     "--rounds" => options.rounds = number()? as usize,
                     "--seconds" => options.length = Duration::from_secs_f64(number()?),
                     "--sessions" => options.sessions = number()? as usize,
+                    "--port" => options.port = number()? as u16,
                     "--only" => options.only.push(value.clone()),
                     "--gateway" => gateway = PathBuf::from(value),
                     "--nginx" => nginx.clone_from(value),
@@ -102,7 +108,9 @@ fn parse(arguments: &[String]) -> io::Result<Options> {
             }
         }
     }
-    if let Some(name) = options.only.iter().find(|name| WORKLOADS.iter().all(|workload| workload.name != **name)) {
+    if let Some(name) =
+        options.only.iter().find(|name| WORKLOADS.iter().all(|workload| workload.name != **name))
+    {
         let names: Vec<&str> = WORKLOADS.iter().map(|workload| workload.name).collect();
         return Err(wrong(&format!("--only {name}: the workloads are {}", names.join(", "))));
     }
@@ -132,11 +140,7 @@ fn parse_contender(text: &str) -> Option<(String, Recipe)> {
 fn run(options: &Options) -> io::Result<()> {
     process::raise_file_limit();
     process::pin(process::LOAD_CORE)?;
-    let upstream = Upstream::start()?;
-    if options.hold {
-        println!("{:?}", upstream.targets);
-        return io::stdin().read_line(&mut String::new()).map(drop);
-    }
+    let upstream = Upstream::start(options.port)?;
     let folder = Folder::new()?;
     println!("{}; {} rounds of {:?}\n", report::machine(), options.rounds, options.length);
     race_all(options, &upstream, &folder.0)?;
@@ -198,9 +202,11 @@ struct Upstream {
 }
 
 impl Upstream {
-    fn start() -> io::Result<Self> {
-        let mut child =
-            Command::new(std::env::current_exe()?).arg("upstream").stdout(Stdio::piped()).spawn()?;
+    fn start(port: u16) -> io::Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["upstream", &port.to_string()])
+            .stdout(Stdio::piped())
+            .spawn()?;
         let mut line = String::new();
         if let Some(output) = child.stdout.take() {
             BufReader::new(output).read_line(&mut line)?;

@@ -13,6 +13,9 @@ pub(crate) const MEASURED_CORE: usize = 0;
 /// The core of the load generator and the fake target.
 pub(crate) const LOAD_CORE: usize = 1;
 
+/// Open files for every process: enough for 10,000 sessions with a stream to each of three targets.
+const FILES: u64 = 1 << 17;
+
 /// Pins this thread, and all that it starts later.
 pub(crate) fn pin(core: usize) -> io::Result<()> {
     let mut set = rustix::thread::CpuSet::new();
@@ -20,13 +23,15 @@ pub(crate) fn pin(core: usize) -> io::Result<()> {
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
-/// Lets this process and its children have as many sockets as the machine allows.
+/// Lets this process and its children have as many sockets as the rows need.
 pub(crate) fn raise_file_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // A smaller limit only shows in the rows with very many connections, and there as an error.
-    let _ = setrlimit(Resource::Nofile, limit);
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let plenty = Rlimit { current: Some(FILES), maximum: Some(FILES) };
+    if setrlimit(Resource::Nofile, plenty).is_err() {
+        let most = getrlimit(Resource::Nofile).maximum;
+        // A small limit only shows in the rows with very many connections, and there as an error.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
+    }
 }
 
 /// Becomes `command`, pinned to `core`, to die with the harness even when frozen.
@@ -141,9 +146,11 @@ pub(crate) fn cpu(pid: i32) -> Duration {
     Duration::from_nanos(tasks(pid).map(nanos).sum())
 }
 
-/// Time all cores of the machine spent in processes, at the kernel's 10 ms grain.
+/// Time all cores of the machine were busy or taken by its host, at the kernel's 10 ms grain.
 pub(crate) fn machine() -> Duration {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let ticks = text.lines().next().into_iter().flat_map(|line| line.split_whitespace().skip(1).take(3));
-    Duration::from_millis(ticks.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * 10)
+    let fields = text.lines().next().into_iter().flat_map(|line| line.split_whitespace().skip(1));
+    // Idle and waiting for disks (3 and 4) are no work; guests (from 8 on) are counted as users already.
+    let busy = fields.take(8).enumerate().filter(|(number, _)| !matches!(number, 3 | 4));
+    Duration::from_millis(busy.filter_map(|(_, ticks)| ticks.parse::<u64>().ok()).sum::<u64>() * 10)
 }

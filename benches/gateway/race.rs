@@ -161,8 +161,13 @@ pub(crate) fn idle(
     let create = (contender.cpu() - cpu).as_secs_f64() * 1e6 / count as f64;
     let held = contender.resident();
     let cpu = contender.cpu();
-    let request = format!("POST /notify?n={NOTIFICATIONS} HTTP/1.1\r\nhost: bench\r\ncontent-length: 0\r\n\r\n");
-    Plain::connect(contender.notifier, "")?.exchange(request.as_bytes())?;
+    let request =
+        format!("POST /notify?n={NOTIFICATIONS} HTTP/1.1\r\nhost: bench\r\ncontent-length: 0\r\n\r\n");
+    // Whoever federates has a stream to the first part, and whoever passes bytes through has one to the whole.
+    let [part, .., whole] = *targets;
+    for target in [part, whole] {
+        Plain::connect(target, "")?.exchange(request.as_bytes())?;
+    }
     streams.notified(NOTIFICATIONS)?;
     settle();
     let notify = (contender.cpu() - cpu).as_secs_f64() * 1e6 / (count * NOTIFICATIONS) as f64;

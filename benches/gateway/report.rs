@@ -37,13 +37,17 @@ pub(crate) fn print_race(contenders: &[String], workloads: &[&str], cells: &[Vec
         let row: Vec<String> = cells
             .iter()
             .enumerate()
-            .map(|(workload, cells)| cells.get(at).map_or_else(String::new, |cell| brief(cell, base(workload))))
+            .map(|(workload, cells)| {
+                cells.get(at).map_or_else(String::new, |cell| brief(cell, base(workload)))
+            })
             .collect();
         println!("| {name} | {} |", row.join(" | "));
     }
     for (workload, (name, cells)) in workloads.iter().zip(cells).enumerate() {
         println!("\n### {name}\n");
-        println!("| contender | CPU µs (range) | ratio (range) | units/s | p50 µs | p99 µs | RSS MB | others, cores |");
+        println!(
+            "| contender | CPU µs (range) | ratio (range) | units/s | p50 µs | p99 µs | RSS MB | others, cores |"
+        );
         println!("|---|---|---|---|---|---|---|---|");
         for (contender, cell) in contenders.iter().zip(cells) {
             println!("| {contender} | {} |", full(cell, base(workload)));

@@ -85,8 +85,8 @@ struct Meta<'a> {
     progress_token: Option<&'a RawValue>,
 }
 
-/// Serves until killed. Prints its ports on one line first.
-pub(crate) fn serve() -> io::Result<()> {
+/// Serves until killed, on ports from `first` on, or on any when that is 0. Prints them on one line first.
+pub(crate) fn serve(first: u16) -> io::Result<()> {
     let mut server = Server {
         poll: Poll::new()?,
         listeners: Vec::new(),
@@ -100,7 +100,8 @@ pub(crate) fn serve() -> io::Result<()> {
     };
     let mut ports = String::new();
     for number in 0..PORTS {
-        let mut listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let port = if first == 0 { 0 } else { first + number as u16 };
+        let mut listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port)))?;
         server.poll.registry().register(&mut listener, Token(LISTENERS + number), Interest::READABLE)?;
         ports.push_str(&format!("{} ", listener.local_addr()?.port()));
         server.listeners.push(listener);

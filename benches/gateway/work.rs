@@ -202,3 +202,65 @@ fn expect(good: bool, what: &str, head: &Head, body: &[u8]) -> io::Result<()> {
     let start = String::from_utf8_lossy(body.get(..body.len().min(300)).unwrap_or_default());
     Err(broken(&format!("expected {what}, got status {} and {} bytes: {start}", head.status, body.len())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload;
+
+    /// A lane that asked once, and the right answer.
+    fn asked(work: Work) -> (Lane, Head, String) {
+        let mut lane = Lane::new(SocketAddr::from(([127, 0, 0, 1], 1)), "/mcp", "s".to_owned(), 1);
+        lane.ask(work, &mut Vec::new()).unwrap();
+        let size = if work == Work::Progress { PROGRESS_TEXT } else { 104 };
+        let text = String::from_utf8(payload::filler()[..size - NONCE].to_vec()).unwrap();
+        let Lane { id, nonce, .. } = &lane;
+        let mut body = String::new();
+        if work == Work::Progress {
+            for step in 1..=3 {
+                body += &format!(
+                    "data: {{\"params\":{{\"progressToken\":{id},\"progress\":{step},\"total\":3}}}}\n\n"
+                );
+            }
+            body += "data: ";
+        }
+        body += &format!(r#"{{"id":{id},"result":{{"content":[{{"text":"{nonce}{text}"}}]}}}}"#);
+        let head = Head { status: 200, event_stream: work == Work::Progress, ..Head::default() };
+        (lane, head, body)
+    }
+
+    #[test]
+    fn takes_right_answers_and_no_others() {
+        let filler = payload::filler();
+        for work in [Work::Call(104), Work::Progress] {
+            let (mut lane, mut head, body) = asked(work);
+            assert!(lane.check(work, &head, body.as_bytes(), &filler).unwrap());
+            let wrong = [
+                body.replace(r#""id":1000000001"#, r#""id":10000000012"#),
+                body.replace(&lane.nonce, "0123456789abcdef"),
+                body.replace("abcdefg", "abcdef"),
+                body.replace("abcdefg", "abcdefgg"),
+                body.replace("\"}]", "x\"}]"),
+            ];
+            for (number, wrong) in wrong.iter().enumerate() {
+                assert!(lane.check(work, &head, wrong.as_bytes(), &filler).is_err(), "{work:?} {number}");
+            }
+            head.status = 500;
+            assert!(lane.check(work, &head, body.as_bytes(), &filler).is_err());
+        }
+    }
+
+    #[test]
+    fn misses_progress() {
+        let filler = payload::filler();
+        let (mut lane, head, body) = asked(Work::Progress);
+        let wrong = [
+            body.replace(r#""progress":2"#, r#""progress":1"#),
+            body.replace(r#""progressToken":1000000001,"progress":3"#, r#""progressToken":1,"progress":3"#),
+            body.split_once("\n\n").unwrap().1.to_owned(),
+        ];
+        for wrong in wrong {
+            assert!(lane.check(Work::Progress, &head, wrong.as_bytes(), &filler).is_err(), "{wrong}");
+        }
+    }
+}
