@@ -1,8 +1,9 @@
 //! The core's edge: what frontends tell a [`Shard`](crate::Shard) and what it tells them.
 
+use crate::session::{Opened, SessionKey};
 use crate::{Config, Counters};
 use bytes::Bytes;
-use routing::Routes;
+use routing::{Routes, TargetName};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -130,7 +131,28 @@ pub enum Action {
 
 /// What one shard tells another. Plain data: it can be logged, delayed and replayed.
 #[derive(Clone, Debug)]
-pub struct Parcel(pub(crate) Bytes);
+pub struct Parcel(pub(crate) Note);
+
+/// The content of a parcel.
+#[derive(Clone, Debug)]
+pub(crate) enum Note {
+    /// A session is in use; for its home.
+    Touch { sealed: Bytes },
+    /// A session was ended.
+    Ended { key: SessionKey },
+    /// A shard needs a session's session at a target and has none, or one that was lost; for the home.
+    Ask { sealed: Bytes, target: TargetName, lost: Option<Opened> },
+    /// The home's answer, for all.
+    Opened { key: SessionKey, target: TargetName, outcome: Result<Opened, Arc<str>> },
+    /// A client gave up a request that some other shard may be working on.
+    Cancel { key: SessionKey, message: Bytes },
+    /// A message for a session's GET stream, wherever that is.
+    Notify { key: SessionKey, message: Bytes },
+    /// What a target session must be told when it is opened anew; for the home.
+    Level { sealed: Bytes, params: Bytes },
+    /// As `Level`.
+    Subscribed { sealed: Bytes, target: TargetName, uri: String, on: bool },
+}
 
 /// What the outside sends to a shard's thread, whichever frontend drives it.
 #[derive(Clone, Debug)]

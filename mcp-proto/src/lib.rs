@@ -1,13 +1,29 @@
 //! The protocol core of `mcp-gateway`.
-#![allow(dead_code, unused_imports)]
+mod answer;
+mod answers;
+mod catalogue;
 mod config;
+mod conn;
 mod counters;
+mod deadlines;
 mod edge;
+mod events;
+mod exchange;
+mod federation;
 pub mod http;
+mod intake;
 pub mod jsonrpc;
+mod leg;
+mod outbox;
+mod pool;
+mod refusal;
 mod seal;
+mod session;
 mod shard;
 pub mod sse;
+mod table;
+mod timers;
+mod wire;
 
 pub use config::{AccessLog, Config, Limits, Timeouts};
 pub use counters::{Count, Counters, Metric, MetricKind};

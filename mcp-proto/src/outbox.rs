@@ -10,6 +10,9 @@ use std::io::IoSlice;
 /// Up to this size a part is copied: cheaper than a slice of its own, and it does not pin the block it was read into.
 const COPY: usize = 4 << 10;
 
+/// The taken front of a tail is given up from this size on.
+const TRIM: usize = 64 << 10;
+
 /// An emptied tail keeps at most this much room.
 const KEEP: usize = 2 << 10;
 
@@ -24,7 +27,7 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Where to append small things. Call [`Self::wrote`] afterwards.
+    /// Where to append small things.
     pub(crate) fn write(&mut self, append: impl FnOnce(&mut Vec<u8>)) {
         let before = self.tail.len();
         append(&mut self.tail);
@@ -88,6 +91,10 @@ impl Outbox {
             self.taken = 0;
             self.tail.clear();
             self.tail.shrink_to(KEEP);
+        } else if self.parts.is_empty() && self.taken >= TRIM {
+            // A slow reader may never let the tail run empty.
+            self.tail.drain(..self.taken);
+            self.taken = 0;
         }
     }
 }
@@ -102,12 +109,24 @@ mod tests {
         while !outbox.is_empty() {
             let mut slices = [IoSlice::new(&[]), IoSlice::new(&[])];
             let filled = outbox.slices(&mut slices);
-            let bytes: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).take(step).collect();
+            let bytes: Vec<u8> =
+                slices[..filled].iter().flat_map(|slice| slice.to_vec()).take(step).collect();
             assert!(!bytes.is_empty());
             out.extend_from_slice(&bytes);
             outbox.sent(bytes.len());
         }
         out
+    }
+
+    #[test]
+    fn a_tail_that_never_runs_empty_does_not_grow() {
+        let mut outbox = Outbox::default();
+        for _ in 0..1000 {
+            outbox.write(|tail| tail.extend_from_slice(&[7; 1000]));
+            outbox.sent(if outbox.waiting() > 4000 { 1000 } else { 0 });
+        }
+        assert_eq!(outbox.waiting(), 4000);
+        assert!(outbox.tail.capacity() < 4 * TRIM, "{}", outbox.tail.capacity());
     }
 
     proptest! {

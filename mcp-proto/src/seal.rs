@@ -5,8 +5,8 @@
 //! request's id, which a later cancellation repeats) is sealed with the zero nonce and equal input gives equal text.
 //! The kind of the content is authenticated along: a cursor never opens as a session.
 
-use aes_gcm_siv::aead::{AeadInOut, KeyInit, Nonce, Tag};
 use aes_gcm_siv::Aes256GcmSiv;
+use aes_gcm_siv::aead::{AeadInOut, KeyInit, Nonce, Tag};
 use std::fmt;
 use std::sync::Arc;
 
@@ -48,7 +48,11 @@ impl Keys {
             let cipher = Aes256GcmSiv::new(secret.into());
             let mut nothing = [0u8; 0];
             let number = cipher
-                .encrypt_inout_detached(&Nonce::<Aes256GcmSiv>::default(), b"number", (&mut nothing[..]).into())
+                .encrypt_inout_detached(
+                    &Nonce::<Aes256GcmSiv>::default(),
+                    b"number",
+                    (&mut nothing[..]).into(),
+                )
                 .map_or(0, |tag| tag.first().copied().unwrap_or(0));
             Key { number, cipher }
         });
@@ -107,7 +111,8 @@ mod base64url {
     pub(super) fn encode(bytes: &[u8]) -> String {
         let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
         for chunk in bytes.chunks(3) {
-            let word = chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+            let word =
+                chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
             for place in 0..=chunk.len() {
                 let index = (word >> (18 - 6 * place)) & 63;
                 text.push(ALPHABET.get(index as usize).map_or('A', |c| *c as char));

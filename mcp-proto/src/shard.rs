@@ -1,9 +1,27 @@
-//! The machine of one thread.
+//! The machine of one thread: its tables, its inputs, its outputs.
+//!
+//! Here an input is only sorted: bytes of a client go to [`intake`](crate::intake), bytes of a target to
+//! [`answers`](crate::answers), and what both lead to is federation. Work that an event causes for something else (a
+//! request that can go on, one that failed before it was sent) is queued in `deferred` and done before the input
+//! returns, so that no function is entered while it runs.
 
+use crate::catalogue::Catalogue;
+use crate::conn::{Client, Conn, Phase, Role};
+use crate::edge::Note;
+use crate::http::ServerCodec;
+use crate::leg::{Leg, LegId, Trouble};
+use crate::pool::Pool;
+use crate::session::{Session, SessionId, SessionKey};
+use crate::table::Table;
+use crate::timers::{Timed, Timers};
 use crate::{Action, Config, ConnId, Counters, Fault, Parcel, Refused, ShardId, Start};
 use bytes::BytesMut;
-use routing::Routes;
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use routing::{Routes, TargetName};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,66 +30,382 @@ use std::time::{Duration, Instant};
 /// Tell it what happened (the inputs never fail), then [`poll`](Self::poll) until `None`, then sleep until
 /// [`deadline`](Self::deadline) or the next event.
 #[derive(Debug)]
-pub struct Shard {}
+pub struct Shard {
+    pub(crate) id: ShardId,
+    pub(crate) config: Arc<Config>,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) rng: ChaCha12Rng,
+    /// Wall clock at `began`.
+    unix: Duration,
+    began: Instant,
+    /// The time of the input at hand.
+    pub(crate) now: Instant,
+
+    pub(crate) conns: Table<ConnId, Conn>,
+    pub(crate) legs: Table<LegId, Leg>,
+    pub(crate) sessions: Table<SessionId, Session>,
+    pub(crate) by_key: BTreeMap<SessionKey, SessionId>,
+    /// Sessions that were ended, so that their ids, good as they look, open no more.
+    pub(crate) ended: VecDeque<SessionKey>,
+    pub(crate) pools: BTreeMap<TargetName, Pool>,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) clients: usize,
+
+    pub(crate) timers: Timers,
+    actions: VecDeque<Action>,
+    pub(crate) deferred: VecDeque<Deferred>,
+    draining: Option<Instant>,
+    /// Where a rewritten body is put together; kept for its room.
+    pub(crate) scratch: Vec<u8>,
+}
+
+/// Work that waits for the event at hand to be finished.
+#[derive(Debug)]
+pub(crate) enum Deferred {
+    /// A request could not even be sent.
+    Fail(LegId, Trouble),
+    /// A request's target session is open: send it.
+    Send(LegId),
+    /// The last request of a connection was answered: look for the next.
+    Next(ConnId),
+}
 
 impl Shard {
     /// An empty shard.
     #[must_use]
-    pub fn new(_start: Start, _now: Instant) -> Self {
-        Self {}
+    pub fn new(start: Start, now: Instant) -> Self {
+        let mut shard = Self {
+            id: start.id,
+            config: start.config,
+            routes: start.routes,
+            counters: start.counters,
+            rng: ChaCha12Rng::from_seed(start.seed),
+            unix: start.unix,
+            began: now,
+            now,
+            conns: Table::default(),
+            legs: Table::default(),
+            sessions: Table::default(),
+            by_key: BTreeMap::new(),
+            ended: VecDeque::new(),
+            pools: BTreeMap::new(),
+            catalogue: Catalogue::default(),
+            clients: 0,
+            timers: Timers::default(),
+            actions: VecDeque::new(),
+            deferred: VecDeque::new(),
+            draining: None,
+            scratch: Vec::new(),
+        };
+        shard.rebuild_pools();
+        shard
     }
+
     /// A client's connection was accepted. The frontend reads it from now on.
     ///
     /// # Errors
-    /// At the limit of connections: close it.
-    pub fn accepted(&mut self, _peer: std::net::SocketAddr, _now: Instant) -> Result<ConnId, Refused> {
-        Err(Refused)
+    /// At the limit of connections, or while draining: close it.
+    pub fn accepted(&mut self, peer: SocketAddr, now: Instant) -> Result<ConnId, Refused> {
+        self.now = now;
+        if self.clients >= self.config.limits.connections || self.draining.is_some() {
+            self.counters.client_connections_refused.add(1);
+            return Err(Refused);
+        }
+        self.clients += 1;
+        self.counters.client_connections.add(1);
+        self.counters.client_connections_total.add(1);
+        let client = Client {
+            peer,
+            codec: ServerCodec::new(&self.config.limits),
+            incoming: None,
+            exchange: None,
+            serial: 0,
+            memo: None,
+            since: now,
+            ended: false,
+            used: false,
+        };
+        let conn = self.conns.insert(Conn::new(Role::Client(Box::new(client)), now));
+        self.watch(conn);
+        Ok(conn)
     }
+
     /// A connection asked for with [`Action::Open`] is open. The frontend reads it from now on.
-    pub fn connected(&mut self, _conn: ConnId, _now: Instant) {}
+    pub fn connected(&mut self, conn: ConnId, now: Instant) {
+        self.now = now;
+        self.target_connected(conn);
+        self.settle();
+    }
+
     /// Bytes arrived.
-    pub fn received(&mut self, _conn: ConnId, _bytes: BytesMut, _now: Instant) {}
+    pub fn received(&mut self, conn: ConnId, bytes: BytesMut, now: Instant) {
+        self.now = now;
+        match self.conns.get_mut(conn).map(|conn| &mut conn.role) {
+            Some(Role::Client(client)) => {
+                self.counters.bytes_received.add(bytes.len() as u64);
+                client.codec.feed(bytes);
+                self.read_client(conn);
+            }
+            Some(Role::Target(upstream)) => {
+                if upstream.phase != Phase::Streaming {
+                    upstream.phase = Phase::Answering(now);
+                }
+                upstream.codec.feed(bytes);
+                self.read_target(conn);
+            }
+            None => {}
+        }
+        self.settle();
+    }
+
     /// The peer will send no more (FIN). Writing may go on.
-    pub fn ended(&mut self, _conn: ConnId, _now: Instant) {}
+    pub fn ended(&mut self, conn: ConnId, now: Instant) {
+        self.now = now;
+        match self.conns.get_mut(conn).map(|conn| &mut conn.role) {
+            Some(Role::Client(_)) => self.client_ended(conn),
+            Some(Role::Target(_)) => self.target_ended(conn),
+            None => {}
+        }
+        self.settle();
+    }
+
     /// The kernel took `count` bytes of what [`unsent`](Self::unsent) showed.
-    pub fn sent(&mut self, _conn: ConnId, _count: usize, _now: Instant) {}
+    pub fn sent(&mut self, conn: ConnId, count: usize, now: Instant) {
+        self.now = now;
+        let low = self.config.limits.buffer / 4;
+        let Some(slot) = self.conns.get_mut(conn) else { return };
+        let before = slot.outbox.waiting();
+        slot.outbox.sent(count);
+        slot.progress = now;
+        let after = slot.outbox.waiting();
+        if matches!(slot.role, Role::Client(_)) {
+            self.counters.bytes_sent.add((before - after) as u64);
+        }
+        if after == 0 {
+            slot.armed = false;
+            if slot.closing {
+                return self.close(conn, Closing::Finish);
+            }
+        }
+        if before > low && after <= low {
+            self.resume_feeders(conn);
+        }
+    }
+
     /// The connection is gone, or could not be opened. Its id is dead from now on.
-    pub fn lost(&mut self, _conn: ConnId, _fault: Fault, _now: Instant) {}
+    pub fn lost(&mut self, conn: ConnId, fault: Fault, now: Instant) {
+        self.now = now;
+        match self.conns.get(conn).map(|conn| &conn.role) {
+            Some(Role::Client(_)) => self.forget_client(conn),
+            Some(Role::Target(_)) => self.target_lost(conn, fault),
+            None => {}
+        }
+        self.settle();
+    }
+
     /// Time passed.
-    pub fn tick(&mut self, _now: Instant) {}
+    pub fn tick(&mut self, now: Instant) {
+        self.now = now;
+        while let Some((at, what)) = self.timers.due(now) {
+            match what {
+                Timed::Conn(conn) => self.conn_due(conn, at),
+                Timed::Leg(leg) => self.leg_due(leg),
+                Timed::Session(session) => self.session_due(session),
+                Timed::Drain => self.abort_everything(),
+            }
+            self.settle();
+        }
+    }
+
     /// A new snapshot is in force. Sessions and streams survive.
-    pub fn reroute(&mut self, _routes: Arc<Routes>, _now: Instant) {}
+    pub fn reroute(&mut self, routes: Arc<Routes>, now: Instant) {
+        self.now = now;
+        let before = std::mem::replace(&mut self.routes, routes);
+        self.rebuild_pools();
+        self.announce_changes(&before);
+        self.settle();
+    }
+
     /// Mail from another shard.
-    pub fn deliver(&mut self, _parcel: Parcel, _now: Instant) {}
+    pub fn deliver(&mut self, parcel: Parcel, now: Instant) {
+        self.now = now;
+        self.note(parcel.0);
+        self.settle();
+    }
+
     /// Take no new work; what is under way may finish within `grace`.
-    pub fn drain(&mut self, _grace: Duration, _now: Instant) {}
+    pub fn drain(&mut self, grace: Duration, now: Instant) {
+        self.now = now;
+        self.draining = Some(now);
+        self.timers.set(Timed::Drain, now + grace);
+        for conn in self.conns.keys() {
+            self.drain_conn(conn);
+        }
+        self.settle();
+    }
+
     /// The next thing to do. Poll to `None` after every input.
     pub fn poll(&mut self) -> Option<Action> {
-        None
+        self.actions.pop_front()
     }
+
     /// Fills `into` with bytes waiting for `conn`, in order, and returns how many slices it filled. Nothing is removed
     /// until [`sent`](Self::sent).
-    pub fn unsent<'a>(&'a self, _conn: ConnId, _into: &mut [IoSlice<'a>]) -> usize {
-        0
+    pub fn unsent<'a>(&'a self, conn: ConnId, into: &mut [IoSlice<'a>]) -> usize {
+        self.conns.get(conn).map_or(0, |conn| conn.outbox.slices(into))
     }
+
     /// When to [`tick`](Self::tick) at the latest, and why.
     #[must_use]
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
-        None
+        self.timers.next()
     }
-    /// Whether [`drain`](Self::drain) has come to its end: no connection is left.
+
+    /// Whether [`drain`](Self::drain) has come to its end: no client is left.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        true
+        self.draining.is_some() && self.clients == 0
     }
+
     /// Its numbers.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
-        Arc::default()
+        Arc::clone(&self.counters)
     }
+
     /// Its number.
     #[must_use]
     pub fn id(&self) -> ShardId {
-        ShardId(0)
+        self.id
     }
+
+    // --- what the other modules build on ---
+
+    /// Wall-clock time since the Unix epoch.
+    pub(crate) fn unix(&self) -> Duration {
+        self.unix + self.now.saturating_duration_since(self.began)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
+    pub(crate) fn random<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    pub(crate) fn post(&mut self, shard: ShardId, note: Note) {
+        self.counters.parcels.add(1);
+        self.act(Action::Post { shard, parcel: Parcel(note) });
+    }
+
+    /// Tells all other shards.
+    pub(crate) fn broadcast(&mut self, note: &Note) {
+        let own = self.id;
+        for shard in (0..self.config.shards).map(ShardId).filter(|shard| *shard != own) {
+            self.post(shard, note.clone());
+        }
+    }
+
+    /// Bytes were put into a connection's outbox.
+    pub(crate) fn flush(&mut self, conn: ConnId) {
+        let now = self.now;
+        let high = self.config.limits.buffer;
+        let Some(slot) = self.conns.get_mut(conn) else { return };
+        if slot.outbox.is_empty() {
+            return;
+        }
+        let full = slot.outbox.waiting() > high && matches!(slot.role, Role::Client(_));
+        if !slot.armed {
+            slot.armed = true;
+            slot.progress = now;
+            self.actions.push_back(Action::Flush { conn });
+            self.watch(conn);
+        }
+        if full {
+            self.pause_feeders(conn);
+        }
+    }
+
+    pub(crate) fn set_paused(&mut self, conn: ConnId, paused: bool) {
+        let now = self.now;
+        let Some(slot) = self.conns.get_mut(conn) else { return };
+        if slot.paused == paused {
+            return;
+        }
+        slot.paused = paused;
+        if let Role::Target(upstream) = &mut slot.role
+            && let Phase::Answering(_) = upstream.phase
+        {
+            upstream.phase = Phase::Answering(now);
+        }
+        self.act(if paused { Action::Pause { conn } } else { Action::Resume { conn } });
+    }
+
+    /// Closes once everything is sent.
+    pub(crate) fn close_after_flush(&mut self, conn: ConnId) {
+        let Some(slot) = self.conns.get_mut(conn) else { return };
+        slot.closing = true;
+        if slot.outbox.is_empty() {
+            self.close(conn, Closing::Finish);
+        }
+    }
+
+    /// Takes a connection out of the tables and tells the frontend.
+    pub(crate) fn close(&mut self, conn: ConnId, how: Closing) {
+        match self.conns.get(conn).map(|slot| &slot.role) {
+            Some(Role::Client(_)) => self.forget_client(conn),
+            Some(Role::Target(_)) => self.forget_upstream(conn),
+            None => return,
+        }
+        self.act(match how {
+            Closing::Finish => Action::Finish { conn },
+            Closing::Abort => Action::Abort { conn },
+        });
+    }
+
+    /// Does what is deferred until nothing is.
+    fn settle(&mut self) {
+        while let Some(deferred) = self.deferred.pop_front() {
+            match deferred {
+                Deferred::Fail(leg, trouble) => self.leg_failed(leg, trouble),
+                Deferred::Send(leg) => self.dispatch_leg(leg),
+                Deferred::Next(conn) => self.read_client(conn),
+            }
+        }
+    }
+
+    fn drain_conn(&mut self, conn: ConnId) {
+        let Some(client) = self.conns.get_mut(conn).and_then(Conn::client) else { return };
+        match &mut client.exchange {
+            None if client.incoming.is_none() && client.codec.is_idle() => self.close_after_flush(conn),
+            None => {}
+            Some(exchange) => {
+                let id = crate::exchange::ExchangeId { conn, serial: exchange.serial };
+                if !exchange.is_post() {
+                    self.end_listener(id);
+                }
+            }
+        }
+    }
+
+    fn abort_everything(&mut self) {
+        for conn in self.conns.keys() {
+            self.close(conn, Closing::Abort);
+        }
+    }
+}
+
+/// How a connection is closed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Closing {
+    Finish,
+    Abort,
 }

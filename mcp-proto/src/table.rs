@@ -99,9 +99,10 @@ impl<K: Key, T> Table<K, T> {
 
     /// All values in the order of their slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &T)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            Some((K::new(index as u32, slot.generation), slot.value.as_ref()?))
-        })
+        self.slots
+            .iter()
+            .enumerate()
+            .filter_map(|(index, slot)| Some((K::new(index as u32, slot.generation), slot.value.as_ref()?)))
     }
 
     /// The keys of all values: for loops that change the table.

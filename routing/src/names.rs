@@ -5,6 +5,7 @@
 
 use crate::{Routes, Target, TargetName};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// The longest name a client is shown.
 pub const LONGEST: usize = 64;
@@ -37,10 +38,19 @@ pub fn is_plain(target: &str, name: &str) -> bool {
     !name.is_empty() && target.len() + 1 + name.len() <= LONGEST && name.chars().all(legal)
 }
 
+/// Whether `federated` has the form of a shortened name, so that only a list of the target tells what it stands for.
+#[must_use]
+pub fn may_be_shortened(federated: &str) -> bool {
+    match federated.rsplit_once('_') {
+        Some((_, hash)) => hash.len() == 8 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
+        None => false,
+    }
+}
+
 /// The target that a federated name is addressed to and the name the target knows. A shortened name splits too, but
 /// its second part is not what the target knows: a table that remembers shortened names goes first.
 #[must_use]
-pub fn split<'r, 'n>(routes: &'r Routes, federated: &'n str) -> Option<(&'r Target, &'n str)> {
+pub fn split<'r, 'n>(routes: &'r Routes, federated: &'n str) -> Option<(&'r Arc<Target>, &'n str)> {
     let (target, name) = federated.split_once('_')?;
     if name.is_empty() {
         return None;
@@ -87,6 +97,9 @@ mod tests {
         assert!(shortened.starts_with("time_xxx"));
         assert_ne!(shortened, federated(&name("time"), &other));
         assert_eq!(shortened, federated(&name("time"), &long));
+
+        assert!(may_be_shortened(&shortened));
+        assert!(!may_be_shortened("time_get_now"));
 
         let dotted = federated(&name("time"), "a.b/ü");
         assert!(dotted.starts_with("time_a_b___"), "{dotted}");

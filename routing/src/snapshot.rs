@@ -2,11 +2,12 @@
 
 use crate::{Target, TargetName};
 use std::fmt;
+use std::sync::Arc;
 
 /// Everything the gateway serves at one moment. Immutable; a change is a new snapshot.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Routes {
-    targets: Vec<Target>,
+    targets: Vec<Arc<Target>>,
 }
 
 /// Two targets of one snapshot have the same name.
@@ -32,24 +33,24 @@ impl Routes {
         if let Some([twice, _]) = names.array_windows().find(|[a, b]| a == b) {
             return Err(DuplicateTarget((*twice).clone()));
         }
-        Ok(Self { targets })
+        Ok(Self { targets: targets.into_iter().map(Arc::new).collect() })
     }
 
     /// All targets, in the order of configuration.
     #[must_use]
-    pub fn targets(&self) -> &[Target] {
+    pub fn targets(&self) -> &[Arc<Target>] {
         &self.targets
     }
 
     /// The target called `name`.
     #[must_use]
-    pub fn target(&self, name: &str) -> Option<&Target> {
+    pub fn target(&self, name: &str) -> Option<&Arc<Target>> {
         self.targets.iter().find(|target| target.name.as_str() == name)
     }
 
     /// The only target, when there is exactly one: then names, URIs and ids pass untouched.
     #[must_use]
-    pub fn single(&self) -> Option<&Target> {
+    pub fn single(&self) -> Option<&Arc<Target>> {
         match self.targets.as_slice() {
             [only] => Some(only),
             _ => None,

@@ -5,6 +5,7 @@
 //! start changes, so expanding a rewritten template equals rewriting its expansion.
 
 use crate::{Routes, Target, TargetName};
+use std::sync::Arc;
 
 const UI: &str = "ui://";
 
@@ -19,7 +20,7 @@ pub fn federated(target: &TargetName, uri: &str) -> String {
 
 /// The target that a federated URI names, and the URI the target knows.
 #[must_use]
-pub fn split<'r>(routes: &'r Routes, federated: &str) -> Option<(&'r Target, String)> {
+pub fn split<'r>(routes: &'r Routes, federated: &str) -> Option<(&'r Arc<Target>, String)> {
     let (scheme, rest) = match federated.strip_prefix(UI) {
         Some(rest) => (UI, rest),
         None => ("", federated),
@@ -35,7 +36,8 @@ mod tests {
     #[test]
     fn every_uri_finds_its_way_back() {
         let name = TargetName::parse("a-b").unwrap();
-        let routes = Routes::new(vec![Target::new(name.clone(), "127.0.0.1:1".parse().unwrap(), "/")]).unwrap();
+        let routes =
+            Routes::new(vec![Target::new(name.clone(), "127.0.0.1:1".parse().unwrap(), "/")]).unwrap();
         for (uri, expected) in [
             ("demo://x/1", "a-b+demo://x/1"),
             ("ui://widget/w.html", "ui://a-b+widget/w.html"),

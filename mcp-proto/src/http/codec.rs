@@ -29,6 +29,7 @@ pub enum RequestEvent {
 }
 
 /// Reads the requests of one client connection.
+#[derive(Debug)]
 pub struct ServerCodec {
     held: BytesMut,
     state: Serving,
@@ -176,6 +177,7 @@ pub enum ResponseEvent {
 }
 
 /// Reads the answers on one connection to a target.
+#[derive(Debug)]
 pub struct ClientCodec {
     held: BytesMut,
     state: Calling,

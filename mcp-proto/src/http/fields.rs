@@ -15,7 +15,7 @@ pub struct Fields {
 }
 
 /// One field line.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Field {
     name: Span,
     value: Span,
@@ -119,7 +119,7 @@ impl Span {
 }
 
 /// Room for the spans of the next head.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Spare(Vec<Field>);
 
 /// What the fields say about the message that carries them, found in the one pass that also notes where they stand.

@@ -1,0 +1,322 @@
+//! What is written to a client: heads, bodies, events, and the access log's line at the end.
+
+use crate::conn::{Conn, Role};
+use crate::exchange::{Answer, Exchange, ExchangeId, Work};
+use crate::http::write;
+use crate::refusal::{self, Refusal};
+use crate::shard::{Closing, Shard};
+use crate::{AccessLog, Action, ConnId, Record};
+use bytes::Bytes;
+use std::net::SocketAddr;
+
+/// Fields a page may read and send; `*` covers neither with credentials.
+const EXPOSED: &[u8] = b"Mcp-Session-Id, WWW-Authenticate";
+const SENDABLE: &[u8] =
+    b"Accept, Authorization, Content-Type, Last-Event-ID, Mcp-Session-Id, MCP-Protocol-Version, Mcp-Method, Mcp-Name";
+
+/// What the body of an answer is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Content {
+    Nothing,
+    Json(u64),
+    /// JSON of unknown length.
+    LongJson,
+    Events,
+}
+
+impl Shard {
+    /// Writes the head of an answer; the body follows with [`Self::write_body`].
+    pub(crate) fn begin(&mut self, id: ExchangeId, status: u16, content: Content, fields: &[(&str, &[u8])]) {
+        let now = self.now;
+        let draining = self.is_draining();
+        let comment = self.config.timeouts.comment;
+        let Some(slot) = self.conns.get_mut(id.conn) else { return };
+        let Role::Client(client) = &mut slot.role else { return };
+        let Some(exchange) = client.exchange.as_mut().filter(|exchange| exchange.serial == id.serial) else {
+            return;
+        };
+        exchange.log.status = status;
+        let streamed = matches!(content, Content::LongJson | Content::Events);
+        let chunked = streamed && !exchange.head.http10;
+        let keep_alive = exchange.head.keep_alive && !draining && (chunked || !streamed);
+        let events = content == Content::Events;
+        slot.outbox.write(|out| {
+            write::status(out, status);
+            match content {
+                Content::Nothing if status == 204 => {}
+                Content::Nothing => write::length(out, 0),
+                Content::Json(length) => {
+                    write::field(out, "content-type", b"application/json");
+                    write::length(out, length);
+                }
+                Content::LongJson => write::field(out, "content-type", b"application/json"),
+                Content::Events => {
+                    write::field(out, "content-type", b"text/event-stream");
+                    write::field(out, "cache-control", b"no-cache, no-transform");
+                    write::field(out, "x-accel-buffering", b"no");
+                }
+            }
+            if chunked {
+                write::chunked(out);
+            }
+            if !keep_alive {
+                write::field(out, "connection", b"close");
+            } else if exchange.head.http10 {
+                write::field(out, "connection", b"keep-alive");
+            }
+            if let Some(origin) = exchange.head.fields.first("origin")
+                && status != 403
+            {
+                write::field(out, "access-control-allow-origin", origin);
+                write::field(out, "access-control-expose-headers", EXPOSED);
+                write::field(out, "vary", b"Origin");
+            }
+            for (name, value) in fields {
+                write::field(out, name, value);
+            }
+            write::end(out);
+        });
+        exchange.head.keep_alive = keep_alive;
+        exchange.answer = Answer::Begun { events, chunked };
+        exchange.comment = events.then(|| now + comment);
+        if events {
+            self.watch(id.conn);
+        }
+    }
+
+    /// Writes a piece of the body. Empty pieces are nothing.
+    pub(crate) fn write_body(&mut self, id: ExchangeId, bytes: Bytes) {
+        let Some((slot, chunked)) = self.begun(id, bytes.len()) else { return };
+        if !chunked {
+            slot.outbox.push(bytes);
+        } else {
+            slot.outbox.write(|out| write::chunk_head(out, bytes.len()));
+            slot.outbox.push(bytes);
+            slot.outbox.write(|out| out.extend_from_slice(write::CHUNK_END));
+        }
+        self.flush(id.conn);
+    }
+
+    /// Writes a piece of the body that has no block of its own.
+    pub(crate) fn write_copy(&mut self, id: ExchangeId, bytes: &[u8]) {
+        let Some((slot, chunked)) = self.begun(id, bytes.len()) else { return };
+        slot.outbox.write(|out| {
+            if chunked {
+                write::chunk_head(out, bytes.len());
+            }
+            out.extend_from_slice(bytes);
+            if chunked {
+                out.extend_from_slice(write::CHUNK_END);
+            }
+        });
+        self.flush(id.conn);
+    }
+
+    /// The connection of an answer that is being written, and whether it is chunked.
+    fn begun(&mut self, id: ExchangeId, more: usize) -> Option<(&mut Conn, bool)> {
+        if more == 0 {
+            return None;
+        }
+        let now = self.now;
+        let comment = self.config.timeouts.comment;
+        let slot = self.conns.get_mut(id.conn)?;
+        let client = slot.client()?;
+        let exchange = client.exchange.as_mut().filter(|exchange| exchange.serial == id.serial)?;
+        let Answer::Begun { events, chunked } = exchange.answer else { return None };
+        exchange.sent += more as u64;
+        if events {
+            exchange.comment = Some(now + comment);
+        }
+        Some((slot, chunked))
+    }
+
+    /// Ends an answer.
+    pub(crate) fn finish(&mut self, id: ExchangeId) {
+        let Some(slot) = self.conns.get_mut(id.conn) else { return };
+        let Role::Client(client) = &mut slot.role else { return };
+        let Some(exchange) = client.exchange.as_mut().filter(|exchange| exchange.serial == id.serial) else {
+            return;
+        };
+        if let Answer::Begun { chunked: true, .. } = exchange.answer {
+            slot.outbox.write(|out| out.extend_from_slice(write::LAST_CHUNK));
+        }
+        exchange.answer = Answer::Done;
+        let keep_alive = exchange.head.keep_alive;
+        self.flush(id.conn);
+        self.close_exchange(id, keep_alive);
+    }
+
+    /// Ends an answer that can't be completed so that the client sees that it is incomplete (RFC 9112, 8).
+    pub(crate) fn cut(&mut self, id: ExchangeId, why: &str) {
+        if let Some(exchange) = self.exchange_mut(id) {
+            exchange.log.error = Some(why.to_owned());
+            self.close(id.conn, Closing::Abort);
+        }
+    }
+
+    /// A whole answer.
+    pub(crate) fn respond(&mut self, id: ExchangeId, status: u16, body: &[u8], fields: &[(&str, &[u8])]) {
+        let content = if body.is_empty() { Content::Nothing } else { Content::Json(body.len() as u64) };
+        self.begin(id, status, content, fields);
+        let to_head =
+            self.exchange(id).is_some_and(|exchange| exchange.head.method == crate::http::Method::Head);
+        if !to_head {
+            self.write_copy(id, body);
+        }
+        self.finish(id);
+    }
+
+    /// Says no to a whole request.
+    pub(crate) fn refuse(&mut self, id: ExchangeId, refusal: &Refusal) {
+        let Some(exchange) = self.exchange_mut(id) else { return };
+        exchange.log.error = Some(refusal.message.clone().into_owned());
+        exchange.log.code = Some(refusal.code);
+        let known = refusal.id.clone().map(String::into_bytes);
+        let rpc_id = known.unwrap_or_else(|| exchange.id_text(0).to_vec());
+        let body = refusal::error(&rpc_id, refusal.code, &refusal.message, None);
+        let allow: &[(&str, &[u8])] = match refusal.status {
+            405 => &[("allow", b"POST, GET, DELETE, OPTIONS")],
+            503 => &[("retry-after", b"1")],
+            _ => &[],
+        };
+        self.respond(id, refusal.status, &body, allow);
+    }
+
+    /// A page asks whether it may call (Fetch standard, CORS preflight).
+    pub(crate) fn preflight(&mut self, id: ExchangeId) {
+        let fields: &[(&str, &[u8])] = &[
+            ("allow", b"POST, GET, DELETE, OPTIONS"),
+            ("access-control-allow-methods", b"POST, GET, DELETE, OPTIONS"),
+            ("access-control-allow-headers", SENDABLE),
+            ("access-control-max-age", b"7200"),
+        ];
+        self.respond(id, 204, b"", fields);
+    }
+
+    /// One event on the answer's stream, which is begun if it was not.
+    pub(crate) fn write_event(&mut self, id: ExchangeId, event: &[u8]) {
+        if let Some(exchange) = self.exchange(id)
+            && exchange.answer == Answer::Open
+        {
+            self.begin(id, 200, Content::Events, &[]);
+        }
+        self.write_copy(id, event);
+    }
+
+    /// The answer to one message: alone as JSON, or as an event, or as an element of a batch's array.
+    pub(crate) fn answer_part(&mut self, id: ExchangeId, part: u16, body: &[u8]) {
+        let Some(exchange) = self.exchange_mut(id) else { return };
+        let events = match exchange.answer {
+            Answer::Begun { events, .. } => events,
+            _ => !exchange.accepts.json || (exchange.batch.is_some() && exchange.accepts.events),
+        };
+        if events {
+            let mut event = Vec::with_capacity(body.len() + 24);
+            crate::sse::write::event(&mut event, None, body);
+            self.write_event(id, &event);
+            self.part_done(id, part);
+        } else if let Some(batch) = &mut exchange.batch {
+            batch.push(Bytes::copy_from_slice(body));
+            self.part_done(id, part);
+        } else {
+            self.respond(id, 200, body, &[]);
+        }
+    }
+
+    /// The answer to one message is an error of the gateway's own.
+    pub(crate) fn fail_part(
+        &mut self,
+        id: ExchangeId,
+        part: u16,
+        code: i64,
+        message: &str,
+        target: Option<&str>,
+    ) {
+        let Some(exchange) = self.exchange_mut(id) else { return };
+        exchange.log.code = Some(code);
+        exchange.log.error = Some(message.to_owned());
+        let body = refusal::error(exchange.id_text(part), code, message, target);
+        self.answer_part(id, part, &body);
+    }
+
+    /// One message needs nothing more; the answer ends with the last of them.
+    pub(crate) fn part_done(&mut self, id: ExchangeId, part: u16) {
+        let Some(exchange) = self.exchange_mut(id) else { return };
+        if let Some(part) = exchange.parts.get_mut(usize::from(part))
+            && !matches!(part.work, Work::Done)
+        {
+            if exchange.batch.is_some() || part.id.is_none() {
+                part.work = Work::Done;
+            }
+            exchange.open = exchange.open.saturating_sub(1);
+        }
+        if exchange.open > 0 {
+            return;
+        }
+        match (exchange.answer, exchange.batch.take()) {
+            (Answer::Open, Some(batch)) if !batch.is_empty() => {
+                let body = [b"[".as_slice(), &batch.join(&b','), b"]"].concat();
+                self.respond(id, 200, &body, &[]);
+            }
+            // Only notifications and responses: they were accepted (MCP, Sending Messages to the Server).
+            (Answer::Open, _) => self.respond(id, 202, b"", &[]),
+            _ => self.finish(id),
+        }
+    }
+
+    /// A line for the access log, if it wants one.
+    pub(crate) fn log_exchange(&mut self, exchange: &mut Exchange, peer: SocketAddr) {
+        let failed =
+            exchange.log.status >= 400 || exchange.log.error.is_some() || exchange.log.code.is_some();
+        if exchange.log.status >= 400 {
+            self.counters.requests_failed.add(1);
+        }
+        let wanted = match self.config.access_log {
+            AccessLog::Off => false,
+            AccessLog::Errors => failed,
+            AccessLog::All => true,
+        };
+        if wanted {
+            let mut record = exchange.record(self.now);
+            record.client = Some(peer);
+            self.act(Action::Log(Box::new(record)));
+        }
+    }
+
+    /// The same for a request that was no HTTP.
+    pub(crate) fn log_refused(&mut self, conn: ConnId, refused: crate::http::Refusal) {
+        if self.config.access_log == AccessLog::Off {
+            return;
+        }
+        let client = self.conns.get_mut(conn).and_then(Conn::client).map(|client| client.peer);
+        let record =
+            Record { client, status: refused.status, error: refused.reason.to_owned(), ..Record::default() };
+        self.act(Action::Log(Box::new(record)));
+    }
+
+    /// Connections to targets that feed a client's connection.
+    fn feeders(&self, conn: ConnId) -> Vec<ConnId> {
+        let Some(Role::Client(client)) = self.conns.get(conn).map(|slot| &slot.role) else {
+            return Vec::new();
+        };
+        let Some(exchange) = &client.exchange else { return Vec::new() };
+        let calls = exchange.parts.iter().filter_map(|part| match part.work {
+            Work::Relay { leg, .. } => Some(leg),
+            _ => None,
+        });
+        let streams = exchange.streams.iter().filter_map(|stream| stream.leg);
+        calls.chain(streams).filter_map(|leg| self.legs.get(leg)?.conn).collect()
+    }
+
+    pub(crate) fn pause_feeders(&mut self, conn: ConnId) {
+        for feeder in self.feeders(conn) {
+            self.set_paused(feeder, true);
+        }
+    }
+
+    pub(crate) fn resume_feeders(&mut self, conn: ConnId) {
+        for feeder in self.feeders(conn) {
+            self.set_paused(feeder, false);
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What targets answer: head, body and end of each answer go to whoever waits for them.
+
+use crate::conn::{Conn, Phase};
+use crate::http::Response;
+use crate::leg::{Inbound, LegId, Purpose, Trouble};
+use crate::session::TargetState;
+use crate::shard::{Closing, Deferred, Shard};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// How much of an answer is kept that only explains a failure.
+const EXPLANATION: usize = 64 << 10;
+
+impl Shard {
+    /// The head of an answer: decides what is done with its body.
+    pub(crate) fn leg_head(&mut self, id: LegId, head: Response) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let inbound = match leg.purpose {
+            Purpose::Quiet | Purpose::Greet { .. } => Inbound::Drop,
+            Purpose::Part { exchange, part, slot: None } => self.call_head(id, exchange, part, &head),
+            Purpose::Part { exchange, slot: Some(_), .. } => {
+                let took = leg.sent_at.map(|at| self.now.saturating_duration_since(at));
+                if let Some(exchange) = self.exchange_mut(exchange) {
+                    exchange.log.target_duration = exchange.log.target_duration.max(took);
+                }
+                self.whole_or_events(id, &head)
+            }
+            Purpose::Open { .. } => {
+                leg.given_id = head.fields.first("mcp-session-id").map(Bytes::copy_from_slice);
+                self.whole_or_events(id, &head)
+            }
+            Purpose::Stream { exchange } => self.stream_head(id, exchange, &head),
+            Purpose::Resume { exchange } => self.resume_head(id, exchange, &head),
+        };
+        if let Some(leg) = self.legs.get_mut(id) {
+            leg.inbound = inbound;
+        }
+    }
+
+    fn whole_or_events(&mut self, id: LegId, head: &Response) -> Inbound {
+        use crate::federation::Media;
+        if head.status == 200 && Media::of(head) == Media::Events {
+            self.stream_answer(id);
+            return Inbound::Events(Box::new(self.events(None, crate::jsonrpc::rewrite::Scope::Nothing)));
+        }
+        Inbound::Whole { status: head.status, body: Vec::new() }
+    }
+
+    /// The answer is an event stream: silence on it is no fault.
+    pub(crate) fn stream_answer(&mut self, id: LegId) {
+        let Some(conn) = self.legs.get(id).and_then(|leg| leg.conn) else { return };
+        if let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) {
+            upstream.phase = Phase::Streaming;
+        }
+    }
+
+    /// A piece of an answer's body.
+    pub(crate) fn leg_body(&mut self, id: LegId, bytes: Bytes) {
+        let limits = self.config.limits;
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let purpose = leg.purpose;
+        let mut inbound = std::mem::replace(&mut leg.inbound, Inbound::Drop);
+        let result = match (&mut inbound, purpose) {
+            (Inbound::Head | Inbound::Drop, _) => Ok(()),
+            (Inbound::Whole { status, body }, _) => {
+                let most = if (200..300).contains(status) { limits.message } else { EXPLANATION };
+                if body.len() + bytes.len() <= most {
+                    body.extend_from_slice(&bytes);
+                    Ok(())
+                } else if *status == 200 {
+                    Err(Trouble::TooLarge)
+                } else {
+                    Ok(())
+                }
+            }
+            (Inbound::Short { rewriter, body }, _) => {
+                rewriter.push(&bytes, body).map_err(|_| Trouble::Malformed("it is no JSON"))
+            }
+            (Inbound::Pass { rewriter, .. }, Purpose::Part { exchange, .. }) => {
+                self.pass_body(exchange, rewriter, bytes)
+            }
+            (Inbound::Pass { .. }, _) => Ok(()),
+            (Inbound::Events(events), _) => self.read_events(id, events, bytes),
+        };
+        // What happened may have given the answer another fate.
+        if let Some(leg) = self.legs.get_mut(id)
+            && (leg.purpose == purpose || matches!(inbound, Inbound::Events(_)))
+        {
+            leg.inbound = if leg.purpose == Purpose::Quiet && !matches!(inbound, Inbound::Events(_)) {
+                Inbound::Drop
+            } else {
+                inbound
+            };
+        }
+        if let Err(trouble) = result {
+            self.break_off(id, trouble);
+        }
+    }
+
+    /// The target is at fault in the middle of an answer: its connection is of no more use.
+    pub(crate) fn break_off(&mut self, id: LegId, trouble: Trouble) {
+        if let Some(conn) = self.legs.get(id).and_then(|leg| leg.conn) {
+            self.close(conn, Closing::Abort);
+        }
+        self.leg_failed(id, trouble);
+    }
+
+    /// An answer is complete.
+    pub(crate) fn leg_ended(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let purpose = leg.purpose;
+        match (std::mem::replace(&mut leg.inbound, Inbound::Drop), purpose) {
+            (_, Purpose::Greet { again }) => self.greeted(id, again),
+            (Inbound::Head | Inbound::Drop, _) => self.drop_leg(id),
+            (Inbound::Short { rewriter, mut body }, Purpose::Part { exchange, .. }) => {
+                self.drop_leg(id);
+                if rewriter.is_complete() {
+                    self.respond(exchange, 200, &body, &[]);
+                } else {
+                    let words = "the target's answer is no JSON";
+                    self.fail_part(exchange, 0, crate::refusal::INTERNAL_ERROR, words, None);
+                }
+                body.clear();
+                body.shrink_to(EXPLANATION);
+                self.scratch = body;
+            }
+            (Inbound::Pass { event, .. }, Purpose::Part { exchange, .. }) => {
+                self.drop_leg(id);
+                if event {
+                    let mut end = Vec::new();
+                    crate::sse::write::end(&mut end);
+                    self.write_copy(exchange, &end);
+                }
+                self.finish(exchange);
+            }
+            (Inbound::Short { .. } | Inbound::Pass { .. }, _) => self.drop_leg(id),
+            (Inbound::Whole { status, body }, _) => self.whole_answer(id, purpose, status, &body),
+            (Inbound::Events(events), _) => self.events_ended(id, &events),
+        }
+    }
+
+    /// An answer that was kept whole.
+    fn whole_answer(&mut self, id: LegId, purpose: Purpose, status: u16, body: &[u8]) {
+        if self.is_session_lost(id, status, body) {
+            return self.renew(id);
+        }
+        match purpose {
+            Purpose::Part { exchange, part, slot: None } => self.call_whole(id, exchange, part, status, body),
+            Purpose::Part { exchange, part, slot: Some(slot) } => {
+                self.slot_answered(id, exchange, part, slot, status, body);
+            }
+            Purpose::Open { asker } => self.target_answered(id, asker, status, body),
+            Purpose::Stream { exchange } => self.stream_refused(id, exchange, status),
+            Purpose::Resume { exchange } => self.resume_refused(id, exchange, status),
+            Purpose::Quiet | Purpose::Greet { .. } => self.drop_leg(id),
+        }
+    }
+
+    /// 404 is the specification's word for a session that is gone; some servers say 400 and mention it in the text.
+    fn is_session_lost(&self, id: LegId, status: u16, body: &[u8]) -> bool {
+        let Some(leg) = self.legs.get(id) else { return false };
+        if leg.sent_id.is_none() || leg.reopened || matches!(leg.purpose, Purpose::Open { .. }) {
+            return false;
+        }
+        let mentions = || body.windows(7).any(|window| window.eq_ignore_ascii_case(b"session"));
+        status == 404 || (status == 400 && mentions())
+    }
+
+    /// A target forgot the session: opens it anew and sends the request once more, which was refused unread.
+    fn renew(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        leg.reopened = true;
+        leg.inbound = Inbound::Head;
+        let target = Arc::clone(&leg.target);
+        let (Some(session_id), Some(sent)) = (leg.session, leg.sent_id.take()) else { return };
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return self.leg_failed(id, Trouble::Status(404));
+        };
+        let state = session.target_mut(&target.name);
+        if let TargetState::Ready(opened) = state
+            && opened.id.as_ref() == Some(&sent)
+        {
+            let lost = opened.clone();
+            *state = TargetState::Absent;
+            self.open_target(session_id, &target, Some(lost), Vec::new());
+        }
+        self.start_in_session(id);
+    }
+
+    /// A request could not be sent, or its answer broke off.
+    pub(crate) fn leg_failed(&mut self, id: LegId, trouble: Trouble) {
+        let Some(leg) = self.legs.remove(id) else { return };
+        self.counters.calls.sub(1);
+        self.counters.target_failures.add(1);
+        let resumable = matches!(&leg.inbound, Inbound::Events(events) if events.resumable);
+        match leg.purpose {
+            Purpose::Part { exchange, part, slot: None } => {
+                self.call_failed(&leg.target.name, exchange, part, resumable, &trouble);
+            }
+            Purpose::Part { exchange, part, slot: Some(slot) } => {
+                self.slot_done(exchange, part, slot, Err(trouble.to_string()));
+            }
+            Purpose::Open { asker } => self.target_refused(&leg.target, leg.session, asker, &trouble),
+            Purpose::Stream { exchange } => self.stream_ended(exchange, &leg.target.name),
+            Purpose::Resume { exchange } => self.finish_or_fail(exchange, &trouble),
+            Purpose::Greet { .. } => self.target_refused(&leg.target, leg.session, None, &trouble),
+            Purpose::Quiet => {}
+        }
+    }
+
+    /// A request is over and done with.
+    pub(crate) fn drop_leg(&mut self, id: LegId) {
+        if self.legs.remove(id).is_some() {
+            self.counters.calls.sub(1);
+        }
+    }
+
+    /// A request whose answer has been dealt with; its stream may still be open.
+    pub(crate) fn settle_leg(&mut self, id: LegId) {
+        match self.legs.get(id).map(|leg| leg.conn.is_some()) {
+            Some(true) => self.quiet(id),
+            _ => self.drop_leg(id),
+        }
+    }
+
+    /// A request that has waited too long for a connection or a session.
+    pub(crate) fn leg_due(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get(id) else { return };
+        if leg.conn.is_none() && leg.deadline.is_some_and(|deadline| deadline <= self.now) {
+            self.deferred.push_back(Deferred::Fail(id, Trouble::Late("accept a request")));
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! One connection: a client's or one to a target.
+
+use crate::exchange::Exchange;
+use crate::http::{ClientCodec, Request, ServerCodec};
+use crate::leg::LegId;
+use crate::outbox::Outbox;
+use crate::session::SessionId;
+use bytes::{Bytes, BytesMut};
+use routing::TargetName;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) role: Role,
+    pub(crate) outbox: Outbox,
+    /// `Flush` is queued or the frontend waits for room in the socket.
+    pub(crate) armed: bool,
+    pub(crate) paused: bool,
+    /// Closed as soon as the outbox is empty.
+    pub(crate) closing: bool,
+    /// When the peer last took bytes, or when the first bytes began to wait.
+    pub(crate) progress: Instant,
+    /// When its timer looks at it next.
+    pub(crate) timer: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Role {
+    Client(Box<Client>),
+    Target(Box<Upstream>),
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) peer: SocketAddr,
+    pub(crate) codec: ServerCodec,
+    /// A request whose body is still coming, and what came of it.
+    pub(crate) incoming: Option<(Request, Incoming)>,
+    pub(crate) exchange: Option<Exchange>,
+    pub(crate) serial: u32,
+    /// The last session id seen here and what it opened to: opened once, not once a request.
+    pub(crate) memo: Option<(Bytes, SessionId)>,
+    /// When the present phase began: waiting for a request, its head, its body.
+    pub(crate) since: Instant,
+    /// The client sends no more.
+    pub(crate) ended: bool,
+    /// A request has been answered on it.
+    pub(crate) used: bool,
+}
+
+/// A body that is still coming: one piece costs nothing, several are put together.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    One(Bytes),
+    Many(BytesMut),
+}
+
+impl Incoming {
+    pub(crate) fn push(&mut self, piece: Bytes) {
+        match self {
+            Self::One(first) if first.is_empty() => *self = Self::One(piece),
+            Self::One(first) => {
+                let mut many = BytesMut::with_capacity((first.len() + piece.len()) * 2);
+                many.extend_from_slice(first);
+                many.extend_from_slice(&piece);
+                *self = Self::Many(many);
+            }
+            Self::Many(many) => many.extend_from_slice(&piece),
+        }
+    }
+
+    pub(crate) fn done(self) -> Bytes {
+        match self {
+            Self::One(bytes) => bytes,
+            Self::Many(bytes) => bytes.freeze(),
+        }
+    }
+}
+
+/// A connection to a target.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) target: TargetName,
+    pub(crate) address: SocketAddr,
+    pub(crate) codec: ClientCodec,
+    pub(crate) leg: Option<LegId>,
+    pub(crate) phase: Phase,
+    /// An answer has been received on it before.
+    pub(crate) used: bool,
+    /// How long the target keeps it open without a request.
+    pub(crate) keep: Duration,
+}
+
+/// What a connection to a target is doing, and since when.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Phase {
+    Connecting(Instant),
+    Idle(Instant),
+    /// The request was written.
+    Waiting(Instant),
+    /// Bytes of an answer came.
+    Answering(Instant),
+    /// An event stream: silence is no fault.
+    Streaming,
+}
+
+impl Conn {
+    pub(crate) fn new(role: Role, now: Instant) -> Self {
+        Self {
+            role,
+            outbox: Outbox::default(),
+            armed: false,
+            paused: false,
+            closing: false,
+            progress: now,
+            timer: None,
+        }
+    }
+
+    pub(crate) fn client(&mut self) -> Option<&mut Client> {
+        match &mut self.role {
+            Role::Client(client) => Some(client),
+            Role::Target(_) => None,
+        }
+    }
+
+    pub(crate) fn upstream(&mut self) -> Option<&mut Upstream> {
+        match &mut self.role {
+            Role::Target(upstream) => Some(upstream),
+            Role::Client(_) => None,
+        }
+    }
+}

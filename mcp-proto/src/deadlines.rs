@@ -1,0 +1,125 @@
+//! What happens when nothing happens: each connection's deadline, derived from what it is doing.
+
+use crate::conn::{Conn, Phase, Role};
+use crate::edge::Fault;
+use crate::exchange::ExchangeId;
+use crate::http::Refusal;
+use crate::leg::{Purpose, Trouble};
+use crate::shard::{Closing, Shard};
+use crate::timers::Timed;
+use crate::{Action, ConnId, sse};
+use std::time::{Duration, Instant};
+
+/// A target gets this much longer for its share of a merged answer than the client was made to wait.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Shard {
+    /// Makes sure a connection is looked at when its deadline comes.
+    pub(crate) fn watch(&mut self, conn: ConnId) {
+        let Some(due) = self.due(conn) else { return };
+        let Some(slot) = self.conns.get_mut(conn) else { return };
+        if slot.timer.is_none_or(|timer| due < timer) {
+            slot.timer = Some(due);
+            self.timers.set(Timed::Conn(conn), due);
+        }
+    }
+
+    /// When a connection has waited long enough.
+    fn due(&self, conn: ConnId) -> Option<Instant> {
+        let slot = self.conns.get(conn)?;
+        let stalled = (!slot.outbox.is_empty()).then(|| slot.progress + self.config.timeouts.write);
+        let phase = match &slot.role {
+            Role::Client(client) => client.due(&self.config).map(|(at, _)| at),
+            Role::Target(_) if slot.paused => None,
+            Role::Target(upstream) => self.target_due(upstream),
+        };
+        [stalled, phase].into_iter().flatten().min()
+    }
+
+    fn target_due(&self, upstream: &crate::conn::Upstream) -> Option<Instant> {
+        let leg = upstream.leg.and_then(|leg| self.legs.get(leg));
+        let timeouts = leg.map(|leg| leg.target.timeouts).unwrap_or_default();
+        let first_byte = match leg.map(|leg| leg.purpose) {
+            Some(Purpose::Part { slot: None, .. } | Purpose::Stream { .. } | Purpose::Resume { .. }) => {
+                timeouts.first_byte
+            }
+            _ => timeouts.first_byte.min(timeouts.gather.max(PATIENCE)),
+        };
+        match upstream.phase {
+            Phase::Connecting(since) => Some(since + timeouts.connect),
+            Phase::Idle(since) => Some(since + upstream.keep),
+            Phase::Waiting(since) => Some(since + first_byte),
+            Phase::Answering(since) => Some(since + timeouts.idle),
+            Phase::Streaming => None,
+        }
+    }
+
+    /// A connection's time has come, unless it has moved on meanwhile.
+    pub(crate) fn conn_due(&mut self, conn: ConnId, at: Instant) {
+        let Some(slot) = self.conns.get_mut(conn) else { return };
+        if slot.timer != Some(at) {
+            return;
+        }
+        slot.timer = None;
+        if self.due(conn).is_some_and(|due| due <= self.now) {
+            let Some(slot) = self.conns.get(conn) else { return };
+            if !slot.outbox.is_empty() && slot.progress + self.config.timeouts.write <= self.now {
+                return self.write_stalled(conn);
+            }
+            match &slot.role {
+                Role::Client(_) => self.client_due(conn),
+                Role::Target(_) => self.upstream_due(conn),
+            }
+        }
+        self.watch(conn);
+    }
+
+    /// The peer takes nothing any more.
+    fn write_stalled(&mut self, conn: ConnId) {
+        if matches!(self.conns.get(conn).map(|slot| &slot.role), Some(Role::Target(_))) {
+            self.target_lost(conn, Fault::TimedOut);
+            return self.act(Action::Abort { conn });
+        }
+        self.close(conn, Closing::Abort);
+    }
+
+    fn client_due(&mut self, conn: ConnId) {
+        let now = self.now;
+        let Some(client) = self.conns.get_mut(conn).and_then(Conn::client) else { return };
+        let Some(exchange) = &mut client.exchange else {
+            return match (client.incoming.is_some() || client.codec.is_in_head(), client.used) {
+                (true, _) => self.answer_late_request(conn),
+                (false, _) => self.close_after_flush(conn),
+            };
+        };
+        let id = ExchangeId { conn, serial: exchange.serial };
+        if exchange.comment.is_some_and(|comment| comment <= now) {
+            self.write_copy(id, sse::write::COMMENT);
+        }
+        let Some(exchange) = self.exchange_mut(id) else { return };
+        let due = exchange.deadline.take_if(|deadline| *deadline <= now).is_some();
+        if due {
+            self.gather_due(id);
+        }
+        self.reopen_streams(id);
+    }
+
+    /// RFC 9110, 15.5.9.
+    fn answer_late_request(&mut self, conn: ConnId) {
+        self.refuse_connection(conn, Refusal { status: 408, reason: "the request took too long to arrive" });
+    }
+
+    fn upstream_due(&mut self, conn: ConnId) {
+        let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) else { return };
+        match (upstream.phase, upstream.leg) {
+            (Phase::Connecting(_), _) => {
+                self.target_lost(conn, Fault::TimedOut);
+                self.act(Action::Abort { conn });
+            }
+            (Phase::Waiting(_), Some(leg)) => self.break_off(leg, Trouble::Late("answer")),
+            (Phase::Answering(_), Some(leg)) => self.break_off(leg, Trouble::Late("go on with its answer")),
+            (Phase::Streaming, Some(_)) => {}
+            (_, _) => self.close(conn, Closing::Abort),
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! A target's event stream: what is an answer passes, what is a request or notice is looked at first.
+
+use crate::exchange::{Answer, ExchangeId};
+use crate::jsonrpc::rewrite::{Kind, Rewriter, Scope};
+use crate::leg::{Events, LegId, Purpose, Trouble};
+use crate::shard::Shard;
+use crate::sse::{self, Item};
+use bytes::Bytes;
+use routing::TargetName;
+
+/// What an event held back is for until it is known what it is.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// As it came.
+    pub(crate) raw: Vec<u8>,
+    /// Rewritten for the client.
+    pub(crate) out: Vec<u8>,
+}
+
+impl Shard {
+    pub(crate) fn events(&self, target: Option<TargetName>, scope: Scope) -> Events {
+        let rewriter = *self.rewriter(target.clone(), scope);
+        Events {
+            parser: sse::Parser::new(),
+            held: Held::default(),
+            rewriter,
+            target,
+            scope,
+            passing: false,
+            answered: false,
+            resumable: false,
+        }
+    }
+
+    /// Reads a piece of an event stream.
+    pub(crate) fn read_events(
+        &mut self,
+        id: LegId,
+        events: &mut Events,
+        bytes: Bytes,
+    ) -> Result<(), Trouble> {
+        events.parser.feed(bytes);
+        loop {
+            match events.parser.next() {
+                None => break,
+                Some(Item::Data(piece)) => self.event_data(id, events, &piece)?,
+                Some(Item::End(end)) => self.event_ended(id, events, &end)?,
+            }
+            if self.legs.get(id).is_none() {
+                return Ok(());
+            }
+        }
+        self.pass_on(id, events);
+        Ok(())
+    }
+
+    fn event_data(&mut self, id: LegId, events: &mut Events, piece: &[u8]) -> Result<(), Trouble> {
+        let broken = |_| Trouble::Malformed("an event is no JSON");
+        if events.passing {
+            events.rewriter.push(piece, &mut events.held.out).map_err(broken)?;
+            self.pass_on(id, events);
+            return Ok(());
+        }
+        if piece == b"\n" && events.held.raw.is_empty() {
+            return Ok(());
+        }
+        if events.held.raw.len() + piece.len() > self.config.limits.message && !self.passes(id, events) {
+            return Err(Trouble::TooLarge);
+        }
+        events.rewriter.push(piece, &mut events.held.out).map_err(broken)?;
+        events.held.raw.extend_from_slice(piece);
+        Ok(())
+    }
+
+    /// Whether the event at hand is an answer that goes to the client as it comes.
+    fn passes(&self, id: LegId, events: &Events) -> bool {
+        let answer = matches!(events.rewriter.kind(), Some(Kind::Result | Kind::Error));
+        answer && self.event_reader(id).is_some()
+    }
+
+    /// The client's stream that answers on this request's stream go to.
+    fn event_reader(&self, id: LegId) -> Option<ExchangeId> {
+        let exchange = match self.legs.get(id)?.purpose {
+            Purpose::Part { exchange, slot: None, .. } | Purpose::Resume { exchange } => exchange,
+            _ => return None,
+        };
+        self.exchange(exchange).filter(|it| it.accepts.events)?;
+        Some(exchange)
+    }
+
+    /// No more of this event has come yet: if it is an answer, what there is of it need not wait.
+    fn pass_on(&mut self, id: LegId, events: &mut Events) {
+        if events.held.out.is_empty() || !(events.passing || self.passes(id, events)) {
+            return;
+        }
+        let Some(exchange) = self.event_reader(id) else { return };
+        if !events.passing {
+            events.passing = true;
+            events.held.raw = Vec::new();
+            let mut start = Vec::new();
+            sse::write::head(&mut start, None);
+            self.write_event(exchange, &start);
+        }
+        self.write_copy(exchange, &events.held.out);
+        events.held.out.clear();
+    }
+
+    fn event_ended(&mut self, id: LegId, events: &mut Events, end: &sse::End) -> Result<(), Trouble> {
+        let kind = events.rewriter.kind();
+        let complete = events.rewriter.is_complete();
+        let held = std::mem::take(&mut events.held);
+        let passing = std::mem::take(&mut events.passing);
+        events.rewriter = *self.rewriter(events.target.clone(), events.scope);
+        let event_id = end.id.as_ref().and_then(|last| self.event_id(id, last));
+        if passing {
+            if let Some(exchange) = self.event_reader(id) {
+                self.write_copy(exchange, &held.out);
+                let mut rest = Vec::new();
+                sse::write::end_with(&mut rest, event_id.as_deref());
+                self.write_copy(exchange, &rest);
+            }
+            self.event_answered(id, events);
+            return Ok(());
+        }
+        if let Some(milliseconds) = end.retry {
+            self.retry_told(id, milliseconds);
+        }
+        if held.raw.is_empty() {
+            if let (Some(event_id), Some(exchange)) = (&event_id, self.message_reader(id)) {
+                events.resumable = true;
+                let mut event = Vec::new();
+                sse::write::prime(&mut event, event_id);
+                self.write_event(exchange, &event);
+            }
+            return Ok(());
+        }
+        if !complete {
+            self.counters.malformed.add(1);
+            return Ok(());
+        }
+        events.resumable |= event_id.is_some();
+        match kind {
+            Some(Kind::Result | Kind::Error) => self.answer_event(id, events, &held, event_id.as_deref()),
+            Some(Kind::Method) => self.target_message(id, &held, event_id.as_deref()),
+            Some(Kind::Batch) => self.target_batch(id, events, &held.raw),
+            None => self.counters.malformed.add(1),
+        }
+        Ok(())
+    }
+
+    /// Several messages in one event, as 2025-03-26 allows.
+    fn target_batch(&mut self, id: LegId, events: &mut Events, raw: &[u8]) {
+        use crate::jsonrpc::envelope::{Body, body};
+        let limits = self.config.limits;
+        let Ok(Body::Batch(messages)) = body(raw, limits.depth, usize::MAX) else {
+            return self.counters.malformed.add(1);
+        };
+        for message in messages.into_iter().filter_map(|span| raw.get(span)) {
+            let mut held = Held { raw: message.to_vec(), out: Vec::new() };
+            let mut rewriter: Rewriter = *self.rewriter(events.target.clone(), events.scope);
+            let read = rewriter.push(message, &mut held.out);
+            match (read, rewriter.kind()) {
+                (Ok(()), Some(Kind::Result | Kind::Error)) => self.answer_event(id, events, &held, None),
+                (Ok(()), Some(Kind::Method)) => self.target_message(id, &held, None),
+                _ => self.counters.malformed.add(1),
+            }
+        }
+    }
+
+    /// A whole answer came as an event.
+    fn answer_event(&mut self, id: LegId, events: &mut Events, held: &Held, event_id: Option<&str>) {
+        let Some(leg) = self.legs.get(id) else { return };
+        match leg.purpose {
+            Purpose::Part { exchange, part, slot: Some(slot) } => {
+                events.answered = true;
+                self.slot_answered(id, exchange, part, slot, 200, &held.raw);
+            }
+            Purpose::Open { asker } => {
+                events.answered = true;
+                self.target_answered(id, asker, 200, &held.raw);
+            }
+            Purpose::Part { exchange, part, slot: None } => {
+                let begun = self.exchange(exchange).map(|it| (it.answer, it.accepts.events));
+                match begun {
+                    Some((_, true)) => {
+                        let mut event = Vec::with_capacity(held.out.len() + 64);
+                        sse::write::event(&mut event, event_id, &held.out);
+                        self.write_event(exchange, &event);
+                    }
+                    Some((Answer::Open, false)) => {
+                        events.answered = true;
+                        self.quiet(id);
+                        return self.answer_part(exchange, part, &held.out);
+                    }
+                    _ => {}
+                }
+                self.event_answered(id, events);
+            }
+            Purpose::Resume { exchange } => {
+                let mut event = Vec::with_capacity(held.out.len() + 64);
+                sse::write::event(&mut event, event_id, &held.out);
+                self.write_event(exchange, &event);
+                self.event_answered(id, events);
+            }
+            Purpose::Stream { .. } | Purpose::Greet { .. } | Purpose::Quiet => self.counters.dropped.add(1),
+        }
+    }
+
+    /// The answer is with the client: its stream ends here, whatever the target still does with its own.
+    fn event_answered(&mut self, id: LegId, events: &mut Events) {
+        events.answered = true;
+        let Some(leg) = self.legs.get(id) else { return };
+        let purpose = leg.purpose;
+        self.quiet(id);
+        match purpose {
+            Purpose::Part { exchange, part, slot: None } => self.part_done(exchange, part),
+            Purpose::Resume { exchange } => self.finish(exchange),
+            _ => {}
+        }
+    }
+
+    /// A target's event stream has ended.
+    pub(crate) fn events_ended(&mut self, id: LegId, events: &Events) {
+        let Some(leg) = self.legs.get(id) else { return };
+        let target = leg.target.name.clone();
+        match leg.purpose {
+            Purpose::Quiet => self.drop_leg(id),
+            Purpose::Stream { exchange } => {
+                self.drop_leg(id);
+                self.stream_ended(exchange, &target);
+            }
+            // The client has an event id and asks for the rest (MCP 2025-11-25, polling).
+            Purpose::Part { exchange, slot: None, .. } | Purpose::Resume { exchange } if events.resumable => {
+                self.drop_leg(id);
+                self.finish(exchange);
+            }
+            _ if events.answered => self.drop_leg(id),
+            _ => self.leg_failed(id, Trouble::Malformed("its event stream ended without an answer")),
+        }
+    }
+}

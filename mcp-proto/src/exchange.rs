@@ -1,0 +1,209 @@
+//! One HTTP request of a client while it is being answered.
+//!
+//! A POST carries one message, or several in a 2025-03-26 batch: each is a [`Part`] with work of its own, and all parts
+//! feed one answer. Requests to targets are [legs](crate::leg); they know their exchange by id, so a leg outlives a
+//! client that went away.
+
+use crate::http::{Method, Request};
+use crate::jsonrpc::envelope::{Envelope, Text};
+use crate::jsonrpc::list;
+use crate::leg::LegId;
+use crate::session::SessionId;
+use crate::{ConnId, Record};
+use bytes::Bytes;
+use routing::TargetName;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// An exchange: its connection, and which of the connection's requests it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct ExchangeId {
+    pub(crate) conn: ConnId,
+    pub(crate) serial: u32,
+}
+
+/// What the client takes as an answer (`Accept`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Accepts {
+    pub(crate) json: bool,
+    pub(crate) events: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) serial: u32,
+    pub(crate) head: Request,
+    pub(crate) accepts: Accepts,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) body: Bytes,
+    pub(crate) answer: Answer,
+    /// Written as a JSON array, or as events, because it came as a batch.
+    pub(crate) batch: Option<Vec<Bytes>>,
+    pub(crate) parts: Vec<Part>,
+    /// Parts that still owe something.
+    pub(crate) open: usize,
+    /// When parts that wait for several targets go on without those that are missing.
+    pub(crate) deadline: Option<Instant>,
+    /// When a comment is due on an event stream.
+    pub(crate) comment: Option<Instant>,
+    /// Target streams that feed this one, when it is a session's GET stream.
+    pub(crate) streams: Vec<Stream>,
+    pub(crate) started: Instant,
+    pub(crate) sent: u64,
+    pub(crate) log: Notes,
+}
+
+/// What the access log will say beyond what the exchange knows anyway.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    pub(crate) status: u16,
+    pub(crate) code: Option<i64>,
+    pub(crate) error: Option<String>,
+    pub(crate) target_duration: Option<Duration>,
+}
+
+/// How far the answer is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Answer {
+    /// Nothing is written.
+    Open,
+    /// The head is written; the body goes on.
+    Begun { events: bool, chunked: bool },
+    /// Everything is written.
+    Done,
+}
+
+/// One message of the request.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// Where the message stands in the body.
+    pub(crate) message: Range<usize>,
+    /// Its id as written, in the body; `None` for notifications and responses.
+    pub(crate) id: Option<Range<usize>>,
+    pub(crate) work: Work,
+    /// Targets were asked for their names because of it; not done twice.
+    pub(crate) looked_up: bool,
+}
+
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Not begun.
+    New,
+    /// One target answers.
+    Relay {
+        target: TargetName,
+        leg: LegId,
+    },
+    /// Several targets answer, and one answer is made of theirs.
+    Gather(Gather),
+    /// These were asked, and all is said.
+    Asked(Vec<TargetName>),
+    Done,
+}
+
+#[derive(Debug)]
+pub(crate) struct Gather {
+    pub(crate) what: What,
+    pub(crate) slots: Vec<Slot>,
+}
+
+/// What is made of the answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum What {
+    Initialize,
+    List(list::Kind),
+    /// `logging/setLevel`: done when one target did it.
+    Level,
+    /// Something without an answer of its own: 202 when it arrived everywhere.
+    Notify,
+    /// DELETE: 200 when all targets were told.
+    End,
+    /// Names of this kind are wanted before the message can be routed.
+    Lookup(list::Kind),
+}
+
+/// One target's share in a gather.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) target: TargetName,
+    pub(crate) outcome: Option<Result<Bytes, String>>,
+    /// The first of its pages has come.
+    pub(crate) begun: bool,
+}
+
+/// One target's stream under a session's GET stream.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) target: TargetName,
+    pub(crate) leg: Option<LegId>,
+    /// The last event id the target gave.
+    pub(crate) last: Option<Bytes>,
+    /// When to open it again.
+    pub(crate) again: Option<Instant>,
+    /// What to wait before the next opening; the target's `retry` sets it.
+    pub(crate) pause: Duration,
+}
+
+impl Exchange {
+    pub(crate) fn is_post(&self) -> bool {
+        self.head.method == Method::Post
+    }
+
+    /// The raw id of a part, `null` if it has none.
+    pub(crate) fn id_text(&self, part: u16) -> &[u8] {
+        self.parts.get(usize::from(part)).and_then(|part| self.body.get(part.id.clone()?)).unwrap_or(b"null")
+    }
+
+    /// The JSON-RPC method of a part. Read again from the body, because few ask for it.
+    pub(crate) fn method(&self, part: u16) -> Option<String> {
+        self.describe(part).map(|(method, _)| method)
+    }
+
+    /// Method and name, or URI, of a part.
+    fn describe(&self, part: u16) -> Option<(String, String)> {
+        let part = self.parts.get(usize::from(part))?;
+        let envelope = Envelope::parse(self.body.get(part.message.clone())?, usize::MAX).ok()?;
+        let params = &envelope.params;
+        let name = params.name.as_ref().or(params.uri.as_ref());
+        let text = |text: Option<&Text<'_>>| text.map(|text| text.value.to_string()).unwrap_or_default();
+        Some((text(envelope.method.as_ref()), text(name)))
+    }
+
+    /// What the access log says of it.
+    pub(crate) fn record(&mut self, now: Instant) -> Record {
+        let (method, name) = self.describe(0).unwrap_or_default();
+        Record {
+            client: None,
+            http_method: self.head.method.as_str(),
+            status: self.log.status,
+            method,
+            target: self.parts.first().map(|part| part.work.targets()).unwrap_or_default(),
+            name,
+            code: self.log.code,
+            error: self.log.error.take().unwrap_or_default(),
+            received: self.body.len() as u64,
+            sent: self.sent,
+            duration: now.saturating_duration_since(self.started),
+            target_duration: self.log.target_duration,
+        }
+    }
+}
+
+impl Slot {
+    pub(crate) fn new(target: TargetName) -> Self {
+        Self { target, outcome: None, begun: false }
+    }
+}
+
+impl Work {
+    fn targets(&self) -> String {
+        match self {
+            Self::Relay { target, .. } => target.to_string(),
+            Self::Gather(gather) => {
+                gather.slots.iter().map(|slot| slot.target.as_str()).collect::<Vec<_>>().join(",")
+            }
+            Self::Asked(targets) => targets.iter().map(TargetName::as_str).collect::<Vec<_>>().join(","),
+            Self::New | Self::Done => String::new(),
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! One message for one target: the request goes there, the answer comes back as it is.
+
+use crate::answer::Content;
+use crate::exchange::{Answer, ExchangeId, Work};
+use crate::http::{Method, Response};
+use crate::jsonrpc::rewrite::{Rewriter, Scope};
+use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
+use crate::refusal;
+use crate::session::{SessionId, TargetState};
+use crate::shard::{Deferred, Shard};
+use crate::sse;
+use crate::timers::Timed;
+use bytes::Bytes;
+use routing::{Target, TargetName};
+use std::sync::Arc;
+
+/// An answer up to this size is rewritten whole, so that it can say its length.
+const SHORT: u64 = 64 << 10;
+
+impl Shard {
+    /// Sends a client's message to one target, which answers it.
+    pub(crate) fn relay(
+        &mut self,
+        id: ExchangeId,
+        part: u16,
+        target: Arc<Target>,
+        body: Bytes,
+        repeatable: bool,
+    ) {
+        let purpose = Purpose::Part { exchange: id, part, slot: None };
+        let name = target.name.clone();
+        let Some(mut leg) = self.leg_for(id, target, purpose, body) else { return };
+        leg.repeatable = repeatable;
+        let leg = self.legs.insert(leg);
+        if let Some(exchange) = self.exchange_mut(id)
+            && let Some(part) = exchange.parts.get_mut(usize::from(part))
+        {
+            part.work = Work::Relay { target: name, leg };
+        }
+        self.start(leg);
+    }
+
+    /// A POST on behalf of an exchange.
+    pub(crate) fn leg_for(
+        &self,
+        id: ExchangeId,
+        target: Arc<Target>,
+        purpose: Purpose,
+        body: Bytes,
+    ) -> Option<Leg> {
+        let exchange = self.exchange(id)?;
+        let fields = (!target.forward.fields.is_empty()).then(|| exchange.head.fields.clone());
+        let mut leg = Leg::new(target, exchange.session, purpose, Method::Post, body);
+        leg.fields = fields;
+        Some(leg)
+    }
+
+    /// Lets a request begin: at once, or when its target session is open.
+    pub(crate) fn start(&mut self, id: LegId) {
+        self.counters.calls.add(1);
+        self.start_in_session(id);
+    }
+
+    /// The same for a request that has begun once and must wait for a new target session.
+    pub(crate) fn start_in_session(&mut self, id: LegId) {
+        let now = self.now;
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let target = Arc::clone(&leg.target);
+        let session = leg.session.filter(|_| !matches!(leg.purpose, Purpose::Open { .. }));
+        let Some(session_id) = session else { return self.dispatch_leg(id) };
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return self.deferred.push_back(Deferred::Fail(id, Trouble::Lost(crate::Fault::Other)));
+        };
+        match session.target_mut(&target.name) {
+            TargetState::Ready(_) => return self.dispatch_leg(id),
+            TargetState::Failed { until, reason } if now < *until => {
+                let trouble = Trouble::Recently(Arc::clone(reason));
+                return self.deferred.push_back(Deferred::Fail(id, trouble));
+            }
+            TargetState::Opening { waiting, .. } => waiting.push(id),
+            TargetState::Absent | TargetState::Failed { .. } => {
+                self.open_target(session_id, &target, None, vec![id]);
+            }
+        }
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        leg.deadline = Some(now + target.timeouts.gather);
+        self.timers.set(Timed::Leg(id), now + target.timeouts.gather);
+    }
+
+    /// The head of a target's answer to one message.
+    pub(crate) fn call_head(
+        &mut self,
+        id: LegId,
+        exchange: ExchangeId,
+        part: u16,
+        head: &Response,
+    ) -> Inbound {
+        let Some(leg) = self.legs.get(id) else { return Inbound::Drop };
+        let target = (self.routes.single().is_none()).then(|| leg.target.name.clone());
+        let took = leg.sent_at.map(|at| self.now.saturating_duration_since(at));
+        let status = head.status;
+        let Some(waiting) = self.exchange_mut(exchange) else { return Inbound::Drop };
+        waiting.log.target_duration = took;
+        let has_id = waiting.parts.get(usize::from(part)).is_some_and(|part| part.id.is_some());
+        if !(200..300).contains(&status) {
+            return Inbound::Whole { status, body: Vec::new() };
+        }
+        if !has_id {
+            self.part_done(exchange, part);
+            self.quiet(id);
+            return Inbound::Drop;
+        }
+        let (batch, accepts) = (waiting.batch.is_some(), waiting.accepts);
+        match Media::of(head) {
+            Media::Events => {
+                self.stream_answer(id);
+                Inbound::Events(Box::new(self.events(target, Scope::Result)))
+            }
+            Media::Json if batch => Inbound::Whole { status, body: Vec::new() },
+            Media::Json if accepts.json => self.json_head(exchange, target, head),
+            Media::Json => {
+                let mut start = Vec::new();
+                sse::write::head(&mut start, None);
+                self.write_event(exchange, &start);
+                Inbound::Pass { rewriter: Some(self.rewriter(target, Scope::Result)), event: true }
+            }
+            Media::Other => {
+                self.deferred.push_back(Deferred::Fail(
+                    id,
+                    Trouble::Malformed("an answer is neither JSON nor an event stream"),
+                ));
+                Inbound::Drop
+            }
+        }
+    }
+
+    /// JSON for a client that takes JSON: of known length if that costs little, else as it comes.
+    fn json_head(&mut self, exchange: ExchangeId, target: Option<TargetName>, head: &Response) -> Inbound {
+        use crate::http::Framing::Length;
+        match (target, head.framing) {
+            (None, Length(length)) => {
+                self.begin(exchange, 200, Content::Json(length), &[]);
+                Inbound::Pass { rewriter: None, event: false }
+            }
+            (None, _) => {
+                self.begin(exchange, 200, Content::LongJson, &[]);
+                Inbound::Pass { rewriter: None, event: false }
+            }
+            (target, Length(length)) if length <= SHORT => {
+                let body = std::mem::take(&mut self.scratch);
+                Inbound::Short { rewriter: self.rewriter(target, Scope::Result), body }
+            }
+            (target, _) => {
+                self.begin(exchange, 200, Content::LongJson, &[]);
+                Inbound::Pass { rewriter: Some(self.rewriter(target, Scope::Result)), event: false }
+            }
+        }
+    }
+
+    pub(crate) fn rewriter(&self, target: Option<TargetName>, scope: Scope) -> Box<Rewriter> {
+        Box::new(Rewriter::new(target, scope, self.config.limits.depth))
+    }
+
+    /// A piece of JSON on its way to the client.
+    pub(crate) fn pass_body(
+        &mut self,
+        exchange: ExchangeId,
+        rewriter: &mut Option<Box<Rewriter>>,
+        bytes: Bytes,
+    ) -> Result<(), Trouble> {
+        let Some(rewriter) = rewriter else {
+            self.write_body(exchange, bytes);
+            return Ok(());
+        };
+        let mut out = std::mem::take(&mut self.scratch);
+        let rewritten = rewriter.push(&bytes, &mut out);
+        self.write_copy(exchange, &out);
+        out.clear();
+        self.scratch = out;
+        rewritten.map_err(|_| Trouble::Malformed("it is no JSON"))
+    }
+
+    /// A target's answer to one message, kept whole: a failure, or an element of a batch.
+    pub(crate) fn call_whole(
+        &mut self,
+        id: LegId,
+        exchange: ExchangeId,
+        part: u16,
+        status: u16,
+        body: &[u8],
+    ) {
+        use crate::jsonrpc::envelope::{Envelope, Id, Kind};
+        let Some(waiting) = self.exchange(exchange) else { return self.drop_leg(id) };
+        let parsed = Envelope::parse(body, self.config.limits.depth).ok();
+        let Some(envelope) = parsed.filter(|envelope| envelope.kind() == Kind::Response) else {
+            let trouble = match status {
+                200..300 => Trouble::Malformed("it is no JSON-RPC response"),
+                _ => Trouble::Status(status),
+            };
+            return self.leg_failed(id, trouble);
+        };
+        let single = waiting.parts.len() == 1 && waiting.batch.is_none();
+        let target =
+            (self.routes.single().is_none()).then(|| self.legs.get(id).map(|leg| leg.target.name.clone()));
+        let code = envelope.error.as_ref().and_then(|error| error.code);
+        // An error whose id the target did not know belongs to the only request there was.
+        let mut body = match (envelope.id, envelope.id_span) {
+            (Id::Raw(_), _) => body.to_vec(),
+            (_, span) => with_id(body, span, waiting.id_text(part)),
+        };
+        if let Some(target) = target.flatten() {
+            body = self.rewritten(Some(target), Scope::Result, &body);
+        }
+        let has_id = waiting.parts.get(usize::from(part)).is_some_and(|part| part.id.is_some());
+        self.drop_leg(id);
+        if let Some(waiting) = self.exchange_mut(exchange) {
+            waiting.log.code = code;
+        }
+        if !has_id {
+            self.counters.dropped.add(1);
+            return self.part_done(exchange, part);
+        }
+        // Other statuses say something about our session or our request, not about the client's.
+        match status {
+            400 if single => self.respond(exchange, 400, &body, &[]),
+            _ => self.answer_part(exchange, part, &body),
+        }
+    }
+
+    /// A whole message with the names of `target`; unchanged when it can't be read.
+    pub(crate) fn rewritten(&self, target: Option<TargetName>, scope: Scope, message: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(message.len() + 64);
+        match self.rewriter(target, scope).push(message, &mut out) {
+            Ok(()) => out,
+            Err(_) => message.to_vec(),
+        }
+    }
+
+    /// A call could not be made, or its answer broke off.
+    pub(crate) fn call_failed(
+        &mut self,
+        target: &TargetName,
+        exchange: ExchangeId,
+        part: u16,
+        resumable: bool,
+        trouble: &Trouble,
+    ) {
+        let words = format!("target \"{target}\" failed: {trouble}");
+        let Some(waiting) = self.exchange_mut(exchange) else { return };
+        waiting.log.error = Some(words.clone());
+        let has_id = waiting.parts.get(usize::from(part)).is_some_and(|part| part.id.is_some());
+        match waiting.answer {
+            Answer::Begun { events: false, .. } => return self.cut(exchange, &words),
+            // The client has an event id and comes back for the rest.
+            Answer::Begun { .. } if resumable => return self.finish(exchange),
+            _ => {}
+        }
+        if !has_id {
+            self.counters.dropped.add(1);
+            return self.part_done(exchange, part);
+        }
+        let body = match self.is_tool_call(exchange, part) {
+            true => self.exchange(exchange).map(|it| refusal::tool_failure(it.id_text(part), &words)),
+            false => self.exchange(exchange).map(|it| {
+                refusal::error(it.id_text(part), refusal::INTERNAL_ERROR, &words, Some(target.as_str()))
+            }),
+        };
+        if let Some(body) = body {
+            self.answer_part(exchange, part, &body);
+        }
+    }
+
+    fn is_tool_call(&self, exchange: ExchangeId, part: u16) -> bool {
+        let method = self.exchange(exchange).and_then(|exchange| exchange.method(part));
+        method.is_some_and(|method| method == "tools/call")
+    }
+
+    /// The answer to a request is of no interest any more; the request itself goes on.
+    pub(crate) fn quiet(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        leg.purpose = Purpose::Quiet;
+        if let Some(conn) = leg.conn {
+            self.set_paused(conn, false);
+        }
+    }
+
+    /// A request that nobody waits for.
+    pub(crate) fn send_quietly(
+        &mut self,
+        session: SessionId,
+        target: Arc<Target>,
+        method: Method,
+        body: Bytes,
+    ) -> LegId {
+        let leg = self.legs.insert(Leg::new(target, Some(session), Purpose::Quiet, method, body));
+        self.start(leg);
+        leg
+    }
+}
+
+/// What an answer says it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Media {
+    Json,
+    Events,
+    Other,
+}
+
+impl Media {
+    pub(crate) fn of(head: &Response) -> Self {
+        let value = head.fields.first("content-type").unwrap_or_default();
+        let media = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        if media.eq_ignore_ascii_case(b"application/json") {
+            Self::Json
+        } else if media.eq_ignore_ascii_case(b"text/event-stream") {
+            Self::Events
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// A response with another id: replaced where there is one, else put in front.
+fn with_id(body: &[u8], span: Option<std::ops::Range<usize>>, id: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + id.len() + 8);
+    match span {
+        Some(span) => crate::jsonrpc::splice::splice(body, &[(span, id)], &mut out),
+        None => {
+            let start = body.iter().position(|byte| *byte == b'{').map_or(0, |at| at + 1);
+            let member = [b"\"id\":".as_slice(), id, b","].concat();
+            crate::jsonrpc::splice::splice(body, &[(start..start, &member)], &mut out);
+        }
+    }
+    out
+}

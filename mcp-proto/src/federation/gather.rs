@@ -1,0 +1,333 @@
+//! One message for several targets: all are asked at once, none is waited for too long, one answer is made.
+
+use crate::exchange::{ExchangeId, Gather, Slot, What, Work};
+use crate::http::Method;
+use crate::jsonrpc::envelope::Envelope;
+use crate::jsonrpc::list;
+use crate::leg::{Leg, LegId, Purpose};
+use crate::refusal;
+use crate::session::{Opened, SessionId, TargetState};
+use crate::shard::Shard;
+use bytes::Bytes;
+use routing::Target;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long others wait for a target that let them wait in vain the last time.
+const BRIEF: Duration = Duration::from_millis(250);
+
+/// What one target is asked.
+pub(super) struct Question {
+    pub(super) target: Arc<Target>,
+    /// The request, or why it is not even made.
+    pub(super) body: Result<Bytes, String>,
+}
+
+impl Shard {
+    /// The same message to every target.
+    pub(super) fn gather_message(&mut self, id: ExchangeId, part: u16, what: What, message: &Bytes) {
+        let questions = self.questions(id, message);
+        self.gather(id, part, what, questions);
+    }
+
+    /// `message` for each target of the snapshot; one that is still starting is not waited for.
+    pub(super) fn questions(&self, id: ExchangeId, message: &Bytes) -> Vec<Question> {
+        let session = self.exchange(id).and_then(|exchange| exchange.session);
+        let session = session.and_then(|session| self.sessions.get(session));
+        let targets = self.routes.targets().iter();
+        targets
+            .map(|target| Question {
+                target: Arc::clone(target),
+                body: match session.and_then(|session| session.target(&target.name)) {
+                    Some(TargetState::Opening { late: true, .. }) => Err("it is still starting".to_owned()),
+                    _ => Ok(message.clone()),
+                },
+            })
+            .collect()
+    }
+
+    /// A notification to every target whose session is open.
+    pub(super) fn notify_all(&mut self, id: ExchangeId, part: u16, message: &Bytes) {
+        let mut questions = self.questions(id, message);
+        let session = self.exchange(id).and_then(|exchange| exchange.session);
+        let session = session.and_then(|session| self.sessions.get(session));
+        questions.retain(|it| session.is_some_and(|session| session.ready(&it.target).is_some()));
+        self.gather(id, part, What::Notify, questions);
+    }
+
+    /// Ends target sessions on behalf of a client's DELETE.
+    pub(super) fn gather_end(&mut self, id: ExchangeId, targets: Vec<(Arc<Target>, Opened)>) {
+        let slots = targets.iter().map(|(target, _)| Slot::new(target.name.clone())).collect();
+        let budget = targets.iter().map(|(target, _)| target.timeouts.gather).max();
+        self.begin_gather(id, 0, What::End, slots, budget);
+        for (slot, (target, opened)) in (0..).zip(targets) {
+            let purpose = Purpose::Part { exchange: id, part: 0, slot: Some(slot) };
+            let mut leg = Leg::new(target, None, purpose, Method::Delete, Bytes::new());
+            leg.opened = Some(opened);
+            let leg = self.legs.insert(leg);
+            self.start(leg);
+        }
+        self.gather_ready(id, 0);
+    }
+
+    pub(super) fn gather(&mut self, id: ExchangeId, part: u16, what: What, questions: Vec<Question>) {
+        let slots = questions.iter().map(|it| Slot::new(it.target.name.clone())).collect();
+        let budgets = questions.iter().filter(|it| it.body.is_ok()).map(|it| self.budget(&it.target));
+        let budget = budgets.max();
+        self.begin_gather(id, part, what, slots, budget);
+        let list = match what {
+            What::List(kind) => Some(kind),
+            _ => None,
+        };
+        for (slot, question) in (0..).zip(questions) {
+            match question.body {
+                Ok(body) => {
+                    let purpose = Purpose::Part { exchange: id, part, slot: Some(slot) };
+                    let Some(mut leg) = self.leg_for(id, question.target, purpose, body) else { return };
+                    leg.list = list;
+                    leg.repeatable = true;
+                    let leg = self.legs.insert(leg);
+                    self.start(leg);
+                }
+                Err(reason) => self.set_outcome(id, part, slot, Err(reason)),
+            }
+        }
+        self.gather_ready(id, part);
+    }
+
+    pub(super) fn begin_gather(
+        &mut self,
+        id: ExchangeId,
+        part: u16,
+        what: What,
+        slots: Vec<Slot>,
+        budget: Option<Duration>,
+    ) {
+        let now = self.now;
+        let Some(exchange) = self.exchange_mut(id) else { return };
+        if exchange.parts.is_empty() {
+            exchange.parts.push(crate::exchange::Part::new(0..0));
+            exchange.open = 1;
+        }
+        if let Some(part) = exchange.parts.get_mut(usize::from(part)) {
+            part.work = Work::Gather(Gather { what, slots });
+        }
+        if let Some(budget) = budget {
+            exchange.deadline = Some(exchange.deadline.map_or(now + budget, |other| other.min(now + budget)));
+            self.watch(id.conn);
+        }
+    }
+
+    pub(super) fn budget(&self, target: &Target) -> Duration {
+        if self.is_slow(target) { target.timeouts.gather.min(BRIEF) } else { target.timeouts.gather }
+    }
+
+    fn gather_at(&mut self, id: ExchangeId, part: u16) -> Option<&mut Gather> {
+        match &mut self.exchange_mut(id)?.parts.get_mut(usize::from(part))?.work {
+            Work::Gather(gather) => Some(gather),
+            _ => None,
+        }
+    }
+
+    fn set_outcome(&mut self, id: ExchangeId, part: u16, slot: u16, outcome: Result<Bytes, String>) {
+        if let Some(gather) = self.gather_at(id, part)
+            && let Some(slot) = gather.slots.get_mut(usize::from(slot))
+        {
+            slot.outcome = Some(outcome);
+        }
+    }
+
+    /// A target answered its share.
+    pub(crate) fn slot_answered(
+        &mut self,
+        id: LegId,
+        exchange: ExchangeId,
+        part: u16,
+        slot: u16,
+        status: u16,
+        body: &[u8],
+    ) {
+        let Some(leg) = self.legs.get(id) else { return };
+        let (session, target, list) = (leg.session, Arc::clone(&leg.target), leg.list);
+        self.settle_leg(id);
+        let readable =
+            (200..300).contains(&status) || Envelope::parse(body, self.config.limits.depth).is_ok();
+        let Some(gather) = self.gather_at(exchange, part) else {
+            if let (Some(session), Some(kind), true) = (session, list, readable) {
+                self.list_arrived(session, &target, kind, body);
+            }
+            return;
+        };
+        let what = gather.what;
+        match what {
+            What::Lookup(kind) if readable => {
+                if !self.looked_at(exchange, part, slot, &target, kind, body) {
+                    return;
+                }
+                self.slot_done(exchange, part, slot, Ok(Bytes::new()));
+            }
+            _ if readable => self.slot_done(exchange, part, slot, Ok(Bytes::copy_from_slice(body))),
+            _ => {
+                let words = crate::leg::Trouble::Status(status).to_string();
+                self.slot_done(exchange, part, slot, Err(words));
+            }
+        }
+    }
+
+    /// A target's share is there, or never will be.
+    pub(crate) fn slot_done(&mut self, id: ExchangeId, part: u16, slot: u16, outcome: Result<Bytes, String>) {
+        self.set_outcome(id, part, slot, outcome);
+        self.gather_ready(id, part);
+    }
+
+    /// Makes the answer if all shares are there.
+    pub(super) fn gather_ready(&mut self, id: ExchangeId, part: u16) {
+        let now = self.now;
+        let Some(gather) = self.gather_at(id, part) else { return };
+        let missing: Vec<_> = gather.slots.iter().filter(|slot| slot.outcome.is_none()).collect();
+        if missing.is_empty() {
+            return self.gathered(id, part);
+        }
+        // Those that are left let others wait in vain before: a brief wait is all they get.
+        let names: Vec<_> = missing.into_iter().map(|slot| slot.target.clone()).collect();
+        let slow = |name| self.pools.get(name).is_some_and(|pool| pool.slow);
+        if names.iter().all(slow)
+            && let Some(exchange) = self.exchange_mut(id)
+        {
+            let brief = (exchange.started + BRIEF).max(now);
+            exchange.deadline = exchange.deadline.map(|deadline| deadline.min(brief));
+            self.watch(id.conn);
+        }
+    }
+
+    /// Time is up: what is missing is left out.
+    pub(crate) fn gather_due(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchange_mut(id) else { return };
+        let mut late = Vec::new();
+        let mut waiting = Vec::new();
+        for (number, part) in (0..).zip(&mut exchange.parts) {
+            let Work::Gather(gather) = &mut part.work else { continue };
+            for slot in gather.slots.iter_mut().filter(|slot| slot.outcome.is_none()) {
+                slot.outcome = Some(Err("it took too long to answer".to_owned()));
+                late.push(slot.target.clone());
+            }
+            waiting.push(number);
+        }
+        for name in late {
+            if let Some(pool) = self.pools.get_mut(&name) {
+                pool.slow = true;
+            }
+        }
+        for part in waiting {
+            self.gathered(id, part);
+        }
+    }
+
+    /// Makes one answer of all shares.
+    fn gathered(&mut self, id: ExchangeId, part: u16) {
+        let Some(exchange) = self.exchange_mut(id) else { return };
+        let Some(slot) = exchange.parts.get_mut(usize::from(part)) else { return };
+        let message = slot.message.clone();
+        let Work::Gather(gather) = std::mem::replace(&mut slot.work, Work::Done) else { return };
+        slot.work = Work::Asked(gather.slots.iter().map(|slot| slot.target.clone()).collect());
+        if slot.id.is_some() || exchange.batch.is_none() {
+            exchange.deadline = None;
+        }
+        match gather.what {
+            What::Initialize => self.initialized(id, part, gather.slots),
+            What::List(kind) => {
+                let first = exchange.body.get(message).is_none_or(|message| {
+                    Envelope::parse(message, usize::MAX).is_ok_and(|it| it.params.cursor.is_none())
+                });
+                self.listed(id, part, kind, gather.slots, first);
+            }
+            What::Level => self.level_set(id, part, &gather.slots),
+            What::Notify => self.part_done(id, part),
+            What::End => self.respond(id, 200, b"", &[]),
+            What::Lookup(_) => self.looked(id, part),
+        }
+    }
+
+    /// The level is set when one target has set it; targets without logging are no failure.
+    fn level_set(&mut self, id: ExchangeId, part: u16, slots: &[Slot]) {
+        let depth = self.config.limits.depth;
+        let has_result = |body: &&Bytes| Envelope::parse(body, depth).is_ok_and(|it| it.result.is_some());
+        let mut answers = slots.iter().filter_map(|slot| slot.outcome.as_ref()?.as_ref().ok());
+        let refused = answers.clone().next().filter(|_| !answers.any(|body| has_result(&body))).cloned();
+        let Some(exchange) = self.exchange(id) else { return };
+        let body = match refused {
+            Some(body) => body.to_vec(),
+            None => refusal::result(exchange.id_text(part), b"{}"),
+        };
+        self.answer_part(id, part, &body);
+    }
+
+    /// Asks targets for their names because a message can't be routed without.
+    pub(super) fn look_up(&mut self, id: ExchangeId, part: u16, kind: list::Kind) {
+        if let Some(exchange) = self.exchange_mut(id)
+            && let Some(part) = exchange.parts.get_mut(usize::from(part))
+        {
+            part.looked_up = true;
+        }
+        let questions = self.questions(id, &lookup(kind, None));
+        self.gather(id, part, What::Lookup(kind), questions);
+    }
+
+    /// A page of names arrived: whether it was the last.
+    fn looked_at(
+        &mut self,
+        id: ExchangeId,
+        part: u16,
+        slot: u16,
+        target: &Arc<Target>,
+        kind: list::Kind,
+        body: &[u8],
+    ) -> bool {
+        let limits = self.config.limits;
+        let mut items = Vec::new();
+        let Ok(page) = list::federate(body, kind, &target.name, limits.depth, &mut items) else {
+            return true;
+        };
+        let first = self.gather_at(id, part).is_some_and(|gather| {
+            gather
+                .slots
+                .get_mut(usize::from(slot))
+                .is_some_and(|slot| !std::mem::replace(&mut slot.begun, true))
+        });
+        self.catalogue.learn_irregular(&target.name, kind, page.irregular, &limits);
+        self.catalogue.learn_names(&target.name, kind, page.names, first, &limits);
+        let Some(cursor) = page.next_cursor else { return true };
+        let purpose = Purpose::Part { exchange: id, part, slot: Some(slot) };
+        let body = lookup(kind, Some(&cursor));
+        let Some(leg) = self.leg_for(id, Arc::clone(target), purpose, body) else { return true };
+        let leg = self.legs.insert(leg);
+        self.start(leg);
+        false
+    }
+
+    /// All names are known: the message is routed again.
+    fn looked(&mut self, id: ExchangeId, part: u16) {
+        if let Err(refusal) = self.route(id, part) {
+            self.refuse(id, &refusal);
+        }
+    }
+
+    /// The session an exchange belongs to.
+    pub(super) fn session_of(&self, id: ExchangeId) -> Option<SessionId> {
+        self.exchange(id)?.session
+    }
+}
+
+/// The gateway's own question for names.
+fn lookup(kind: list::Kind, cursor: Option<&str>) -> Bytes {
+    let mut body = b"{\"jsonrpc\":\"2.0\",\"id\":\"mcp-gateway-names\",\"method\":\"".to_vec();
+    body.extend_from_slice(kind.method().as_bytes());
+    body.push(b'"');
+    if let Some(cursor) = cursor {
+        body.extend_from_slice(b",\"params\":{\"cursor\":");
+        crate::jsonrpc::splice::quote(cursor, &mut body);
+        body.push(b'}');
+    }
+    body.push(b'}');
+    body.into()
+}

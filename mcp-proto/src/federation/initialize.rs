@@ -1,0 +1,292 @@
+//! `initialize`: every target is asked at once, and the client gets one server that can what they can together.
+
+use crate::answer::Content;
+use crate::exchange::{ExchangeId, Slot, What};
+use crate::jsonrpc::envelope::Envelope;
+use crate::jsonrpc::splice::quote;
+use crate::leg::Purpose;
+use crate::refusal::{self, Refusal};
+use crate::session::{Revision, Session, SessionId, TargetState};
+use crate::shard::Shard;
+use crate::sse;
+use crate::timers::Timed;
+use bytes::Bytes;
+use routing::TargetName;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+/// The instructions of all targets together; models pay for every word.
+const INSTRUCTIONS: usize = 16 << 10;
+
+/// What is read of a target's answer.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InitializeResult {
+    #[serde(default)]
+    capabilities: Map<String, Value>,
+    instructions: Option<String>,
+}
+
+impl Shard {
+    pub(super) fn initialize(
+        &mut self,
+        id: ExchangeId,
+        part: u16,
+        envelope: &Envelope<'_>,
+        message: &Bytes,
+    ) -> Result<(), Refusal> {
+        if self.exchange(id).is_none_or(|exchange| exchange.batch.is_some()) {
+            return Err(Refusal::invalid_request("initialize must not be part of a batch"));
+        }
+        let Some(offered) = &envelope.params.protocol_version else {
+            self.fail_part(id, part, refusal::INVALID_PARAMS, "params.protocolVersion is no string", None);
+            return Ok(());
+        };
+        if self.sessions.len() >= self.config.limits.sessions {
+            return Err(Refusal::overloaded());
+        }
+        let kept = |span: Option<Range<usize>>| {
+            span.and_then(|span| message.get(span)).map(Bytes::copy_from_slice).unwrap_or_default()
+        };
+        let capabilities = kept(envelope.params.capabilities.clone());
+        let client = kept(envelope.params.client_info.clone());
+        let revision = Revision::parse(&offered.value);
+        let message = match revision {
+            Some(_) => message.clone(),
+            // An offer that isn't served here is answered with the newest that is (MCP, Version Negotiation).
+            None => super::route::replace(message, &offered.span, Revision::LATEST.as_str()),
+        };
+        let session = self.new_session(revision.unwrap_or(Revision::LATEST), capabilities, client);
+        if let Some(exchange) = self.exchange_mut(id) {
+            exchange.session = Some(session);
+        }
+        self.ask_all(id, part, session, &message);
+        Ok(())
+    }
+
+    fn new_session(&mut self, revision: Revision, capabilities: Bytes, client: Bytes) -> SessionId {
+        let session = Session {
+            key: u128::from_be_bytes(self.random()),
+            home: self.id,
+            revision,
+            capabilities,
+            client,
+            expires: self.unix() + self.config.timeouts.session_life,
+            sealed: Bytes::new(),
+            targets: Vec::new(),
+            level: None,
+            subscriptions: BTreeSet::new(),
+            listener: None,
+            changed: false,
+            used: self.now,
+            touched: self.now,
+        };
+        let key = session.key;
+        let id = self.sessions.insert(session);
+        self.by_key.insert(key, id);
+        self.counters.sessions.add(1);
+        self.counters.sessions_total.add(1);
+        self.timers.set(Timed::Session(id), self.now + self.config.timeouts.session);
+        id
+    }
+
+    fn ask_all(&mut self, id: ExchangeId, part: u16, session: SessionId, message: &Bytes) {
+        let targets = self.routes.targets().to_vec();
+        let slots = targets.iter().map(|target| Slot::new(target.name.clone())).collect();
+        let longest = self.config.timeouts.initialize;
+        let budget = targets.iter().map(|target| self.budget(target).min(longest)).max();
+        self.begin_gather(id, part, What::Initialize, slots, budget);
+        for (slot, target) in (0..).zip(targets) {
+            let purpose = Purpose::Open { asker: Some((id, part, slot)) };
+            if let Some(session) = self.sessions.get_mut(session) {
+                *session.target_mut(&target.name) = TargetState::Opening { waiting: Vec::new(), late: false };
+            }
+            let Some(leg) = self.leg_for(id, target, purpose, message.clone()) else { return };
+            let leg = self.legs.insert(leg);
+            self.start(leg);
+        }
+        self.gather_ready(id, part);
+    }
+
+    /// All targets have answered or been given up: the session begins.
+    pub(super) fn initialized(&mut self, id: ExchangeId, part: u16, slots: Vec<Slot>) {
+        let Some(session_id) = self.session_of(id) else { return };
+        let single = self.routes.single().is_some();
+        let missing: Vec<_> =
+            slots.iter().filter_map(|slot| Some((slot, slot.outcome.as_ref()?.as_ref().err()?))).collect();
+        if let Some((slot, reason)) = missing.first() {
+            let words = format!("target \"{}\" is missing: {reason}", slot.target);
+            if let Some(exchange) = self.exchange_mut(id) {
+                exchange.log.error = Some(words);
+            }
+        }
+        let body = match slots.as_slice() {
+            [Slot { outcome: Some(Ok(body)), .. }] if single => {
+                let depth = self.config.limits.depth;
+                if Envelope::parse(body, depth).is_ok_and(|envelope| envelope.error.is_some()) {
+                    self.forget_session(session_id);
+                    return self.answer_part(id, part, body);
+                }
+                body.to_vec()
+            }
+            _ => self.merged_answer(id, part, session_id, &slots),
+        };
+        let nonce = self.random();
+        let Some(session) = self.sessions.get_mut(session_id) else { return };
+        for entry in &mut session.targets {
+            if let TargetState::Opening { late, .. } = &mut entry.state {
+                *late = true;
+            }
+        }
+        session.sealed = session.seal(&self.config.keys, nonce, self.config.limits.session_id);
+        let sealed = session.sealed.clone();
+        let fields: &[(&str, &[u8])] = &[("mcp-session-id", &sealed)];
+        if self.exchange(id).is_some_and(|exchange| exchange.accepts.json) {
+            return self.respond(id, 200, &body, fields);
+        }
+        let mut event = Vec::new();
+        sse::write::event(&mut event, None, &body);
+        self.begin(id, 200, Content::Events, fields);
+        self.write_copy(id, &event);
+        self.finish(id);
+    }
+
+    fn merged_answer(&mut self, id: ExchangeId, part: u16, session: SessionId, slots: &[Slot]) -> Vec<u8> {
+        let mut capabilities = Capabilities::default();
+        let mut instructions = String::new();
+        for slot in slots {
+            let answer = slot.outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
+            match answer.and_then(|body| result_of(body)) {
+                Some(result) => {
+                    let whole = Value::Object(result.capabilities);
+                    self.catalogue.learn_capabilities(&slot.target, &whole);
+                    capabilities.add(Some(&whole));
+                    append_instructions(&mut instructions, &slot.target, result.instructions);
+                }
+                None => capabilities.add(self.catalogue.capabilities(&slot.target)),
+            }
+        }
+        let revision = self.sessions.get(session).map_or(Revision::LATEST, |session| session.revision);
+        let mut result = json!({
+            "protocolVersion": revision.as_str(),
+            "capabilities": capabilities.merged(),
+            "serverInfo": { "name": "mcp-gateway", "title": "MCP Gateway", "version": env!("CARGO_PKG_VERSION") },
+        });
+        if !instructions.is_empty()
+            && let Some(members) = result.as_object_mut()
+        {
+            members.insert("instructions".to_owned(), instructions.into());
+        }
+        let rpc_id = self.exchange(id).map(|exchange| exchange.id_text(part).to_vec()).unwrap_or_default();
+        refusal::result(&rpc_id, result.to_string().as_bytes())
+    }
+
+    /// `initialize` on behalf of a session whose client has long been answered.
+    pub(super) fn initialize_message(&self, session: SessionId) -> Bytes {
+        let Some(session) = self.sessions.get(session) else { return Bytes::new() };
+        let mut out = Vec::with_capacity(200 + session.capabilities.len() + session.client.len());
+        out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":\"mcp-gateway-initialize\",\"method\":\"initialize\",\"params\":{\"protocolVersion\":");
+        quote(session.revision.as_str(), &mut out);
+        out.extend_from_slice(b",\"capabilities\":");
+        out.extend_from_slice(if session.capabilities.is_empty() { b"{}" } else { &session.capabilities });
+        out.extend_from_slice(b",\"clientInfo\":");
+        let unknown = br#"{"name":"mcp-gateway","version":"0"}"#;
+        out.extend_from_slice(if session.client.is_empty() { unknown } else { &session.client });
+        out.extend_from_slice(b"}}");
+        out.into()
+    }
+}
+
+fn result_of(body: &[u8]) -> Option<InitializeResult> {
+    let envelope = Envelope::parse(body, usize::MAX).ok()?;
+    serde_json::from_slice(body.get(envelope.result?)?).ok()
+}
+
+fn append_instructions(all: &mut String, target: &TargetName, more: Option<String>) {
+    let Some(more) = more.filter(|more| !more.trim().is_empty()) else { return };
+    if !all.is_empty() {
+        all.push_str("\n\n");
+    }
+    all.push_str(&format!("# {target}\n\n{}", more.trim()));
+    if all.len() > INSTRUCTIONS {
+        let cut = (0..=INSTRUCTIONS).rev().find(|at| all.is_char_boundary(*at)).unwrap_or(0);
+        all.truncate(cut);
+    }
+}
+
+/// Capabilities of several servers as one's.
+#[derive(Default)]
+struct Capabilities {
+    merged: Map<String, Value>,
+    /// Some target's are not known: what every server may have is offered, so that its arrival can be told.
+    unknown: bool,
+}
+
+impl Capabilities {
+    fn add(&mut self, capabilities: Option<&Value>) {
+        let Some(Value::Object(capabilities)) = capabilities else {
+            self.unknown = true;
+            return;
+        };
+        for (name, value) in capabilities {
+            match name.as_str() {
+                "tools" | "prompts" | "resources" | "completions" | "logging" => {
+                    let entry = self.merged.entry(name).or_insert_with(|| json!({}));
+                    unite(entry, value);
+                }
+                // Settings of extensions and experiments hold for one server; two that agree can be told.
+                "extensions" | "experimental" => self.agree(name, value),
+                // Tasks need ids that find their way back: not offered over several targets.
+                _ => {}
+            }
+        }
+    }
+
+    fn agree(&mut self, name: &str, value: &Value) {
+        let Value::Object(members) = value else { return };
+        let entry = self.merged.entry(name).or_insert_with(|| json!({}));
+        let Value::Object(agreed) = entry else { return };
+        for (key, settings) in members {
+            match agreed.get(key) {
+                Some(known) if known != settings => {
+                    agreed.remove(key);
+                }
+                Some(_) => {}
+                None => {
+                    agreed.insert(key.clone(), settings.clone());
+                }
+            }
+        }
+    }
+
+    fn merged(mut self) -> Value {
+        if self.unknown {
+            for name in ["tools", "prompts", "resources"] {
+                self.merged.entry(name).or_insert_with(|| json!({}));
+            }
+        }
+        for name in ["tools", "prompts", "resources"] {
+            // Lists change when targets come and go, whatever the targets themselves can tell.
+            if let Some(Value::Object(capability)) = self.merged.get_mut(name) {
+                capability.insert("listChanged".to_owned(), true.into());
+            }
+        }
+        Value::Object(self.merged)
+    }
+}
+
+/// Booleans are united, other members of the first are kept.
+fn unite(into: &mut Value, from: &Value) {
+    let (Value::Object(into), Value::Object(from)) = (into, from) else { return };
+    for (key, value) in from {
+        match into.get_mut(key) {
+            Some(Value::Bool(known)) => *known |= value.as_bool().unwrap_or(false),
+            Some(_) => {}
+            None => {
+                into.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! A client's GET stream: one stream downstream, one at every target that offers any.
+
+use crate::answer::Content;
+use crate::exchange::{Exchange, ExchangeId, Stream};
+use crate::federation::Media;
+use crate::http::{Method, Response};
+use crate::jsonrpc::rewrite::Scope;
+use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
+use crate::refusal::Refusal;
+use crate::seal::Kind;
+use crate::session::SessionId;
+use crate::shard::Shard;
+use crate::sse;
+use crate::wire::{Reader, Writer};
+use bytes::Bytes;
+use routing::TargetName;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The first pause before a target's stream is opened again; it doubles with every failure.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Where a stream broke off, from `Last-Event-ID`.
+struct Point {
+    /// A POST's answer stream, or else the session's GET stream.
+    post: bool,
+    places: Vec<(TargetName, Bytes)>,
+}
+
+impl Shard {
+    /// Serves a GET: resumes a POST's stream, or becomes the session's own.
+    pub(crate) fn listen(&mut self, id: ExchangeId, session_id: SessionId) {
+        let point = self.point(id, session_id);
+        if let Some(Point { post: true, places }) = &point
+            && let Some((target, last)) = places.first()
+        {
+            return self.resume_call(id, session_id, target, last.clone());
+        }
+        let Some(session) = self.sessions.get_mut(session_id) else { return };
+        let before = session.listener.replace(id);
+        let changed = std::mem::take(&mut session.changed);
+        if let Some(before) = before {
+            self.end_stream(before);
+        }
+        self.counters.streams.add(1);
+        self.begin(id, 200, Content::Events, &[]);
+        self.flush(id.conn);
+        if changed {
+            self.lists_changed(session_id);
+        }
+        let places = point.map(|point| point.places).unwrap_or_default();
+        let targets = self.routes.targets().to_vec();
+        if let Some(exchange) = self.exchange_mut(id) {
+            exchange.streams =
+                targets.iter().map(|target| Stream::new(target.name.clone(), &places)).collect();
+        }
+        for target in targets {
+            self.open_stream(id, &target.name);
+        }
+    }
+
+    /// The point a `Last-Event-ID` names, if it is this session's.
+    fn point(&self, id: ExchangeId, session: SessionId) -> Option<Point> {
+        let session = self.sessions.get(session)?;
+        let last = self.exchange(id)?.head.fields.first("last-event-id")?;
+        let content = self.config.keys.open(Kind::Event, last)?;
+        let mut reader = Reader::new(&content);
+        if reader.u128()? != session.key {
+            return None;
+        }
+        let post = reader.u8()? == 1;
+        let mut places = Vec::new();
+        while !reader.is_empty() {
+            let target = TargetName::parse(reader.text()?).ok()?;
+            places.push((target, Bytes::copy_from_slice(reader.bytes()?)));
+        }
+        Some(Point { post, places })
+    }
+
+    /// Our id for a target's event: what the target needs to go on from there.
+    pub(crate) fn event_id(&mut self, id: LegId, last: &Bytes) -> Option<String> {
+        let leg = self.legs.get(id)?;
+        let target = leg.target.name.clone();
+        let key = self.sessions.get(leg.session?)?.key;
+        let mut writer = Writer::default();
+        writer.u128(key);
+        match leg.purpose {
+            Purpose::Part { slot: None, .. } | Purpose::Resume { .. } => {
+                writer.u8(1);
+                writer.bytes(target.as_str().as_bytes());
+                writer.bytes(last);
+            }
+            Purpose::Stream { exchange } => {
+                writer.u8(0);
+                let exchange = self.exchange_mut(exchange)?;
+                if let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target) {
+                    stream.last = Some(last.clone());
+                }
+                for stream in &exchange.streams {
+                    let Some(last) = &stream.last else { continue };
+                    writer.bytes(stream.target.as_str().as_bytes());
+                    writer.bytes(last);
+                }
+            }
+            _ => return None,
+        }
+        Some(self.config.keys.seal_equal(Kind::Event, &writer.done()))
+    }
+
+    fn resume_call(&mut self, id: ExchangeId, session: SessionId, target: &TargetName, last: Bytes) {
+        let Some(target) = self.routes.target(target.as_str()).map(Arc::clone) else {
+            return self.refuse(id, &Refusal::http(404, "the target of this stream is gone"));
+        };
+        let stream = Stream::new(target.name.clone(), &[]);
+        let mut leg =
+            Leg::new(target, Some(session), Purpose::Resume { exchange: id }, Method::Get, Bytes::new());
+        leg.last_event = Some(last);
+        let leg = self.legs.insert(leg);
+        if let Some(exchange) = self.exchange_mut(id) {
+            exchange.streams.push(Stream { leg: Some(leg), ..stream });
+        }
+        self.start(leg);
+    }
+
+    pub(crate) fn resume_head(&mut self, id: LegId, exchange: ExchangeId, head: &Response) -> Inbound {
+        if head.status == 200 && Media::of(head) == Media::Events {
+            self.begin(exchange, 200, Content::Events, &[]);
+            self.stream_answer(id);
+            let single = self.routes.single().is_some();
+            let target = self.legs.get(id).filter(|_| !single).map(|leg| leg.target.name.clone());
+            return Inbound::Events(Box::new(self.events(target, Scope::Result)));
+        }
+        Inbound::Whole { status: head.status, body: Vec::new() }
+    }
+
+    pub(crate) fn resume_refused(&mut self, id: LegId, exchange: ExchangeId, status: u16) {
+        self.drop_leg(id);
+        let status = if matches!(status, 400..500) && status != 401 && status != 403 { status } else { 404 };
+        self.refuse(exchange, &Refusal::http(status, "the target does not resume this stream"));
+    }
+
+    /// A resumed stream broke off: the client may come again.
+    pub(crate) fn finish_or_fail(&mut self, exchange: ExchangeId, trouble: &Trouble) {
+        let Some(waiting) = self.exchange_mut(exchange) else { return };
+        waiting.log.error = Some(trouble.to_string());
+        match waiting.answer {
+            crate::exchange::Answer::Open => {
+                self.refuse(exchange, &Refusal::http(404, "the stream can't be resumed now"));
+            }
+            _ => self.finish(exchange),
+        }
+    }
+
+    /// Opens the stream of one target, unless it is open.
+    fn open_stream(&mut self, id: ExchangeId, target: &TargetName) {
+        let Some(target) = self.routes.target(target.as_str()).map(Arc::clone) else { return };
+        let Some(exchange) = self.exchange_mut(id) else { return };
+        let session = exchange.session;
+        let fields = (!target.forward.fields.is_empty()).then(|| exchange.head.fields.clone());
+        let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target.name) else {
+            return;
+        };
+        if stream.leg.is_some() {
+            return;
+        }
+        stream.again = None;
+        let mut leg = Leg::new(target, session, Purpose::Stream { exchange: id }, Method::Get, Bytes::new());
+        leg.last_event = stream.last.clone();
+        leg.fields = fields;
+        let name = leg.target.name.clone();
+        let leg = self.legs.insert(leg);
+        if let Some(exchange) = self.exchange_mut(id)
+            && let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == name)
+        {
+            stream.leg = Some(leg);
+        }
+        self.start(leg);
+    }
+
+    pub(crate) fn stream_head(&mut self, id: LegId, exchange: ExchangeId, head: &Response) -> Inbound {
+        if head.status != 200 || Media::of(head) != Media::Events {
+            return Inbound::Whole { status: head.status, body: Vec::new() };
+        }
+        self.stream_answer(id);
+        if let Some(stream) = self.stream_of(exchange, id) {
+            stream.pause = PAUSE;
+        }
+        Inbound::Events(Box::new(self.events(None, Scope::Nothing)))
+    }
+
+    fn stream_of(&mut self, exchange: ExchangeId, leg: LegId) -> Option<&mut Stream> {
+        self.exchange_mut(exchange)?.streams.iter_mut().find(|stream| stream.leg == Some(leg))
+    }
+
+    /// A target without such a stream is left alone; one that is busy or unwell is asked again.
+    pub(crate) fn stream_refused(&mut self, id: LegId, exchange: ExchangeId, status: u16) {
+        let target = self.legs.get(id).map(|leg| leg.target.name.clone());
+        self.drop_leg(id);
+        if matches!(status, 409 | 429 | 500 | 502..)
+            && let Some(target) = target
+        {
+            return self.stream_ended(exchange, &target);
+        }
+        if let Some(stream) = self.stream_of(exchange, id) {
+            stream.leg = None;
+        }
+    }
+
+    /// A target's stream ended: it is opened again after a pause.
+    pub(crate) fn stream_ended(&mut self, id: ExchangeId, target: &TargetName) {
+        let now = self.now;
+        let Some(exchange) = self.exchange_mut(id) else { return };
+        let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == *target) else {
+            return;
+        };
+        stream.leg = None;
+        stream.again = Some(now + stream.pause);
+        stream.pause = (stream.pause * 2).min(LONGEST_PAUSE);
+        self.watch(id.conn);
+    }
+
+    /// What a target says about reconnecting: for its own stream to us, for a call's to the client.
+    pub(crate) fn retry_told(&mut self, id: LegId, milliseconds: u64) {
+        let Some(leg) = self.legs.get(id) else { return };
+        match leg.purpose {
+            Purpose::Stream { exchange } => {
+                if let Some(stream) = self.stream_of(exchange, id) {
+                    stream.pause = Duration::from_millis(milliseconds).min(LONGEST_PAUSE);
+                }
+            }
+            Purpose::Part { exchange, slot: None, .. } | Purpose::Resume { exchange }
+                if self.exchange(exchange).is_some_and(|exchange| exchange.accepts.events) =>
+            {
+                let mut line = Vec::new();
+                sse::write::retry(&mut line, milliseconds);
+                line.push(b'\n');
+                self.write_event(exchange, &line);
+            }
+            _ => {}
+        }
+    }
+
+    /// Opens streams whose pause is over.
+    pub(crate) fn reopen_streams(&mut self, id: ExchangeId) {
+        let now = self.now;
+        let Some(exchange) = self.exchange(id) else { return };
+        let due: Vec<_> = exchange
+            .streams
+            .iter()
+            .filter(|stream| stream.again.is_some_and(|again| again <= now))
+            .map(|stream| stream.target.clone())
+            .collect();
+        for target in due {
+            self.open_stream(id, &target);
+        }
+    }
+
+    /// A target session was opened: its stream can be, too.
+    pub(super) fn reopen_stream_of(&mut self, session: SessionId, target: &TargetName) {
+        let Some(session) = self.sessions.get(session) else { return };
+        let Some(listener) = session.listener else { return };
+        let Some(exchange) = self.exchange_mut(listener) else { return };
+        if !exchange.streams.iter().any(|stream| stream.target == *target) {
+            exchange.streams.push(Stream::new(target.clone(), &[]));
+        }
+        self.open_stream(listener, target);
+    }
+
+    /// A message for a client on its own stream.
+    pub(super) fn notify_listener(&mut self, listener: ExchangeId, message: &[u8]) {
+        let mut event = Vec::with_capacity(message.len() + 24);
+        sse::write::event(&mut event, None, message);
+        self.write_event(listener, &event);
+    }
+
+    /// Ends a client's stream properly: because the session ended, or the gateway does.
+    pub(crate) fn end_listener(&mut self, id: ExchangeId) {
+        if let Some(session) = self.exchange(id).and_then(|exchange| exchange.session)
+            && let Some(session) = self.sessions.get_mut(session)
+            && session.listener == Some(id)
+        {
+            session.listener = None;
+        }
+        self.end_stream(id);
+    }
+
+    fn end_stream(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchange_mut(id) else { return };
+        let legs: Vec<_> = exchange.streams.drain(..).filter_map(|stream| stream.leg).collect();
+        self.counters.streams.sub(1);
+        for leg in legs {
+            self.abandon(leg);
+        }
+        self.finish(id);
+    }
+
+    /// A client's stream is gone, and what fed it with it.
+    pub(crate) fn forget_listener(&mut self, id: ExchangeId, exchange: &mut Exchange) {
+        let session = exchange.session.and_then(|session| self.sessions.get_mut(session));
+        if let Some(session) = session.filter(|session| session.listener == Some(id)) {
+            session.listener = None;
+            session.used = self.now;
+            self.counters.streams.sub(1);
+        }
+        for stream in exchange.streams.drain(..) {
+            if let Some(leg) = stream.leg {
+                self.abandon(leg);
+            }
+        }
+    }
+}
+
+impl Stream {
+    fn new(target: TargetName, places: &[(TargetName, Bytes)]) -> Self {
+        let last = places.iter().find(|(name, _)| *name == target).map(|(_, last)| last.clone());
+        Self { target, leg: None, last, again: None, pause: PAUSE }
+    }
+}

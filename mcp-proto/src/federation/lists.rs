@@ -1,0 +1,266 @@
+//! Lists of several targets as one: items renamed and joined in the order of the targets, cursors composed.
+//!
+//! One page for a client is a page of each target that has one left. The cursor to the next names every target's own
+//! cursor, sealed, so it is good on any shard and for this session only.
+
+use crate::exchange::{ExchangeId, Slot, What};
+
+use crate::jsonrpc::envelope::Text;
+use crate::jsonrpc::list::{self, PageError};
+use crate::jsonrpc::splice::quote;
+use crate::refusal;
+use crate::seal::Kind;
+use crate::session::SessionId;
+use crate::shard::Shard;
+use crate::wire::{Reader, Writer};
+use bytes::Bytes;
+use routing::{Target, TargetName};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a merged page is made of.
+#[derive(Default)]
+struct Merged {
+    /// Items with commas between.
+    items: Vec<u8>,
+    cursors: Vec<(TargetName, String)>,
+    /// Other members of the targets' results: the first target that has one gives it.
+    extra: BTreeMap<String, Vec<u8>>,
+    /// Targets whose share is missing, why, and whether an older copy stands in.
+    missing: Vec<(TargetName, String, bool)>,
+    /// The first error a target answered with.
+    error: Option<(i64, String)>,
+}
+
+impl Shard {
+    /// Asks all targets for their page, or those that a cursor names.
+    pub(super) fn list(
+        &mut self,
+        id: ExchangeId,
+        part: u16,
+        kind: list::Kind,
+        cursor: Option<&Text<'_>>,
+        message: &Bytes,
+    ) {
+        let Some(cursor) = cursor else {
+            return self.gather_message(id, part, What::List(kind), message);
+        };
+        let Some(cursors) = self.open_cursor(id, kind, &cursor.value) else {
+            return self.fail_part(id, part, refusal::INVALID_PARAMS, "unknown cursor", None);
+        };
+        let mut questions = self.questions(id, message);
+        questions.retain_mut(|question| {
+            let Some((_, own)) = cursors.iter().find(|(target, _)| *target == question.target.name) else {
+                return false;
+            };
+            let asked = super::route::replace(message, &cursor.span, own);
+            question.body = question.body.as_ref().map(|_| asked).map_err(Clone::clone);
+            true
+        });
+        self.gather(id, part, What::List(kind), questions);
+    }
+
+    /// All shares of a list are there, or given up.
+    pub(super) fn listed(
+        &mut self,
+        id: ExchangeId,
+        part: u16,
+        kind: list::Kind,
+        slots: Vec<Slot>,
+        first: bool,
+    ) {
+        let mut merged = Merged::default();
+        for slot in slots {
+            let outcome = slot.outcome.unwrap_or_else(|| Err("it was not asked".to_owned()));
+            self.merge(&mut merged, kind, &slot.target, outcome, first);
+        }
+        if merged.items.len() > self.config.limits.gather {
+            let words = "the lists of all targets together are too large";
+            return self.fail_part(id, part, refusal::INTERNAL_ERROR, words, None);
+        }
+        if merged.items.is_empty()
+            && let Some((code, message)) = &merged.error
+        {
+            return self.fail_part(id, part, *code, message, None);
+        }
+        if !merged.missing.is_empty() {
+            self.counters.partial_lists.add(1);
+        }
+        let cursor = self.seal_cursor(id, kind, &merged.cursors);
+        let Some(exchange) = self.exchange_mut(id) else { return };
+        if let Some((target, reason, _)) = merged.missing.first() {
+            exchange.log.error = Some(format!("target \"{target}\" is missing: {reason}"));
+        }
+        let body = refusal::result(exchange.id_text(part), &merged.result(kind, cursor));
+        self.answer_part(id, part, &body);
+    }
+
+    fn merge(
+        &mut self,
+        merged: &mut Merged,
+        kind: list::Kind,
+        target: &TargetName,
+        outcome: Result<Bytes, String>,
+        first: bool,
+    ) {
+        let limits = self.config.limits;
+        let mut items = Vec::new();
+        let page = outcome.map(|body| list::federate(&body, kind, target, limits.depth, &mut items));
+        let reason = match page {
+            Ok(Ok(page)) => {
+                self.catalogue.learn_irregular(target, kind, page.irregular, &limits);
+                if first && page.next_cursor.is_none() && self.may_keep(target) {
+                    self.catalogue.keep_list(target, kind, &items, &limits);
+                }
+                if let Some(cursor) = page.next_cursor {
+                    merged.cursors.push((target.clone(), cursor));
+                }
+                for (key, value) in page.extra {
+                    merged.extra.entry(key).or_insert(value);
+                }
+                return merged.append(&items);
+            }
+            // A target without such a list has nothing to add.
+            Ok(Err(PageError::Error { code: refusal::METHOD_NOT_FOUND, .. })) => return,
+            Ok(Err(error)) => {
+                if let PageError::Error { code, message } = &error {
+                    merged.error.get_or_insert_with(|| (*code, message.clone()));
+                }
+                error.to_string()
+            }
+            Err(reason) => reason,
+        };
+        let kept = if first { self.catalogue.list(target, kind) } else { None };
+        merged.missing.push((target.clone(), reason, kept.is_some()));
+        merged.append(&kept.unwrap_or_default());
+    }
+
+    /// A list that depends on the client's own credentials is not kept for others.
+    fn may_keep(&self, target: &TargetName) -> bool {
+        self.routes.target(target.as_str()).is_some_and(|target| target.forward.fields.is_empty())
+    }
+
+    /// A list came after its answer had been given without it.
+    pub(super) fn list_arrived(
+        &mut self,
+        session: SessionId,
+        target: &Arc<Target>,
+        kind: list::Kind,
+        body: &[u8],
+    ) {
+        let limits = self.config.limits;
+        let mut items = Vec::new();
+        let Ok(page) = list::federate(body, kind, &target.name, limits.depth, &mut items) else { return };
+        self.catalogue.learn_irregular(&target.name, kind, page.irregular, &limits);
+        if page.next_cursor.is_none() && self.may_keep(&target.name) {
+            self.catalogue.keep_list(&target.name, kind, &items, &limits);
+        }
+        self.list_changed(session, kind);
+    }
+
+    fn seal_cursor(
+        &mut self,
+        id: ExchangeId,
+        kind: list::Kind,
+        cursors: &[(TargetName, String)],
+    ) -> Option<String> {
+        let session = self.sessions.get(self.session_of(id)?)?;
+        if cursors.is_empty() {
+            return None;
+        }
+        let mut writer = Writer::default();
+        writer.u128(session.key);
+        writer.bytes(kind.key().as_bytes());
+        for (target, cursor) in cursors {
+            writer.bytes(target.as_str().as_bytes());
+            writer.bytes(cursor.as_bytes());
+        }
+        Some(self.config.keys.seal_equal(Kind::Cursor, &writer.done()))
+    }
+
+    /// The targets' cursors in one of ours; `None` when it isn't this session's, or of another list.
+    fn open_cursor(
+        &self,
+        id: ExchangeId,
+        kind: list::Kind,
+        cursor: &str,
+    ) -> Option<Vec<(TargetName, String)>> {
+        let session = self.sessions.get(self.session_of(id)?)?;
+        let content = self.config.keys.open(Kind::Cursor, cursor.as_bytes())?;
+        let mut reader = Reader::new(&content);
+        if reader.u128()? != session.key || reader.text()? != kind.key() {
+            return None;
+        }
+        let mut cursors = Vec::new();
+        while !reader.is_empty() {
+            cursors.push((TargetName::parse(reader.text()?).ok()?, reader.text()?.to_owned()));
+        }
+        Some(cursors)
+    }
+}
+
+impl Merged {
+    fn append(&mut self, items: &[u8]) {
+        if !self.items.is_empty() && !items.is_empty() {
+            self.items.push(b',');
+        }
+        self.items.extend_from_slice(items);
+    }
+
+    /// The `result` member of the answer.
+    fn result(&self, kind: list::Kind, cursor: Option<String>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.items.len() + 64);
+        out.extend_from_slice(b"{\"");
+        out.extend_from_slice(kind.key().as_bytes());
+        out.extend_from_slice(b"\":[");
+        out.extend_from_slice(&self.items);
+        out.push(b']');
+        if let Some(cursor) = cursor {
+            out.extend_from_slice(b",\"nextCursor\":");
+            quote(&cursor, &mut out);
+        }
+        let mut extra = self.extra.clone();
+        if !self.missing.is_empty() {
+            let meta = with_partial(extra.get("_meta").map(Vec::as_slice), &self.partial());
+            extra.insert("_meta".to_owned(), meta);
+        }
+        for (key, value) in &extra {
+            out.push(b',');
+            quote(key, &mut out);
+            out.push(b':');
+            out.extend_from_slice(value);
+        }
+        out.push(b'}');
+        out
+    }
+
+    /// What is said of the missing: `[{"target":…,"reason":…,"stale":…}]`.
+    fn partial(&self) -> Vec<u8> {
+        let mut out = b"[".to_vec();
+        for (target, reason, stale) in &self.missing {
+            if out.len() > 1 {
+                out.push(b',');
+            }
+            out.extend_from_slice(b"{\"target\":");
+            quote(target.as_str(), &mut out);
+            out.extend_from_slice(b",\"reason\":");
+            quote(reason, &mut out);
+            out.extend_from_slice(if *stale { b",\"stale\":true}" } else { b",\"stale\":false}" });
+        }
+        out.push(b']');
+        out
+    }
+}
+
+/// A `_meta` object with the note on missing targets added.
+fn with_partial(meta: Option<&[u8]>, partial: &[u8]) -> Vec<u8> {
+    let member = [b"\"mcp-gateway/partial\":".as_slice(), partial].concat();
+    let interior = meta
+        .and_then(|meta| meta.trim_ascii().strip_prefix(b"{")?.strip_suffix(b"}"))
+        .map(<[u8]>::trim_ascii)
+        .filter(|interior| !interior.is_empty());
+    match interior {
+        Some(interior) => [b"{", interior, b",", &member, b"}"].concat(),
+        None => [b"{".as_slice(), &member, b"}"].concat(),
+    }
+}

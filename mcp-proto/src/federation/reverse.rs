@@ -1,0 +1,265 @@
+//! The other direction: requests and notices of targets for the client, and what the client says to them.
+//!
+//! A target's request reaches the client under an id that names the target and the target's own id, sealed, so that the
+//! answer finds its way back through any shard without a table.
+
+use crate::edge::Note;
+use crate::events::Held;
+use crate::exchange::ExchangeId;
+use crate::http::Method;
+use crate::jsonrpc::envelope::{Envelope, Kind as Message};
+use crate::jsonrpc::list;
+use crate::jsonrpc::rewrite::Scope;
+use crate::jsonrpc::splice;
+use crate::leg::{LegId, Purpose};
+use crate::refusal;
+use crate::seal::Kind;
+use crate::session::{SessionId, SessionKey};
+use crate::shard::Shard;
+use crate::sse;
+use crate::wire::{Reader, Writer};
+use bytes::Bytes;
+use routing::{Target, TargetName};
+use std::ops::Range;
+use std::sync::Arc;
+
+impl Shard {
+    /// A request or notification came on a target's stream.
+    pub(crate) fn target_message(&mut self, id: LegId, held: &Held, event_id: Option<&str>) {
+        let Ok(envelope) = Envelope::parse(&held.raw, self.config.limits.depth) else {
+            return self.counters.malformed.add(1);
+        };
+        let Some(leg) = self.legs.get(id) else { return };
+        let target = Arc::clone(&leg.target);
+        let Some(session) = leg.session else { return self.counters.dropped.add(1) };
+        match envelope.kind() {
+            Message::Request => self.target_request(id, session, &target, &envelope, &held.raw, event_id),
+            Message::Notification => self.target_notice(id, session, &target, &envelope, held, event_id),
+            Message::Response => self.counters.malformed.add(1),
+        }
+    }
+
+    fn target_request(
+        &mut self,
+        id: LegId,
+        session: SessionId,
+        target: &Arc<Target>,
+        envelope: &Envelope<'_>,
+        raw: &[u8],
+        event_id: Option<&str>,
+    ) {
+        let Some(rpc_id) = super::route::raw_id(envelope) else { return self.counters.malformed.add(1) };
+        let method = envelope.method.as_ref().map_or("", |method| &method.value);
+        if method == "ping" {
+            let body = refusal::result(rpc_id.as_bytes(), b"{}");
+            self.send_quietly(session, Arc::clone(target), Method::Post, body.into());
+            return;
+        }
+        let Some(reader) = self.reader(id, session) else {
+            let words = "the client can't be asked now: it has no stream open";
+            let body = refusal::error(rpc_id.as_bytes(), refusal::METHOD_NOT_FOUND, words, None);
+            self.send_quietly(session, Arc::clone(target), Method::Post, body.into());
+            return;
+        };
+        let several = self.routes.single().is_none();
+        let Some(key) = self.sessions.get(session).map(|session| session.key) else { return };
+        let mut edits = Vec::new();
+        if let Some(span) = envelope.id_span.clone() {
+            edits.push((span, self.seal_for(Kind::Reply, key, &target.name, rpc_id.as_bytes())));
+        }
+        if let Some(span) = envelope.params.meta_progress_token.clone().filter(|_| several) {
+            let token = raw.get(span.clone()).unwrap_or_default();
+            edits.push((span, self.seal_for(Kind::Progress, key, &target.name, token)));
+        }
+        let scope = if method == "sampling/createMessage" { Scope::Sampling } else { Scope::Nothing };
+        let message = edited(raw, edits);
+        let message = self.rewritten(several.then(|| target.name.clone()), scope, &message);
+        self.tell(reader, &message, event_id);
+    }
+
+    fn target_notice(
+        &mut self,
+        id: LegId,
+        session: SessionId,
+        target: &Arc<Target>,
+        envelope: &Envelope<'_>,
+        held: &Held,
+        event_id: Option<&str>,
+    ) {
+        let several = self.routes.single().is_none();
+        let name = || several.then(|| target.name.clone());
+        let method = envelope.method.as_ref().map_or("", |method| &method.value);
+        let message = match method {
+            "notifications/cancelled" => {
+                let Some(key) = self.sessions.get(session).map(|session| session.key) else { return };
+                let Some(span) = envelope.params.request_id.clone() else {
+                    return self.counters.malformed.add(1);
+                };
+                let request = held.raw.get(span.clone()).unwrap_or_default();
+                let edits = vec![(span, self.seal_for(Kind::Reply, key, &target.name, request))];
+                self.rewritten(None, Scope::Nothing, &edited(&held.raw, edits))
+            }
+            "notifications/resources/updated" => self.rewritten(name(), Scope::Updated, &held.raw),
+            "notifications/message" => self.rewritten(name(), Scope::Log, &held.raw),
+            _ => {
+                self.invalidate(&target.name, method);
+                held.out.clone()
+            }
+        };
+        match self.reader(id, session) {
+            Some(reader) => self.tell(reader, &message, event_id),
+            None => self.tell_elsewhere(session, message.into()),
+        }
+    }
+
+    /// A change notice makes what is remembered of a list worthless.
+    fn invalidate(&mut self, target: &TargetName, method: &str) {
+        let kinds: &[list::Kind] = match method {
+            "notifications/tools/list_changed" => &[list::Kind::Tools],
+            "notifications/prompts/list_changed" => &[list::Kind::Prompts],
+            "notifications/resources/list_changed" => &[list::Kind::Resources, list::Kind::Templates],
+            _ => &[],
+        };
+        for kind in kinds {
+            self.catalogue.forget(target, *kind);
+        }
+    }
+
+    /// The client's stream that messages on this target stream belong to: the call's own, else the session's.
+    fn reader(&self, id: LegId, session: SessionId) -> Option<ExchangeId> {
+        self.message_reader(id).or_else(|| self.sessions.get(session)?.listener)
+    }
+
+    /// The client's stream that a target stream feeds.
+    pub(crate) fn message_reader(&self, id: LegId) -> Option<ExchangeId> {
+        let exchange = match self.legs.get(id)?.purpose {
+            Purpose::Part { exchange, slot: None, .. }
+            | Purpose::Stream { exchange }
+            | Purpose::Resume { exchange } => exchange,
+            _ => return None,
+        };
+        self.exchange(exchange).filter(|exchange| exchange.accepts.events)?;
+        Some(exchange)
+    }
+
+    fn tell(&mut self, reader: ExchangeId, message: &[u8], event_id: Option<&str>) {
+        let mut event = Vec::with_capacity(message.len() + 64);
+        sse::write::event(&mut event, event_id, message);
+        self.write_event(reader, &event);
+    }
+
+    /// The session's stream may be on another shard.
+    fn tell_elsewhere(&mut self, session: SessionId, message: Bytes) {
+        let Some(session) = self.sessions.get(session) else { return };
+        if self.config.shards > 1 {
+            let key = session.key;
+            return self.broadcast(&Note::Notify { key, message });
+        }
+        self.counters.dropped.add(1);
+    }
+
+    /// A JSON string that stands for `inner` of `target` in this session.
+    fn seal_for(&self, kind: Kind, key: SessionKey, target: &TargetName, inner: &[u8]) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.u128(key);
+        writer.bytes(target.as_str().as_bytes());
+        writer.bytes(inner);
+        format!("\"{}\"", self.config.keys.seal_equal(kind, &writer.done())).into_bytes()
+    }
+
+    /// The target, and its own id or token, behind a JSON string from [`Self::seal_for`].
+    fn unseal_for(&self, kind: Kind, session: SessionId, raw: &[u8]) -> Option<(Arc<Target>, Vec<u8>)> {
+        let session = self.sessions.get(session)?;
+        let text = raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        let content = self.config.keys.open(kind, text)?;
+        let mut reader = Reader::new(&content);
+        if reader.u128()? != session.key {
+            return None;
+        }
+        let target = self.routes.target(reader.text()?)?;
+        Some((Arc::clone(target), reader.bytes()?.to_vec()))
+    }
+
+    /// A client's answer to a target's request.
+    pub(super) fn reply(&mut self, id: ExchangeId, part: u16, envelope: &Envelope<'_>, message: &Bytes) {
+        let span = envelope.id_span.clone();
+        let raw = span.clone().and_then(|span| message.get(span)).unwrap_or_default();
+        let found = self.session_of(id).and_then(|session| self.unseal_for(Kind::Reply, session, raw));
+        self.pass_back(id, part, message, span, found);
+    }
+
+    /// A client's progress on a target's request.
+    pub(super) fn progress(&mut self, id: ExchangeId, part: u16, envelope: &Envelope<'_>, message: &Bytes) {
+        if let Some(target) = self.routes.single().cloned() {
+            return self.relay(id, part, target, message.clone(), false);
+        }
+        let span = envelope.params.progress_token.clone();
+        let raw = span.clone().and_then(|span| message.get(span)).unwrap_or_default();
+        let found = self.session_of(id).and_then(|session| self.unseal_for(Kind::Progress, session, raw));
+        self.pass_back(id, part, message, span, found);
+    }
+
+    fn pass_back(
+        &mut self,
+        id: ExchangeId,
+        part: u16,
+        message: &Bytes,
+        span: Option<Range<usize>>,
+        found: Option<(Arc<Target>, Vec<u8>)>,
+    ) {
+        let (Some(span), Some((target, inner))) = (span, found) else {
+            // Too late, or never asked: accepted and dropped, as the specification has it.
+            self.counters.dropped.add(1);
+            return self.part_done(id, part);
+        };
+        self.relay(id, part, target, edited(message, vec![(span, inner)]).into(), false);
+    }
+
+    /// A client gives up a request: told to the target that works on it, on whatever shard that is.
+    pub(super) fn cancel(&mut self, id: ExchangeId, part: u16, message: &Bytes) {
+        let Some(session) = self.session_of(id) else { return };
+        if let Some(target) = self.routes.single().cloned() {
+            return self.relay(id, part, target, message.clone(), false);
+        }
+        match self.target_of_request(session, message) {
+            Some(target) => self.relay(id, part, target, message.clone(), false),
+            None => {
+                if let Some(session) = self.sessions.get(session) {
+                    let key = session.key;
+                    self.broadcast(&Note::Cancel { key, message: message.clone() });
+                }
+                self.part_done(id, part);
+            }
+        }
+    }
+
+    /// Another shard's client gave up a request that may be worked on here.
+    pub(super) fn cancel_here(&mut self, session: SessionId, message: &Bytes) {
+        if let Some(target) = self.target_of_request(session, message) {
+            self.send_quietly(session, target, Method::Post, message.clone());
+        }
+    }
+
+    /// The target that works on the request a cancellation names.
+    fn target_of_request(&self, session: SessionId, message: &[u8]) -> Option<Arc<Target>> {
+        let envelope = Envelope::parse(message, self.config.limits.depth).ok()?;
+        let request = message.get(envelope.params.request_id?)?;
+        let mut legs = self.legs.iter().map(|(_, leg)| leg).filter(|leg| leg.session == Some(session));
+        let leg = legs.find(|leg| match leg.purpose {
+            Purpose::Part { exchange, part, slot: None } => {
+                self.exchange(exchange).is_some_and(|exchange| exchange.id_text(part) == request)
+            }
+            _ => false,
+        })?;
+        Some(Arc::clone(&leg.target))
+    }
+}
+
+fn edited(message: &[u8], mut edits: Vec<(Range<usize>, Vec<u8>)>) -> Vec<u8> {
+    edits.sort_by_key(|(span, _)| span.start);
+    let edits: Vec<(Range<usize>, &[u8])> =
+        edits.iter().map(|(span, text)| (span.clone(), text.as_slice())).collect();
+    let mut out = Vec::with_capacity(message.len() + 128);
+    splice::splice(message, &edits, &mut out);
+    out
+}

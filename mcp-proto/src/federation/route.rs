@@ -1,0 +1,253 @@
+//! A client's message finds its way: by its kind, its method, and the name or URI in it.
+
+use crate::exchange::{ExchangeId, What};
+use crate::jsonrpc::envelope::{Envelope, Id, Invalid, Kind, Params, Text};
+use crate::jsonrpc::{list, splice};
+use crate::refusal::{self, Refusal};
+use crate::shard::Shard;
+use bytes::Bytes;
+use routing::{Target, names, uris};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Where a name or URI leads.
+enum Found {
+    /// To this target, which knows it under the given text, or under the same.
+    At(Arc<Target>, Option<String>),
+    /// It takes the targets' lists to know.
+    Lookup(list::Kind),
+    /// Nowhere: code and words for the client.
+    Nowhere(i64, String),
+}
+
+impl Shard {
+    /// Routes one message of a POST.
+    pub(crate) fn route(&mut self, id: ExchangeId, part: u16) -> Result<(), Refusal> {
+        let depth = self.config.limits.depth;
+        let Some(exchange) = self.exchange_mut(id) else { return Ok(()) };
+        let whole = exchange.body.clone();
+        let Some(slot) = exchange.parts.get_mut(usize::from(part)) else { return Ok(()) };
+        let message = whole.slice(slot.message.clone());
+        let envelope = match Envelope::parse(&message, depth) {
+            Ok(envelope) => envelope,
+            Err(invalid) => return self.invalid_part(id, part, &invalid),
+        };
+        let start = slot.message.start;
+        let request = envelope.kind() == Kind::Request;
+        slot.id =
+            envelope.id_span.clone().filter(|_| request).map(|span| start + span.start..start + span.end);
+        if request && envelope.method.as_ref().is_some_and(|method| method.value == "initialize") {
+            return self.initialize(id, part, &envelope, &message);
+        }
+        self.required_session(id)?;
+        match envelope.kind() {
+            Kind::Request => self.request(id, part, &envelope, &message),
+            Kind::Notification => self.notification(id, part, &envelope, &message),
+            Kind::Response => self.reply(id, part, &envelope, &message),
+        }
+        Ok(())
+    }
+
+    /// A message that can't be read: alone it is the whole request's failure, in a batch only its own.
+    fn invalid_part(&mut self, id: ExchangeId, part: u16, invalid: &Invalid) -> Result<(), Refusal> {
+        if self.exchange(id).is_some_and(|exchange| exchange.batch.is_none()) {
+            return Err(Refusal::invalid(invalid));
+        }
+        let rpc_id = invalid.id.as_deref().unwrap_or("null");
+        let body = refusal::error(rpc_id.as_bytes(), invalid.code, invalid.reason, None);
+        self.answer_part(id, part, &body);
+        Ok(())
+    }
+
+    fn request(&mut self, id: ExchangeId, part: u16, envelope: &Envelope<'_>, message: &Bytes) {
+        let params = &envelope.params;
+        let method = envelope.method.as_ref().map_or("", |method| &method.value);
+        match method {
+            "ping" => {
+                let Some(exchange) = self.exchange(id) else { return };
+                let body = refusal::result(exchange.id_text(part), b"{}");
+                self.answer_part(id, part, &body);
+            }
+            "tools/call" => self.by_name(id, part, list::Kind::Tools, params.name.as_ref(), message, false),
+            "prompts/get" => self.by_name(id, part, list::Kind::Prompts, params.name.as_ref(), message, true),
+            "resources/read" => self.by_uri(id, part, params.uri.as_ref(), message),
+            "resources/subscribe" | "resources/unsubscribe" => {
+                self.subscription(id, params.uri.as_ref(), method == "resources/subscribe");
+                self.by_uri(id, part, params.uri.as_ref(), message);
+            }
+            "completion/complete" => self.completion(id, part, params, message),
+            "logging/setLevel" => self.set_level(id, part, params, message),
+            _ => match (list::Kind::from_method(method), self.routes.single().cloned()) {
+                (Some(kind), None) => self.list(id, part, kind, params.cursor.as_ref(), message),
+                (Some(_), Some(target)) => self.relay(id, part, target, message.clone(), true),
+                // What we do not know, a single target may (extensions, later revisions).
+                (None, Some(target)) => self.relay(id, part, target, message.clone(), false),
+                (None, None) => {
+                    let words = format!("the method {method} is not served");
+                    self.fail_part(id, part, refusal::METHOD_NOT_FOUND, &words, None);
+                }
+            },
+        }
+    }
+
+    /// A tool or prompt.
+    fn by_name(
+        &mut self,
+        id: ExchangeId,
+        part: u16,
+        kind: list::Kind,
+        name: Option<&Text<'_>>,
+        message: &Bytes,
+        repeatable: bool,
+    ) {
+        let Some(name) = name else {
+            return self.fail_part(id, part, refusal::INVALID_PARAMS, "params.name is no string", None);
+        };
+        let looked_up = self.looked_up(id, part);
+        match self.find_name(kind, &name.value, looked_up) {
+            Found::At(target, None) => self.relay(id, part, target, message.clone(), repeatable),
+            Found::At(target, Some(original)) => {
+                let message = replace(message, &name.span, &original);
+                self.relay(id, part, target, message, repeatable);
+            }
+            Found::Lookup(kind) => self.look_up(id, part, kind),
+            Found::Nowhere(code, words) => self.fail_part(id, part, code, &words, None),
+        }
+    }
+
+    fn by_uri(&mut self, id: ExchangeId, part: u16, uri: Option<&Text<'_>>, message: &Bytes) {
+        let Some(uri) = uri else {
+            return self.fail_part(id, part, refusal::INVALID_PARAMS, "params.uri is no string", None);
+        };
+        match self.find_uri(&uri.value) {
+            Found::At(target, Some(original)) => {
+                let message = replace(message, &uri.span, &original);
+                self.relay(id, part, target, message, true);
+            }
+            Found::At(target, None) => self.relay(id, part, target, message.clone(), true),
+            Found::Nowhere(code, words) => self.fail_part(id, part, code, &words, None),
+            Found::Lookup(_) => {}
+        }
+    }
+
+    /// A completion belongs to the target of the prompt or template it is for.
+    fn completion(&mut self, id: ExchangeId, part: u16, params: &Params<'_>, message: &Bytes) {
+        let reference = params.reference.as_ref();
+        if let Some(uri) = reference.and_then(|reference| reference.uri.as_ref()) {
+            return self.by_uri(id, part, Some(uri), message);
+        }
+        let name = reference.and_then(|reference| reference.name.as_ref());
+        self.by_name(id, part, list::Kind::Prompts, name, message, true);
+    }
+
+    fn notification(&mut self, id: ExchangeId, part: u16, envelope: &Envelope<'_>, message: &Bytes) {
+        let method = envelope.method.as_ref().map_or("", |method| &method.value);
+        match method {
+            "notifications/initialized" | "notifications/roots/list_changed" => {
+                self.notify_all(id, part, message);
+            }
+            "notifications/cancelled" => self.cancel(id, part, message),
+            "notifications/progress" => self.progress(id, part, envelope, message),
+            _ => match self.routes.single().cloned() {
+                Some(target) => self.relay(id, part, target, message.clone(), false),
+                None => {
+                    self.counters.dropped.add(1);
+                    self.part_done(id, part);
+                }
+            },
+        }
+    }
+
+    fn find_name(&self, kind: list::Kind, name: &str, looked_up: bool) -> Found {
+        if let Some(target) = self.routes.single() {
+            let inner = name.strip_prefix(target.name.as_str()).and_then(|rest| rest.strip_prefix('_'));
+            // A client may still use the prefixed names of a time with more targets.
+            let Some(inner) = inner else { return Found::At(Arc::clone(target), None) };
+            if !looked_up && !self.catalogue.knows(&target.name, kind) {
+                return Found::Lookup(kind);
+            }
+            let is_whole = self.catalogue.has(&target.name, kind, name);
+            let is_inner = self.catalogue.has(&target.name, kind, inner);
+            return Found::At(Arc::clone(target), (is_inner && !is_whole).then(|| inner.to_owned()));
+        }
+        if let Some((target, original)) = self.catalogue.irregular(kind, name)
+            && let Some(target) = self.routes.target(target.as_str())
+        {
+            return Found::At(Arc::clone(target), Some(original.to_owned()));
+        }
+        if let Some((target, inner)) = names::split(&self.routes, name)
+            && (looked_up || !names::may_be_shortened(name))
+        {
+            return Found::At(Arc::clone(target), Some(inner.to_owned()));
+        }
+        if !looked_up {
+            return Found::Lookup(kind);
+        }
+        // A client may still use the plain names of a time with one target, if they are still unambiguous.
+        let mut owners =
+            self.routes.targets().iter().filter(|target| self.catalogue.has(&target.name, kind, name));
+        match (owners.next(), owners.next()) {
+            (Some(owner), None) => Found::At(Arc::clone(owner), None),
+            _ => {
+                let what = if kind == list::Kind::Tools { "tool" } else { "prompt" };
+                Found::Nowhere(refusal::INVALID_PARAMS, format!("unknown {what}: {name}"))
+            }
+        }
+    }
+
+    fn find_uri(&self, uri: &str) -> Found {
+        if let Some(target) = self.routes.single() {
+            return Found::At(Arc::clone(target), None);
+        }
+        match uris::split(&self.routes, uri) {
+            Some((target, original)) => Found::At(Arc::clone(target), Some(original)),
+            None => Found::Nowhere(refusal::RESOURCE_NOT_FOUND, format!("resource not found: {uri}")),
+        }
+    }
+
+    fn looked_up(&self, id: ExchangeId, part: u16) -> bool {
+        let part = self.exchange(id).and_then(|exchange| exchange.parts.get(usize::from(part)));
+        part.is_some_and(|part| part.looked_up)
+    }
+
+    /// Remembers a subscription, for a target whose session must be opened anew.
+    fn subscription(&mut self, id: ExchangeId, uri: Option<&Text<'_>>, on: bool) {
+        let Some(session) = self.exchange(id).and_then(|exchange| exchange.session) else { return };
+        if let Some(uri) = uri
+            && let Found::At(target, original) = self.find_uri(&uri.value)
+        {
+            let uri = original.unwrap_or_else(|| uri.value.to_string());
+            self.remember_subscription(session, &target.name, uri, on);
+        }
+    }
+
+    /// Level changes go to every target, and to those that come later.
+    fn set_level(&mut self, id: ExchangeId, part: u16, params: &Params<'_>, message: &Bytes) {
+        if let Some(span) = params.span.clone()
+            && let Some(session) = self.exchange(id).and_then(|exchange| exchange.session)
+        {
+            self.remember_level(session, message.slice(span));
+        }
+        match self.routes.single().cloned() {
+            Some(target) => self.relay(id, part, target, message.clone(), true),
+            None => self.gather_message(id, part, What::Level, message),
+        }
+    }
+}
+
+/// `message` with the JSON string at `span` replaced by `text`.
+pub(super) fn replace(message: &[u8], span: &Range<usize>, text: &str) -> Bytes {
+    let mut literal = Vec::with_capacity(text.len() + 2);
+    splice::quote(text, &mut literal);
+    let mut out = Vec::with_capacity(message.len() + literal.len());
+    splice::splice(message, &[(span.clone(), &literal)], &mut out);
+    out.into()
+}
+
+/// The raw id of a message.
+pub(super) fn raw_id<'a>(envelope: &Envelope<'a>) -> Option<&'a str> {
+    match envelope.id {
+        Id::Raw(id) => Some(id),
+        Id::Absent | Id::Null => None,
+    }
+}

@@ -1,0 +1,519 @@
+//! The life of sessions: a client's, and under it one at each target.
+//!
+//! A session has a home shard, which ends it when it is idle and which alone opens target sessions that `initialize`
+//! did not: all shards then work with the same. Any shard serves any session from its sealed id; what is news to the
+//! others travels as a [`Note`].
+
+use crate::ShardId;
+use crate::edge::Note;
+use crate::exchange::ExchangeId;
+use crate::http::Method;
+use crate::jsonrpc::envelope::Envelope;
+use crate::jsonrpc::list;
+use crate::jsonrpc::splice::quote;
+use crate::leg::{Leg, LegId, Purpose, Trouble};
+use crate::session::{Opened, Revision, Session, SessionId, TargetState};
+use crate::shard::{Deferred, Shard};
+use crate::timers::Timed;
+use bytes::Bytes;
+use routing::{Target, TargetName};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// After a failure a target session is not tried again for so long.
+const REST: Duration = Duration::from_secs(1);
+
+/// How many ended sessions are remembered, so that their ids open no more.
+const ENDED: usize = 100_000;
+
+/// A shard that is not a session's home forgets it after so long without a request.
+const AWAY: Duration = Duration::from_secs(60);
+
+const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+impl Shard {
+    /// The session behind an id, from memory or from the id itself.
+    pub(crate) fn open_sealed(&mut self, sealed: &Bytes) -> Option<SessionId> {
+        let opening = Session::open(&self.config.keys, sealed, self.unix(), self.now)?;
+        let mut session = opening.session;
+        if self.ended.contains(&session.key) {
+            return None;
+        }
+        if let Some(known) = self.by_key.get(&session.key) {
+            return Some(*known);
+        }
+        session.home = ShardId(session.home.0 % self.config.shards.max(1));
+        let at_home = session.home == self.id;
+        if (at_home && !opening.whole) || self.sessions.len() >= self.config.limits.sessions * 2 {
+            return None;
+        }
+        let key = session.key;
+        let id = self.sessions.insert(session);
+        self.by_key.insert(key, id);
+        if at_home {
+            self.counters.sessions.add(1);
+        }
+        self.timers.set(Timed::Session(id), self.now + self.review(at_home));
+        Some(id)
+    }
+
+    /// When a session is looked at again.
+    fn review(&self, at_home: bool) -> Duration {
+        let idle = self.config.timeouts.session;
+        if at_home { idle } else { AWAY.min(idle / 4) }
+    }
+
+    /// Tells a session's home that it is in use, now and then.
+    pub(crate) fn touch(&mut self, id: SessionId) {
+        let now = self.now;
+        let every = self.config.timeouts.session / 4;
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if session.home == self.id || now.saturating_duration_since(session.touched) < every {
+            return;
+        }
+        session.touched = now;
+        let (home, sealed) = (session.home, session.sealed.clone());
+        self.post(home, Note::Touch { sealed });
+    }
+
+    /// A session's time has come, unless it is in use.
+    pub(crate) fn session_due(&mut self, id: SessionId) {
+        let now = self.now;
+        let Some(session) = self.sessions.get(id) else { return };
+        let at_home = session.home == self.id;
+        let busy = session.listener.is_some() || self.legs.iter().any(|(_, leg)| leg.session == Some(id));
+        if busy && let Some(session) = self.sessions.get_mut(id) {
+            session.used = now;
+        }
+        let Some(session) = self.sessions.get(id) else { return };
+        let due = session.used + if at_home { self.config.timeouts.session } else { AWAY };
+        if due > now {
+            if busy {
+                self.touch(id);
+            }
+            return self.timers.set(Timed::Session(id), due.min(now + self.review(at_home)));
+        }
+        if at_home {
+            self.counters.sessions_expired.add(1);
+            self.end_session(id);
+        } else {
+            self.forget_session(id);
+        }
+    }
+
+    /// DELETE: ends the session here, everywhere, and at the targets.
+    pub(crate) fn end_session_of_client(&mut self, exchange: ExchangeId, id: SessionId) {
+        let targets = self.open_targets(id);
+        if let Some(key) = self.retire(id) {
+            self.broadcast(&Note::Ended { key });
+        }
+        self.gather_end(exchange, targets);
+    }
+
+    /// Ends a session nobody asks about any more.
+    fn end_session(&mut self, id: SessionId) {
+        for (target, opened) in self.open_targets(id) {
+            self.end_at(target, opened);
+        }
+        if let Some(key) = self.retire(id) {
+            self.broadcast(&Note::Ended { key });
+        }
+    }
+
+    fn end_at(&mut self, target: Arc<Target>, opened: Opened) {
+        let mut leg = Leg::new(target, None, Purpose::Quiet, Method::Delete, Bytes::new());
+        leg.opened = Some(opened);
+        let leg = self.legs.insert(leg);
+        self.start(leg);
+    }
+
+    /// The target sessions there are to end.
+    fn open_targets(&self, id: SessionId) -> Vec<(Arc<Target>, Opened)> {
+        let Some(session) = self.sessions.get(id) else { return Vec::new() };
+        let targets = self.routes.targets().iter();
+        targets
+            .filter_map(|target| Some((Arc::clone(target), session.ready(target)?.clone())))
+            .filter(|(_, opened)| opened.id.is_some())
+            .collect()
+    }
+
+    /// Takes a session out of the tables for good: its id opens no more, its stream ends.
+    fn retire(&mut self, id: SessionId) -> Option<u128> {
+        let session = self.sessions.get(id)?;
+        let (key, listener) = (session.key, session.listener);
+        if self.ended.len() >= ENDED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(key);
+        if let Some(listener) = listener {
+            self.end_listener(listener);
+        }
+        self.forget_session(id);
+        Some(key)
+    }
+
+    /// Takes a session out of this shard's memory. What waits for its targets fails.
+    pub(crate) fn forget_session(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.remove(id) else { return };
+        self.by_key.remove(&session.key);
+        if session.home == self.id {
+            self.counters.sessions.sub(1);
+        }
+        for entry in session.targets {
+            if let TargetState::Opening { waiting, .. } = entry.state {
+                for leg in waiting {
+                    self.deferred.push_back(Deferred::Fail(leg, Trouble::Lost(crate::Fault::Other)));
+                }
+            }
+        }
+    }
+
+    /// Opens a session at a target, at home; elsewhere the home is asked. `lost` is one that is no longer good.
+    pub(crate) fn open_target(
+        &mut self,
+        id: SessionId,
+        target: &Arc<Target>,
+        lost: Option<Opened>,
+        waiting: Vec<LegId>,
+    ) {
+        let message = self.initialize_message(id);
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        // Answered without it or never met: in both cases its arrival is news to the client, unless it was lost.
+        let late = lost.is_none();
+        *session.target_mut(&target.name) = TargetState::Opening { waiting, late: false };
+        if session.home != self.id {
+            let (home, sealed) = (session.home, session.sealed.clone());
+            return self.post(home, Note::Ask { sealed, target: target.name.clone(), lost });
+        }
+        let purpose = Purpose::Open { asker: None };
+        let mut leg = Leg::new(Arc::clone(target), Some(id), purpose, Method::Post, message);
+        leg.reopened = !late;
+        let leg = self.legs.insert(leg);
+        self.start(leg);
+    }
+
+    /// A target answered `initialize`.
+    pub(crate) fn target_answered(
+        &mut self,
+        id: LegId,
+        asker: Option<(ExchangeId, u16, u16)>,
+        status: u16,
+        body: &[u8],
+    ) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let (target, session_id, again) = (Arc::clone(&leg.target), leg.session, leg.reopened);
+        let given_id = leg.given_id.take();
+        self.settle_leg(id);
+        let revision = match negotiated(status, body, self.config.limits.depth) {
+            Ok(revision) => revision,
+            Err(trouble) => return self.target_refused_with(&target, session_id, asker, &trouble, body),
+        };
+        let opened = Opened { id: given_id, revision };
+        let single = self.routes.single().is_some();
+        let asker = asker.filter(|(exchange, ..)| self.exchange(*exchange).is_some());
+        let Some(session) = session_id.and_then(|session| self.sessions.get_mut(session)) else {
+            // The session ended while its target was opening it.
+            return self.end_at(target, opened);
+        };
+        if let Some((exchange, part, slot)) = asker {
+            if single {
+                session.revision = revision;
+            }
+            let waiting = session.set_ready(&target.name, opened);
+            self.resume(waiting);
+            return self.slot_done(exchange, part, slot, Ok(Bytes::copy_from_slice(body)));
+        }
+        let mut leg = Leg::new(
+            target,
+            session_id,
+            Purpose::Greet { again },
+            Method::Post,
+            Bytes::from_static(INITIALIZED),
+        );
+        leg.opened = Some(opened);
+        let leg = self.legs.insert(leg);
+        self.counters.calls.add(1);
+        self.dispatch_leg(leg);
+    }
+
+    /// A late target knows that its session has begun: it may be used.
+    pub(crate) fn greeted(&mut self, id: LegId, again: bool) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let (target, session, opened) = (Arc::clone(&leg.target), leg.session, leg.opened.take());
+        self.drop_leg(id);
+        let (Some(id), Some(opened)) = (session, opened) else { return };
+        let Some(session) = self.sessions.get(id) else { return self.end_at(target, opened) };
+        let key = session.key;
+        if again {
+            self.restore(id, &target);
+        }
+        self.broadcast(&Note::Opened { key, target: target.name.clone(), outcome: Ok(opened.clone()) });
+        self.target_ready(id, &target.name, opened, true);
+    }
+
+    /// A target session is open, here or at the session's home.
+    fn target_ready(&mut self, id: SessionId, target: &TargetName, opened: Opened, news: bool) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let waiting = session.set_ready(target, opened);
+        self.resume(waiting);
+        if news {
+            self.lists_changed(id);
+        }
+        self.reopen_stream_of(id, target);
+    }
+
+    fn resume(&mut self, waiting: Vec<LegId>) {
+        self.deferred.extend(waiting.into_iter().map(Deferred::Send));
+    }
+
+    /// Tells a target that lost its session what the client had set.
+    fn restore(&mut self, id: SessionId, target: &Arc<Target>) {
+        let Some(session) = self.sessions.get(id) else { return };
+        let mut messages = Vec::new();
+        if let Some(level) = &session.level {
+            messages.push(own_request("logging/setLevel", level));
+        }
+        for (_, uri) in session.subscriptions.iter().filter(|(name, _)| *name == target.name) {
+            let mut params = b"{\"uri\":".to_vec();
+            quote(uri, &mut params);
+            params.push(b'}');
+            messages.push(own_request("resources/subscribe", &params));
+        }
+        for message in messages {
+            self.send_quietly(id, Arc::clone(target), Method::Post, message);
+        }
+    }
+
+    /// `initialize` failed.
+    pub(crate) fn target_refused(
+        &mut self,
+        target: &Arc<Target>,
+        session: Option<SessionId>,
+        asker: Option<(ExchangeId, u16, u16)>,
+        trouble: &Trouble,
+    ) {
+        self.target_refused_with(target, session, asker, trouble, b"");
+    }
+
+    /// The same, with the JSON-RPC error the target answered with, if it did.
+    fn target_refused_with(
+        &mut self,
+        target: &Arc<Target>,
+        session: Option<SessionId>,
+        asker: Option<(ExchangeId, u16, u16)>,
+        trouble: &Trouble,
+        body: &[u8],
+    ) {
+        let reason: Arc<str> = trouble.to_string().into();
+        if let Some(id) = session {
+            self.target_unavailable(id, &target.name, Arc::clone(&reason));
+            if let Some(session) = self.sessions.get(id)
+                && !session.sealed.is_empty()
+            {
+                let (key, target) = (session.key, target.name.clone());
+                self.broadcast(&Note::Opened { key, target, outcome: Err(Arc::clone(&reason)) });
+            }
+        }
+        let Some((exchange, part, slot)) = asker else { return };
+        let is_error = matches!(trouble, Trouble::Refused(_)) && self.routes.single().is_some();
+        let outcome = if is_error { Ok(Bytes::copy_from_slice(body)) } else { Err(reason.to_string()) };
+        self.slot_done(exchange, part, slot, outcome);
+    }
+
+    fn target_unavailable(&mut self, id: SessionId, target: &TargetName, reason: Arc<str>) {
+        let until = self.now + REST;
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let failed = TargetState::Failed { until, reason: Arc::clone(&reason) };
+        let before = std::mem::replace(session.target_mut(target), failed);
+        if let TargetState::Opening { waiting, .. } = before {
+            for leg in waiting {
+                self.deferred.push_back(Deferred::Fail(leg, Trouble::Recently(Arc::clone(&reason))));
+            }
+        }
+    }
+
+    pub(super) fn remember_level(&mut self, id: SessionId, params: Bytes) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.level = Some(params.clone());
+        if session.home != self.id {
+            let (home, sealed) = (session.home, session.sealed.clone());
+            self.post(home, Note::Level { sealed, params });
+        }
+    }
+
+    pub(super) fn remember_subscription(
+        &mut self,
+        id: SessionId,
+        target: &TargetName,
+        uri: String,
+        on: bool,
+    ) {
+        let most = self.config.limits.names;
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if on && session.subscriptions.len() < most {
+            session.subscriptions.insert((target.clone(), uri.clone()));
+        } else if !on {
+            session.subscriptions.remove(&(target.clone(), uri.clone()));
+        }
+        if session.home != self.id {
+            let (home, sealed) = (session.home, session.sealed.clone());
+            self.post(home, Note::Subscribed { sealed, target: target.clone(), uri, on });
+        }
+    }
+
+    /// What another shard has to say.
+    pub(crate) fn note(&mut self, note: Note) {
+        match note {
+            Note::Touch { sealed } => {
+                let now = self.now;
+                let session = self.open_sealed(&sealed).and_then(|id| self.sessions.get_mut(id));
+                if let Some(session) = session {
+                    session.used = now;
+                }
+            }
+            Note::Ended { key } => self.ended_elsewhere(key),
+            Note::Ask { sealed, target, lost } => self.asked(&sealed, &target, lost),
+            Note::Opened { key, target, outcome } => {
+                let Some(id) = self.by_key.get(&key).copied() else { return };
+                match outcome {
+                    Ok(opened) => self.target_ready(id, &target, opened, false),
+                    Err(reason) => self.target_unavailable(id, &target, reason),
+                }
+            }
+            Note::Cancel { key, message } => {
+                if let Some(id) = self.by_key.get(&key).copied() {
+                    self.cancel_here(id, &message);
+                }
+            }
+            Note::Notify { key, message } => {
+                let session = self.by_key.get(&key).and_then(|id| self.sessions.get(*id));
+                if let Some(listener) = session.and_then(|session| session.listener) {
+                    self.notify_listener(listener, &message);
+                }
+            }
+            Note::Level { sealed, params } => {
+                if let Some(id) = self.open_sealed(&sealed) {
+                    self.remember_level(id, params);
+                }
+            }
+            Note::Subscribed { sealed, target, uri, on } => {
+                if let Some(id) = self.open_sealed(&sealed) {
+                    self.remember_subscription(id, &target, uri, on);
+                }
+            }
+        }
+    }
+
+    /// The home answers for a target session: with the one there is, or with a new one.
+    fn asked(&mut self, sealed: &Bytes, target: &TargetName, lost: Option<Opened>) {
+        let Some(id) = self.open_sealed(sealed) else { return };
+        let Some(target) = self.routes.target(target.as_str()).map(Arc::clone) else { return };
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.used = now;
+        let key = session.key;
+        let outcome = match session.target_mut(&target.name) {
+            TargetState::Ready(opened) if lost.as_ref() != Some(opened) => Ok(opened.clone()),
+            TargetState::Failed { until, reason } if now < *until => Err(Arc::clone(reason)),
+            TargetState::Opening { .. } => return,
+            _ => return self.open_target(id, &target, lost, Vec::new()),
+        };
+        self.broadcast(&Note::Opened { key, target: target.name.clone(), outcome });
+    }
+
+    /// The shard that took the DELETE ended what the id told it of; the home knows whether there is more.
+    fn ended_elsewhere(&mut self, key: u128) {
+        let Some(id) = self.by_key.get(&key).copied() else {
+            self.ended.push_back(key);
+            return;
+        };
+        let Some(session) = self.sessions.get(id) else { return };
+        if session.home == self.id {
+            let told = Session::open(&self.config.keys, &session.sealed, self.unix(), self.now);
+            for (target, opened) in self.open_targets(id) {
+                if told.as_ref().and_then(|told| told.session.ready(&target)) != Some(&opened) {
+                    self.end_at(target, opened);
+                }
+            }
+        }
+        self.retire(id);
+    }
+
+    /// Every list of a session may have changed.
+    pub(crate) fn lists_changed(&mut self, id: SessionId) {
+        for kind in [list::Kind::Tools, list::Kind::Prompts, list::Kind::Resources] {
+            self.list_changed(id, kind);
+        }
+    }
+
+    pub(super) fn list_changed(&mut self, id: SessionId, kind: list::Kind) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if session.sealed.is_empty() {
+            return;
+        }
+        let what = match kind {
+            list::Kind::Tools => "tools",
+            list::Kind::Prompts => "prompts",
+            list::Kind::Resources | list::Kind::Templates => "resources",
+        };
+        let message = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/{what}/list_changed\"}}");
+        let (key, listener) = (session.key, session.listener);
+        match listener {
+            Some(listener) => self.notify_listener(listener, message.as_bytes()),
+            None => {
+                session.changed = true;
+                self.broadcast(&Note::Notify { key, message: message.into() });
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Notes an open target session; returns what waited for it.
+    fn set_ready(&mut self, target: &TargetName, opened: Opened) -> Vec<LegId> {
+        match std::mem::replace(self.target_mut(target), TargetState::Ready(opened)) {
+            TargetState::Opening { waiting, .. } => waiting,
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The revision in an answer to `initialize`.
+fn negotiated(status: u16, body: &[u8], depth: usize) -> Result<Revision, Trouble> {
+    let envelope = match Envelope::parse(body, depth) {
+        Ok(envelope) => envelope,
+        Err(_) if !(200..300).contains(&status) => return Err(Trouble::Status(status)),
+        Err(_) => return Err(Trouble::Malformed("it is no JSON-RPC response")),
+    };
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer {
+        protocol_version: String,
+    }
+    #[derive(serde::Deserialize)]
+    struct Error {
+        message: String,
+    }
+    if let Some(error) = &envelope.error {
+        let words =
+            body.get(error.span.clone()).and_then(|error| serde_json::from_slice::<Error>(error).ok());
+        return Err(Trouble::Refused(
+            words.map_or_else(|| "no reason given".into(), |error| error.message.into()),
+        ));
+    }
+    let result = envelope.result.and_then(|span| body.get(span)).unwrap_or_default();
+    let answer: Answer =
+        serde_json::from_slice(result).map_err(|_| Trouble::Malformed("it is no initialize result"))?;
+    Revision::parse(&answer.protocol_version)
+        .ok_or(Trouble::Malformed("it speaks a protocol revision that is not served here"))
+}
+
+/// A request of the gateway's own.
+fn own_request(method: &str, params: &[u8]) -> Bytes {
+    let mut out = b"{\"jsonrpc\":\"2.0\",\"id\":\"mcp-gateway-restore\",\"method\":".to_vec();
+    quote(method, &mut out);
+    out.extend_from_slice(b",\"params\":");
+    out.extend_from_slice(params);
+    out.push(b'}');
+    out.into()
+}

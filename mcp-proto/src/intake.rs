@@ -1,0 +1,419 @@
+//! A client's bytes become exchanges: heads are checked, bodies gathered, and the method of HTTP decides who goes on.
+
+use crate::conn::{Client, Conn, Incoming};
+use crate::exchange::{Accepts, Answer, Exchange, ExchangeId, Notes, Part, Work};
+use crate::http::{Fields, Method, Request, RequestEvent, write};
+use crate::jsonrpc::envelope::{self, Body};
+use crate::leg::Inbound;
+use crate::refusal::{self, Refusal};
+use crate::session::{Revision, SessionId};
+use crate::shard::{Closing, Deferred, Shard};
+use crate::{Config, ConnId};
+use bytes::Bytes;
+
+/// A part of a request body that is read ahead while the request before it is still being answered.
+const AHEAD: usize = 64 << 10;
+
+impl Shard {
+    /// Reads what a client's connection has brought, one request at a time.
+    pub(crate) fn read_client(&mut self, conn: ConnId) {
+        let now = self.now;
+        loop {
+            let Some(slot) = self.conns.get_mut(conn) else { return };
+            if slot.closing {
+                return;
+            }
+            let paused = slot.paused;
+            let Some(client) = slot.client() else { return };
+            if client.exchange.is_some() {
+                if client.codec.held() > AHEAD {
+                    self.set_paused(conn, true);
+                }
+                return;
+            }
+            match client.codec.next() {
+                Ok(None) => {
+                    if client.ended && client.incoming.is_none() {
+                        return self.close_after_flush(conn);
+                    }
+                    if paused {
+                        self.set_paused(conn, false);
+                    }
+                    return self.watch(conn);
+                }
+                Ok(Some(RequestEvent::Head(request))) => {
+                    client.since = now;
+                    let wants_word = request.expect_continue;
+                    client.incoming = Some((request, Incoming::One(Bytes::new())));
+                    if wants_word {
+                        slot.outbox.write(|out| out.extend_from_slice(write::CONTINUE));
+                        self.flush(conn);
+                    }
+                }
+                Ok(Some(RequestEvent::Body(piece))) => {
+                    client.since = now;
+                    if let Some((_, body)) = &mut client.incoming {
+                        body.push(piece);
+                    }
+                }
+                Ok(Some(RequestEvent::End)) => {
+                    let Some((request, body)) = client.incoming.take() else { return };
+                    self.open_exchange(conn, request, body.done());
+                }
+                Err(refused) => return self.refuse_connection(conn, refused),
+            }
+        }
+    }
+
+    pub(crate) fn client_ended(&mut self, conn: ConnId) {
+        let Some(client) = self.conns.get_mut(conn).and_then(Conn::client) else { return };
+        client.ended = true;
+        match &client.exchange {
+            // A stream without a reader has no purpose; an answer on its way may still be wanted (RFC 9112, 9.6).
+            Some(exchange) if exchange.is_post() => {}
+            Some(_) => self.close(conn, Closing::Abort),
+            None => self.close_after_flush(conn),
+        }
+    }
+
+    /// A connection whose bytes can't be trusted is told why and closed.
+    pub(crate) fn refuse_connection(&mut self, conn: ConnId, refused: crate::http::Refusal) {
+        self.counters.requests.add(1);
+        self.counters.requests_failed.add(1);
+        self.log_refused(conn, refused);
+        let Some(slot) = self.conns.get_mut(conn) else { return };
+        let body = refusal::error(b"null", refusal::INVALID_REQUEST, refused.reason, None);
+        slot.outbox.write(|out| {
+            write::status(out, refused.status);
+            write::field(out, "content-type", b"application/json");
+            write::length(out, body.len() as u64);
+            write::field(out, "connection", b"close");
+            write::end(out);
+            out.extend_from_slice(&body);
+        });
+        self.flush(conn);
+        self.close_after_flush(conn);
+    }
+
+    fn open_exchange(&mut self, conn: ConnId, head: Request, body: Bytes) {
+        let now = self.now;
+        self.counters.requests.add(1);
+        let Some(client) = self.conns.get_mut(conn).and_then(Conn::client) else { return };
+        client.serial = client.serial.wrapping_add(1);
+        client.used = true;
+        let id = ExchangeId { conn, serial: client.serial };
+        let accepts = Accepts::parse(&head.fields);
+        client.exchange = Some(Exchange {
+            serial: client.serial,
+            head,
+            accepts,
+            session: None,
+            body,
+            answer: Answer::Open,
+            batch: None,
+            parts: Vec::new(),
+            open: 0,
+            deadline: None,
+            comment: None,
+            streams: Vec::new(),
+            started: client.since,
+            sent: 0,
+            log: Notes::default(),
+        });
+        client.since = now;
+        if let Err(refusal) = self.admit(id) {
+            self.refuse(id, &refusal);
+        }
+    }
+
+    /// Checks everything that the head tells, then lets the HTTP method decide.
+    fn admit(&mut self, id: ExchangeId) -> Result<(), Refusal> {
+        let config = std::sync::Arc::clone(&self.config);
+        let Some(exchange) = self.exchange(id) else { return Ok(()) };
+        let head = &exchange.head;
+        check_authority(&config, head)?;
+        check_origin(&config, &head.fields)?;
+        if head.path().trim_end_matches('/') != config.path.trim_end_matches('/') {
+            return Err(Refusal::http(404, "nothing is served at this path"));
+        }
+        match head.method {
+            Method::Post => {
+                check_content_type(&head.fields)?;
+                self.admit_post(id)
+            }
+            Method::Get => {
+                if !exchange.accepts.events {
+                    return Err(Refusal::http(406, "a GET is answered with text/event-stream only"));
+                }
+                let session = self.required_session(id)?;
+                self.listen(id, session);
+                Ok(())
+            }
+            Method::Delete => {
+                let session = self.required_session(id)?;
+                self.end_session_of_client(id, session);
+                Ok(())
+            }
+            Method::Options => {
+                self.preflight(id);
+                Ok(())
+            }
+            _ => Err(Refusal::http(405, "use POST, GET or DELETE")),
+        }
+    }
+
+    /// Splits the body into its messages and routes each.
+    fn admit_post(&mut self, id: ExchangeId) -> Result<(), Refusal> {
+        let limits = self.config.limits;
+        let Some(exchange) = self.exchange_mut(id) else { return Ok(()) };
+        if !exchange.accepts.json && !exchange.accepts.events {
+            return Err(Refusal::http(406, "accept application/json, text/event-stream, or both"));
+        }
+        let body = exchange.body.clone();
+        match envelope::body(&body, limits.depth, limits.batch) {
+            Err(invalid) => return Err(Refusal::invalid(&invalid)),
+            Ok(Body::Message(_)) => exchange.parts.push(Part::new(0..body.len())),
+            Ok(Body::Batch(messages)) => {
+                exchange.parts.extend(messages.into_iter().map(Part::new));
+                exchange.batch = Some(Vec::new());
+            }
+        }
+        exchange.open = exchange.parts.len();
+        let count = exchange.parts.len() as u16;
+        if exchange.batch.is_some() {
+            self.admit_batch(id)?;
+        }
+        for part in 0..count {
+            self.route(id, part)?;
+        }
+        Ok(())
+    }
+
+    /// Batches exist in 2025-03-26 alone, and only inside a session of that revision.
+    fn admit_batch(&mut self, id: ExchangeId) -> Result<(), Refusal> {
+        let session = self.required_session(id)?;
+        let revision = self.sessions.get(session).map(|session| session.revision);
+        if revision != Some(Revision::V2025_03_26) {
+            return Err(Refusal::invalid_request("batches exist in protocol revision 2025-03-26 only"));
+        }
+        Ok(())
+    }
+
+    /// The session the request's `Mcp-Session-Id` names.
+    pub(crate) fn required_session(&mut self, id: ExchangeId) -> Result<SessionId, Refusal> {
+        let now = self.now;
+        let Some(client) = self.conns.get_mut(id.conn).and_then(Conn::client) else {
+            return Err(Refusal::session_missing());
+        };
+        let Some(exchange) = &mut client.exchange else { return Err(Refusal::session_missing()) };
+        check_revision(&exchange.head.fields)?;
+        if let Some(session) = exchange.session {
+            return Ok(session);
+        }
+        let Some(sealed) = exchange.head.fields.first("mcp-session-id") else {
+            return Err(Refusal::session_missing());
+        };
+        let known = client.memo.as_ref().filter(|(text, _)| text == sealed).map(|(_, session)| *session);
+        let session = match known.filter(|session| self.sessions.get(*session).is_some()) {
+            Some(session) => session,
+            None => {
+                let sealed = Bytes::copy_from_slice(sealed);
+                let session = self.open_sealed(&sealed).ok_or_else(Refusal::session_unknown)?;
+                if let Some(client) = self.conns.get_mut(id.conn).and_then(Conn::client) {
+                    client.memo = Some((sealed, session));
+                }
+                session
+            }
+        };
+        if let Some(exchange) = self.exchange_mut(id) {
+            exchange.session = Some(session);
+        }
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.used = now;
+        }
+        self.touch(session);
+        Ok(session)
+    }
+
+    pub(crate) fn exchange(&self, id: ExchangeId) -> Option<&Exchange> {
+        match &self.conns.get(id.conn)?.role {
+            crate::conn::Role::Client(client) => client.exchange.as_ref().filter(|it| it.serial == id.serial),
+            crate::conn::Role::Target(_) => None,
+        }
+    }
+
+    pub(crate) fn exchange_mut(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
+        let client = self.conns.get_mut(id.conn)?.client()?;
+        client.exchange.as_mut().filter(|exchange| exchange.serial == id.serial)
+    }
+
+    /// The exchange is over: the next request may be read.
+    pub(crate) fn close_exchange(&mut self, id: ExchangeId, keep_alive: bool) {
+        let now = self.now;
+        let draining = self.is_draining();
+        let Some(client) = self.conns.get_mut(id.conn).and_then(Conn::client) else { return };
+        let Some(mut exchange) = client.exchange.take_if(|exchange| exchange.serial == id.serial) else {
+            return;
+        };
+        client.codec.proceed();
+        client.since = now;
+        let peer = client.peer;
+        let ended = client.ended;
+        self.log_exchange(&mut exchange, peer);
+        if let Some(client) = self.conns.get_mut(id.conn).and_then(Conn::client) {
+            client.codec.recycle(exchange.head.fields);
+        }
+        if !keep_alive || draining {
+            return self.close_after_flush(id.conn);
+        }
+        let Some(client) = self.conns.get_mut(id.conn).and_then(Conn::client) else { return };
+        if client.codec.held() > 0 || ended {
+            self.deferred.push_back(Deferred::Next(id.conn));
+        }
+    }
+
+    /// A client's connection is gone; what targets do for it goes on, except for what only fed a stream to it.
+    pub(crate) fn forget_client(&mut self, conn: ConnId) {
+        let Some(mut slot) = self.conns.remove(conn) else { return };
+        self.clients -= 1;
+        self.counters.client_connections.sub(1);
+        let Some(client) = slot.client() else { return };
+        let peer = client.peer;
+        let Some(mut exchange) = client.exchange.take() else { return };
+        let id = ExchangeId { conn, serial: exchange.serial };
+        if !exchange.is_post() {
+            self.forget_listener(id, &mut exchange);
+        }
+        for part in &exchange.parts {
+            if let Work::Relay { leg, .. } = part.work {
+                self.detach(leg);
+            }
+        }
+        exchange.log.error.get_or_insert_with(|| "the client went away".to_owned());
+        self.log_exchange(&mut exchange, peer);
+    }
+
+    /// The client of a call went away, which is no cancellation: the target may finish. But an answer that has begun
+    /// to pass is of no use, and a stream with event ids must be free for the client to resume it.
+    fn detach(&mut self, id: crate::leg::LegId) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let give_up = match &leg.inbound {
+            Inbound::Pass { .. } => true,
+            Inbound::Events(events) => events.resumable,
+            _ => false,
+        };
+        if give_up {
+            return self.abandon(id);
+        }
+        if let Some(conn) = leg.conn {
+            self.set_paused(conn, false);
+        }
+    }
+}
+
+impl Accepts {
+    /// Nothing said is everything accepted (RFC 9110, 12.5.1).
+    fn parse(fields: &Fields) -> Self {
+        let mut accepts = Self { json: false, events: false };
+        let mut said = false;
+        for value in fields.values("accept") {
+            said = true;
+            for range in value.split(|byte| *byte == b',') {
+                let range = range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+                let any = range == b"*/*";
+                accepts.json |=
+                    any || range.eq_ignore_ascii_case(b"application/json") || range == b"application/*";
+                accepts.events |=
+                    any || range.eq_ignore_ascii_case(b"text/event-stream") || range == b"text/*";
+            }
+        }
+        if said { accepts } else { Self { json: true, events: true } }
+    }
+}
+
+impl Part {
+    pub(crate) fn new(message: std::ops::Range<usize>) -> Self {
+        Self { message, id: None, work: Work::New, looked_up: false }
+    }
+}
+
+impl Client {
+    /// When the present phase has taken too long, and why.
+    pub(crate) fn due(&self, config: &Config) -> Option<(std::time::Instant, &'static str)> {
+        let timeouts = &config.timeouts;
+        if let Some(exchange) = &self.exchange {
+            let due = [exchange.deadline, exchange.comment];
+            let streams = exchange.streams.iter().map(|stream| stream.again);
+            return due.into_iter().chain(streams).flatten().min().map(|at| (at, "exchange"));
+        }
+        Some(if self.incoming.is_some() {
+            (self.since + timeouts.body, "request body")
+        } else if self.codec.is_in_head() || !self.used {
+            (self.since + timeouts.head, "request head")
+        } else {
+            (self.since + timeouts.keep_alive, "idle")
+        })
+    }
+}
+
+/// The request must be meant for this gateway: a page that rebinds its own name to our address is not (DNS rebinding).
+fn check_authority(config: &Config, head: &Request) -> Result<(), Refusal> {
+    let authority = head.authority();
+    let host = host_of(authority);
+    if is_loopback(host)
+        || config.allowed_hosts.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(host))
+    {
+        return Ok(());
+    }
+    Err(Refusal::http(403, "the Host is not one this gateway serves; see allowedHosts"))
+}
+
+/// A page of another site must not use the gateway (MCP, Streamable HTTP, Security Warning).
+fn check_origin(config: &Config, fields: &Fields) -> Result<(), Refusal> {
+    let Some(origin) = fields.first("origin") else { return Ok(()) };
+    let origin = std::str::from_utf8(origin).unwrap_or_default();
+    if fields.count("origin") == 1
+        && (config
+            .allowed_origins
+            .iter()
+            .any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+            || origin.split_once("://").is_some_and(|(scheme, rest)| {
+                matches!(scheme, "http" | "https") && is_loopback(host_of(rest))
+            }))
+    {
+        return Ok(());
+    }
+    Err(Refusal::http(403, "the Origin is not one this gateway serves; see allowedOrigins"))
+}
+
+fn check_content_type(fields: &Fields) -> Result<(), Refusal> {
+    let value = fields.text("content-type").unwrap_or_default();
+    let media = value.split(';').next().unwrap_or_default().trim();
+    if media.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Refusal::http(415, "the body of a POST is application/json"))
+}
+
+/// A version header must name a revision served here; which one makes no difference inside a session.
+fn check_revision(fields: &Fields) -> Result<(), Refusal> {
+    match fields.first("mcp-protocol-version") {
+        None => Ok(()),
+        Some(value) => match std::str::from_utf8(value).ok().and_then(Revision::parse) {
+            Some(_) => Ok(()),
+            None => Err(Refusal::http(400, "MCP-Protocol-Version names no revision served here")),
+        },
+    }
+}
+
+/// An authority without its port.
+fn host_of(authority: &str) -> &str {
+    match authority.rfind(':') {
+        Some(colon) if !authority.ends_with(']') => authority.get(..colon).unwrap_or_default(),
+        _ => authority,
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host == "127.0.0.1" || host == "[::1]"
+}

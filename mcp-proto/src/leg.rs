@@ -1,0 +1,179 @@
+//! One HTTP request to one target, from the moment it is wanted until its answer has been dealt with.
+
+use crate::ConnId;
+use crate::edge::Fault;
+use crate::events::Held;
+use crate::exchange::ExchangeId;
+use crate::http::{Fields, Method};
+use crate::jsonrpc::list;
+use crate::jsonrpc::rewrite::{Rewriter, Scope};
+use crate::session::{Opened, SessionId};
+use crate::sse;
+use crate::table::key;
+use bytes::Bytes;
+use routing::{Target, TargetName};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+key!(LegId, "A request to a target.");
+
+#[derive(Debug)]
+pub(crate) struct Leg {
+    pub(crate) target: Arc<Target>,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) purpose: Purpose,
+    pub(crate) method: Method,
+    pub(crate) body: Bytes,
+    /// Fields of the client's request, kept where the target wants some of them.
+    pub(crate) fields: Option<Fields>,
+    pub(crate) last_event: Option<Bytes>,
+    /// May be sent again when a kept-alive connection turned out to be stale (RFC 9110, 9.2.2): never a tool call.
+    pub(crate) repeatable: bool,
+    pub(crate) repeated: bool,
+    /// The target's session had been lost and was opened anew for it: once.
+    pub(crate) reopened: bool,
+    /// The list it asks for, when that is merged with others.
+    pub(crate) list: Option<list::Kind>,
+    /// The target session id it was sent with.
+    pub(crate) sent_id: Option<Bytes>,
+    pub(crate) sent_at: Option<Instant>,
+    /// The target session it belongs to, where the session does not say: one that is being opened or ended.
+    pub(crate) opened: Option<Opened>,
+    /// The session id that `initialize` gave.
+    pub(crate) given_id: Option<Bytes>,
+    pub(crate) conn: Option<ConnId>,
+    pub(crate) inbound: Inbound,
+    /// When it is given up while it has no connection.
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Leg {
+    pub(crate) fn new(
+        target: Arc<Target>,
+        session: Option<SessionId>,
+        purpose: Purpose,
+        method: Method,
+        body: Bytes,
+    ) -> Self {
+        Self {
+            target,
+            session,
+            purpose,
+            method,
+            body,
+            fields: None,
+            last_event: None,
+            repeatable: method == Method::Get,
+            repeated: false,
+            reopened: false,
+            list: None,
+            sent_id: None,
+            sent_at: None,
+            opened: None,
+            given_id: None,
+            conn: None,
+            inbound: Inbound::Head,
+            deadline: None,
+        }
+    }
+}
+
+/// Whom the answer is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Purpose {
+    /// A client's message: all of its work, or one slot of a gather.
+    Part { exchange: ExchangeId, part: u16, slot: Option<u16> },
+    /// A target's stream under a client's GET stream.
+    Stream { exchange: ExchangeId },
+    /// A lost POST stream that a client resumes with a GET.
+    Resume { exchange: ExchangeId },
+    /// `initialize` at a target; a part of the client's own `initialize`, or later.
+    Open { asker: Option<(ExchangeId, u16, u16)> },
+    /// `notifications/initialized` at a target whose session is opened late; `again` after one that was lost.
+    Greet { again: bool },
+    /// Nobody waits.
+    Quiet,
+}
+
+/// What is done with the answer's body.
+#[derive(Debug)]
+pub(crate) enum Inbound {
+    /// The head is still to come.
+    Head,
+    /// Kept whole, up to a limit: answers that are merged or looked into.
+    Whole {
+        status: u16,
+        body: Vec<u8>,
+    },
+    /// Small JSON that is rewritten and then written in one piece.
+    Short {
+        rewriter: Box<Rewriter>,
+        body: Vec<u8>,
+    },
+    /// JSON on its way to the client, as it comes.
+    Pass {
+        rewriter: Option<Box<Rewriter>>,
+        /* inside an event of our own */ event: bool,
+    },
+    Events(Box<Events>),
+    /// Read and forgotten, so that the connection can be used again.
+    Drop,
+}
+
+/// A target's event stream, being read.
+#[derive(Debug)]
+pub(crate) struct Events {
+    pub(crate) parser: sse::Parser,
+    /// What has come of the event at hand and has not been passed on.
+    pub(crate) held: Held,
+    pub(crate) rewriter: Rewriter,
+    /// For the next event's rewriter.
+    pub(crate) target: Option<TargetName>,
+    pub(crate) scope: Scope,
+    /// The event at hand is an answer on its way to the client.
+    pub(crate) passing: bool,
+    /// The answer was on it.
+    pub(crate) answered: bool,
+    /// The client was given an event id on this stream, so it can resume it.
+    pub(crate) resumable: bool,
+}
+
+/// Why a request to a target failed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Trouble {
+    /// It has no endpoint at the moment.
+    Nowhere,
+    Connect(Fault),
+    Lost(Fault),
+    /// It took too long to do this.
+    Late(&'static str),
+    /// What it sent is no HTTP, no JSON-RPC, or no MCP.
+    Malformed(&'static str),
+    Status(u16),
+    TooLarge,
+    /// Our own limit on connections and waiting requests.
+    Busy,
+    /// It failed a moment ago and is left alone for another.
+    Recently(Arc<str>),
+    /// Its session could not be opened.
+    Refused(Arc<str>),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nowhere => f.write_str("it has no reachable endpoint"),
+            Self::Connect(fault) => write!(f, "it can't be reached ({fault})"),
+            Self::Lost(fault) => write!(f, "the connection broke before the answer was complete ({fault})"),
+            Self::Late(what) => write!(f, "it took too long to {what}"),
+            Self::Malformed(what) => write!(f, "its answer is malformed: {what}"),
+            Self::Status(401 | 403) => f.write_str("it refused the gateway's credentials"),
+            Self::Status(status) => write!(f, "it answered with HTTP status {status}"),
+            Self::TooLarge => f.write_str("its answer is too large to be looked into"),
+            Self::Busy => f.write_str("too many requests wait for it"),
+            Self::Recently(reason) => f.write_str(reason),
+            Self::Refused(reason) => write!(f, "it refused the session: {reason}"),
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Connections to targets: kept alive, handed from request to request, bounded.
+
+use crate::conn::{Conn, Phase, Role, Upstream};
+use crate::edge::Fault;
+use crate::http::{ClientCodec, write};
+use crate::leg::{Inbound, LegId, Purpose, Trouble};
+use crate::shard::{Closing, Deferred, Shard};
+use crate::timers::Timed;
+use crate::{Action, ConnId};
+use routing::{Routes, Target};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// After a refused connection a target is left alone for so long, and requests to it fail at once.
+const REST: Duration = Duration::from_secs(1);
+
+/// One target's connections on this shard.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    idle: Vec<ConnId>,
+    open: usize,
+    waiting: VecDeque<LegId>,
+    /// Which endpoint is next.
+    turn: usize,
+    endpoints: Vec<SocketAddr>,
+    down: Option<(Instant, Arc<str>)>,
+    /// It let a merged answer wait in vain: until it answers again, others wait for it only briefly.
+    pub(crate) slow: bool,
+}
+
+impl Shard {
+    /// Brings the pools in line with the snapshot.
+    pub(crate) fn rebuild_pools(&mut self) {
+        let routes = Arc::clone(&self.routes);
+        for target in routes.targets() {
+            let pool = self.pools.entry(target.name.clone()).or_default();
+            if pool.endpoints != target.endpoints {
+                pool.endpoints.clone_from(&target.endpoints);
+                pool.down = None;
+            }
+        }
+        let mut stale = Vec::new();
+        for (name, pool) in &mut self.pools {
+            if routes.target(name.as_str()).is_none() {
+                pool.endpoints.clear();
+            }
+            stale.append(&mut pool.idle);
+        }
+        for conn in stale {
+            self.release(conn);
+        }
+    }
+
+    /// Whether merged answers should wait for `target` only briefly.
+    pub(crate) fn is_slow(&self, target: &Target) -> bool {
+        self.pools.get(&target.name).is_some_and(|pool| pool.slow)
+    }
+
+    /// Finds a connection for a request, or opens one, or lets it wait.
+    pub(crate) fn dispatch_leg(&mut self, id: LegId) {
+        let now = self.now;
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let target = Arc::clone(&leg.target);
+        let Some(pool) = self.pools.get_mut(&target.name) else {
+            return self.deferred.push_back(Deferred::Fail(id, Trouble::Nowhere));
+        };
+        while let Some(conn) = pool.idle.pop() {
+            if self.conns.get(conn).is_some() {
+                return self.send(id, conn);
+            }
+        }
+        if let Some((until, reason)) = &pool.down {
+            if now < *until {
+                let trouble = Trouble::Recently(Arc::clone(reason));
+                return self.deferred.push_back(Deferred::Fail(id, trouble));
+            }
+            pool.down = None;
+        }
+        let Some(address) = pool.endpoints.get(pool.turn % pool.endpoints.len().max(1)).copied() else {
+            return self.deferred.push_back(Deferred::Fail(id, Trouble::Nowhere));
+        };
+        if pool.open >= self.config.limits.target_connections {
+            if pool.waiting.len() >= self.config.limits.target_waiting {
+                return self.deferred.push_back(Deferred::Fail(id, Trouble::Busy));
+            }
+            pool.waiting.push_back(id);
+            leg.deadline = Some(now + target.timeouts.gather);
+            return self.timers.set(Timed::Leg(id), now + target.timeouts.gather);
+        }
+        pool.turn = pool.turn.wrapping_add(1);
+        pool.open += 1;
+        self.counters.target_connections.add(1);
+        self.counters.target_connections_total.add(1);
+        let upstream = Upstream {
+            target: target.name.clone(),
+            address,
+            codec: ClientCodec::new(&self.config.limits),
+            leg: Some(id),
+            phase: Phase::Connecting(now),
+            used: false,
+            keep: self.config.timeouts.pool,
+        };
+        let conn = self.conns.insert(Conn::new(Role::Target(Box::new(upstream)), now));
+        leg.conn = Some(conn);
+        self.watch(conn);
+        self.act(Action::Open { conn, address });
+    }
+
+    pub(crate) fn target_connected(&mut self, conn: ConnId) {
+        let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) else { return };
+        upstream.phase = Phase::Idle(self.now);
+        if let Some(pool) = self.pools.get_mut(&upstream.target) {
+            pool.down = None;
+        }
+        match upstream.leg.take() {
+            Some(leg) => self.send(leg, conn),
+            None => self.release(conn),
+        }
+    }
+
+    /// Writes a request.
+    fn send(&mut self, id: LegId, conn: ConnId) {
+        let now = self.now;
+        let (Some(leg), Some(slot)) = (self.legs.get_mut(id), self.conns.get_mut(conn)) else {
+            return self.release(conn);
+        };
+        let session = leg.session.and_then(|session| self.sessions.get(session));
+        let known = session.and_then(|session| session.ready(&leg.target));
+        let opened = leg.opened.as_ref().or(known);
+        let (session_id, revision) = match opened {
+            Some(opened) => (opened.id.clone(), Some(opened.revision)),
+            None => (None, None),
+        };
+        let Role::Target(upstream) = &mut slot.role else { return };
+        slot.outbox.write(|out| {
+            write::request(out, leg.method, &leg.target.path);
+            write::field(out, "host", leg.target.authority.as_bytes());
+            let accept: &[u8] = match leg.method {
+                crate::http::Method::Get => b"text/event-stream",
+                _ => b"application/json, text/event-stream",
+            };
+            write::field(out, "accept", accept);
+            if leg.method == crate::http::Method::Post {
+                write::field(out, "content-type", b"application/json");
+                write::length(out, leg.body.len() as u64);
+            }
+            if !matches!(leg.purpose, Purpose::Open { .. }) {
+                if let Some(id) = &session_id {
+                    write::field(out, "mcp-session-id", id);
+                }
+                if let Some(revision) = revision {
+                    write::field(out, "mcp-protocol-version", revision.as_str().as_bytes());
+                }
+            }
+            if let Some(last) = &leg.last_event {
+                write::field(out, "last-event-id", last);
+            }
+            for (name, value) in &leg.target.headers {
+                write::field(out, name, value.as_bytes());
+            }
+            if let Some(fields) = &leg.fields {
+                for name in &leg.target.forward.fields {
+                    if let Some(value) = fields.first(name) {
+                        write::field(out, name, value);
+                    }
+                }
+            }
+            write::end(out);
+        });
+        slot.outbox.push(leg.body.clone());
+        upstream.codec.expect(leg.method);
+        upstream.leg = Some(id);
+        upstream.phase = Phase::Waiting(now);
+        leg.conn = Some(conn);
+        leg.deadline = None;
+        leg.sent_id = session_id;
+        leg.sent_at = Some(now);
+        leg.inbound = Inbound::Head;
+        self.counters.target_requests.add(1);
+        self.watch(conn);
+        self.flush(conn);
+    }
+
+    /// A connection has no request any more: the next one takes it, or it waits, or it is closed.
+    pub(crate) fn release(&mut self, conn: ConnId) {
+        let now = self.now;
+        self.set_paused(conn, false);
+        let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) else { return };
+        upstream.leg = None;
+        upstream.used = true;
+        let reusable = upstream.codec.is_idle() && !upstream.keep.is_zero();
+        let Some(pool) = self.pools.get_mut(&upstream.target) else {
+            return self.close(conn, Closing::Abort);
+        };
+        if !reusable || !pool.endpoints.contains(&upstream.address) {
+            return self.close(conn, Closing::Abort);
+        }
+        upstream.phase = Phase::Idle(now);
+        while let Some(leg) = pool.waiting.pop_front() {
+            if self.legs.get(leg).is_some_and(|leg| leg.conn.is_none()) {
+                return self.send(leg, conn);
+            }
+        }
+        pool.idle.push(conn);
+        self.watch(conn);
+    }
+
+    /// Takes a connection to a target out of the tables; what waits for a connection gets its place.
+    pub(crate) fn forget_upstream(&mut self, conn: ConnId) {
+        let Some(mut slot) = self.conns.remove(conn) else { return };
+        let Some(upstream) = slot.upstream() else { return };
+        self.counters.target_connections.sub(1);
+        if let Some(pool) = self.pools.get_mut(&upstream.target) {
+            pool.open = pool.open.saturating_sub(1);
+            pool.idle.retain(|idle| *idle != conn);
+            if let Some(leg) = pool.waiting.pop_front() {
+                self.deferred.push_back(Deferred::Send(leg));
+            }
+        }
+        if let Some(leg) = upstream.leg
+            && let Some(leg) = self.legs.get_mut(leg)
+        {
+            leg.conn = None;
+        }
+    }
+
+    /// The connection broke, or never came to be.
+    pub(crate) fn target_lost(&mut self, conn: ConnId, fault: Fault) {
+        let now = self.now;
+        let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) else { return };
+        let leg = upstream.leg;
+        let connecting = matches!(upstream.phase, Phase::Connecting(_));
+        let stale = upstream.used && upstream.codec.is_untouched();
+        let target = upstream.target.clone();
+        self.forget_upstream(conn);
+        if connecting && let Some(pool) = self.pools.get_mut(&target) {
+            // Another endpoint may be fine; when all have had their turn, the target rests.
+            if pool.open == 0 {
+                let reason = Trouble::Connect(fault).to_string();
+                pool.down = Some((now + REST, reason.into()));
+            }
+        }
+        let Some(id) = leg else { return };
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        if stale && leg.repeatable && !leg.repeated {
+            leg.repeated = true;
+            self.counters.target_retries.add(1);
+            return self.dispatch_leg(id);
+        }
+        let trouble = if connecting { Trouble::Connect(fault) } else { Trouble::Lost(fault) };
+        self.leg_failed(id, trouble);
+    }
+
+    pub(crate) fn target_ended(&mut self, conn: ConnId) {
+        let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) else { return };
+        if upstream.leg.is_none() {
+            return self.close(conn, Closing::Abort);
+        }
+        // An answer that ends with its connection is complete now; anything else was cut short.
+        match upstream.codec.eof() {
+            Ok(Some(_)) => {
+                upstream.keep = Duration::ZERO;
+                let leg = upstream.leg;
+                if let Some(leg) = leg {
+                    self.leg_ended(leg);
+                }
+                self.close(conn, Closing::Abort);
+            }
+            Ok(None) | Err(_) => {
+                self.target_lost(conn, Fault::Reset);
+                self.act(Action::Abort { conn });
+            }
+        }
+    }
+
+    /// Reads what a connection to a target has brought.
+    pub(crate) fn read_target(&mut self, conn: ConnId) {
+        use crate::http::ResponseEvent::{Body, End, Head};
+        loop {
+            let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) else { return };
+            let leg = upstream.leg;
+            match (upstream.codec.next(), leg) {
+                (Ok(None), _) => return,
+                (Ok(Some(Head(head))), Some(leg)) => {
+                    if !head.keep_alive {
+                        upstream.keep = Duration::ZERO;
+                    } else if let Some(hint) = head.idle_hint() {
+                        // A second less than the target says, or both may decide at once.
+                        upstream.keep = upstream.keep.min(hint.saturating_sub(Duration::from_secs(1)));
+                    }
+                    if let Some(pool) = self.pools.get_mut(&upstream.target) {
+                        pool.slow = false;
+                    }
+                    self.leg_head(leg, head);
+                }
+                (Ok(Some(Body(bytes))), Some(leg)) => self.leg_body(leg, bytes),
+                (Ok(Some(End)), Some(leg)) => {
+                    self.release_after(leg, conn);
+                    return;
+                }
+                // Bytes nobody asked for.
+                (Ok(Some(_)), None) | (Err(_), None) => return self.close(conn, Closing::Abort),
+                (Err(malformed), Some(leg)) => {
+                    self.close(conn, Closing::Abort);
+                    return self.leg_failed(leg, Trouble::Malformed(malformed.0));
+                }
+            }
+        }
+    }
+
+    /// The answer is complete: the connection is free before the answer is looked at, so that what it leads to can use
+    /// the connection.
+    fn release_after(&mut self, leg: LegId, conn: ConnId) {
+        if let Some(leg) = self.legs.get_mut(leg) {
+            leg.conn = None;
+        }
+        self.release(conn);
+        self.leg_ended(leg);
+    }
+
+    /// Ends a request whose answer nobody wants to hear any more.
+    pub(crate) fn abandon(&mut self, id: LegId) {
+        let Some(leg) = self.legs.remove(id) else { return };
+        self.counters.calls.sub(1);
+        if let Some(conn) = leg.conn {
+            self.close(conn, Closing::Abort);
+        }
+    }
+
+    /// Targets that came or went change every list.
+    pub(crate) fn announce_changes(&mut self, before: &Routes) {
+        let names = |routes: &Routes| -> Vec<_> {
+            routes.targets().iter().map(|target| target.name.clone()).collect()
+        };
+        if names(before) == names(&self.routes) {
+            return;
+        }
+        for session in self.sessions.keys() {
+            self.lists_changed(session);
+        }
+    }
+}

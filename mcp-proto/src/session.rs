@@ -1,0 +1,270 @@
+//! Sessions of clients that speak a handshake revision.
+//!
+//! The id a client holds *is* its session: [`Session::seal`] writes what any shard needs to serve it, and
+//! [`Session::open`] reads it back. What a shard adds while it works (target sessions opened late, the log level,
+//! subscriptions, the stream) stays in its memory; the session's home shard holds what the others may ask for.
+
+use crate::ShardId;
+use crate::exchange::ExchangeId;
+use crate::leg::LegId;
+use crate::seal::{Keys, Kind};
+use crate::table::key;
+use crate::wire::{Reader, Writer};
+use bytes::Bytes;
+use routing::{Target, TargetName};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+key!(SessionId, "A session in a shard's memory.");
+
+/// A session everywhere: 128 random bits.
+pub(crate) type SessionKey = u128;
+
+/// A protocol revision with a handshake, over Streamable HTTP.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Revision {
+    V2025_03_26 = 1,
+    V2025_06_18 = 2,
+    V2025_11_25 = 3,
+}
+
+impl Revision {
+    pub(crate) const LATEST: Self = Self::V2025_11_25;
+    pub(crate) const ALL: [Self; 3] = [Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::V2025_03_26 => "2025-03-26",
+            Self::V2025_06_18 => "2025-06-18",
+            Self::V2025_11_25 => "2025-11-25",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|revision| revision.as_str() == text)
+    }
+}
+
+/// One client's session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) key: SessionKey,
+    pub(crate) home: ShardId,
+    /// Negotiated with the client; offered to every target.
+    pub(crate) revision: Revision,
+    /// The client's `capabilities` and `clientInfo`, as it wrote them.
+    pub(crate) capabilities: Bytes,
+    pub(crate) client: Bytes,
+    /// When the sealed id stops being worth anything, since the Unix epoch.
+    pub(crate) expires: Duration,
+    /// The id as the client holds it; empty until `initialize` was answered.
+    pub(crate) sealed: Bytes,
+    pub(crate) targets: Vec<TargetSession>,
+    /// `params` of the last `logging/setLevel`, for targets opened later.
+    pub(crate) level: Option<Bytes>,
+    pub(crate) subscriptions: BTreeSet<(TargetName, String)>,
+    /// The client's GET stream on this shard.
+    pub(crate) listener: Option<ExchangeId>,
+    /// A list changed while no stream was open: said when one opens.
+    pub(crate) changed: bool,
+    pub(crate) used: Instant,
+    /// When its home was last told that it is in use.
+    pub(crate) touched: Instant,
+}
+
+/// A session's session at one target.
+#[derive(Debug)]
+pub(crate) struct TargetSession {
+    pub(crate) target: TargetName,
+    pub(crate) state: TargetState,
+}
+
+#[derive(Debug)]
+pub(crate) enum TargetState {
+    /// Not opened, as far as this shard knows.
+    Absent,
+    /// `initialize` is on its way, here or at the session's home.
+    Opening {
+        /// Requests that go on when it is open.
+        waiting: Vec<LegId>,
+        /// The client's `initialize` was answered without it, so its arrival is news.
+        late: bool,
+    },
+    Ready(Opened),
+    /// Not worth another try before `until`.
+    Failed {
+        until: Instant,
+        reason: Arc<str>,
+    },
+}
+
+/// What an opened session at a target is known by.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Opened {
+    /// `Mcp-Session-Id`, from targets that keep sessions.
+    pub(crate) id: Option<Bytes>,
+    pub(crate) revision: Revision,
+}
+
+impl Session {
+    pub(crate) fn target(&self, name: &TargetName) -> Option<&TargetState> {
+        self.targets.iter().find(|entry| entry.target == *name).map(|entry| &entry.state)
+    }
+
+    /// The state at `name`; a target the session has not met yet is absent.
+    pub(crate) fn target_mut(&mut self, name: &TargetName) -> &mut TargetState {
+        let at = match self.targets.iter().position(|entry| entry.target == *name) {
+            Some(at) => at,
+            None => {
+                self.targets.push(TargetSession { target: name.clone(), state: TargetState::Absent });
+                self.targets.len() - 1
+            }
+        };
+        #[expect(clippy::indexing_slicing, reason = "found or pushed just above")]
+        &mut self.targets[at].state
+    }
+
+    pub(crate) fn ready(&self, target: &Target) -> Option<&Opened> {
+        match self.target(&target.name) {
+            Some(TargetState::Ready(opened)) => Some(opened),
+            _ => None,
+        }
+    }
+
+    /// The id for the client. Beyond `longest` bytes it names only the home, which keeps the rest.
+    pub(crate) fn seal(&self, keys: &Keys, nonce: [u8; 12], longest: usize) -> Bytes {
+        let whole = keys.seal(Kind::Session, nonce, &self.write(true));
+        if whole.len() <= longest {
+            return whole.into();
+        }
+        keys.seal(Kind::Session, nonce, &self.write(false)).into()
+    }
+
+    fn write(&self, whole: bool) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.u8(u8::from(whole));
+        writer.u128(self.key);
+        writer.u16(self.home.0);
+        writer.u8(self.revision as u8);
+        writer.u64(self.expires.as_secs());
+        if whole {
+            writer.bytes(&self.capabilities);
+            writer.bytes(&self.client);
+            for entry in &self.targets {
+                let TargetState::Ready(opened) = &entry.state else { continue };
+                writer.bytes(entry.target.as_str().as_bytes());
+                writer.u8(opened.revision as u8 | u8::from(opened.id.is_some()) << 7);
+                if let Some(id) = &opened.id {
+                    writer.bytes(id);
+                }
+            }
+        }
+        writer.done()
+    }
+
+    /// The session behind `sealed`; `None` when this gateway did not seal it or it has expired.
+    pub(crate) fn open(keys: &Keys, sealed: &Bytes, unix: Duration, now: Instant) -> Option<Opening> {
+        let content = keys.open(Kind::Session, sealed)?;
+        let mut reader = Reader::new(&content);
+        let whole = reader.u8()? == 1;
+        let mut session = Self {
+            key: reader.u128()?,
+            home: ShardId(reader.u16()?),
+            revision: revision(reader.u8()?)?,
+            expires: Duration::from_secs(reader.u64()?),
+            capabilities: Bytes::new(),
+            client: Bytes::new(),
+            sealed: sealed.clone(),
+            targets: Vec::new(),
+            level: None,
+            subscriptions: BTreeSet::new(),
+            listener: None,
+            changed: false,
+            used: now,
+            touched: now,
+        };
+        if session.expires < unix {
+            return None;
+        }
+        if whole {
+            session.capabilities = Bytes::copy_from_slice(reader.bytes()?);
+            session.client = Bytes::copy_from_slice(reader.bytes()?);
+            while !reader.is_empty() {
+                let target = TargetName::parse(std::str::from_utf8(reader.bytes()?).ok()?).ok()?;
+                let marks = reader.u8()?;
+                let id = if marks & 0x80 == 0 { None } else { Some(Bytes::copy_from_slice(reader.bytes()?)) };
+                let opened = Opened { id, revision: revision(marks & 0x7f)? };
+                session.targets.push(TargetSession { target, state: TargetState::Ready(opened) });
+            }
+        }
+        Some(Opening { session, whole })
+    }
+}
+
+/// What a sealed id gave.
+pub(crate) struct Opening {
+    pub(crate) session: Session,
+    /// Whether it was all in the id; if not, only the home's memory has the rest.
+    pub(crate) whole: bool,
+}
+
+fn revision(number: u8) -> Option<Revision> {
+    Revision::ALL.into_iter().find(|revision| *revision as u8 == number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn session(now: Instant) -> Session {
+        Session {
+            key: 7,
+            home: ShardId(3),
+            revision: Revision::V2025_06_18,
+            capabilities: Bytes::from_static(b"{\"roots\":{}}"),
+            client: Bytes::from_static(b"{\"name\":\"c\"}"),
+            expires: Duration::from_secs(100),
+            sealed: Bytes::new(),
+            targets: Vec::new(),
+            level: None,
+            subscriptions: BTreeSet::new(),
+            listener: None,
+            changed: false,
+            used: now,
+            touched: now,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_opens_the_same(ids in prop::collection::vec(prop::option::of("[!-~]{0,60}"), 0..20)) {
+            let now = Instant::now();
+            let keys = Keys::new([1; 32], &[]);
+            let mut session = session(now);
+            for (number, id) in ids.into_iter().enumerate() {
+                let target = TargetName::derive(&format!("target-{number}")).unwrap();
+                let opened = Opened { id: id.map(Bytes::from), revision: Revision::V2025_11_25 };
+                *session.target_mut(&target) = TargetState::Ready(opened);
+            }
+            let sealed = session.seal(&keys, [5; 12], 4096);
+            let opening = Session::open(&keys, &sealed, Duration::from_secs(100), now).unwrap();
+            prop_assert!(opening.whole);
+            session.sealed = sealed.clone();
+            prop_assert_eq!(format!("{:?}", opening.session), format!("{session:?}"));
+            prop_assert!(Session::open(&keys, &sealed, Duration::from_secs(101), now).is_none());
+        }
+    }
+
+    #[test]
+    fn too_long_an_id_names_only_its_home() {
+        let now = Instant::now();
+        let keys = Keys::new([1; 32], &[]);
+        let sealed = session(now).seal(&keys, [0; 12], 60);
+        let opening = Session::open(&keys, &sealed, Duration::ZERO, now).unwrap();
+        assert!(!opening.whole);
+        assert_eq!((opening.session.key, opening.session.home), (7, ShardId(3)));
+        assert!(opening.session.capabilities.is_empty());
+    }
+}
