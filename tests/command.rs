@@ -1,4 +1,5 @@
 //! The command from outside: what it prints, what it answers, how it ends.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -30,22 +31,28 @@ struct Gateway {
     log: Receiver<String>,
     endpoint: SocketAddr,
     admin: SocketAddr,
+    runtime: String,
 }
 
 impl Gateway {
     fn start(arguments: &[&str]) -> Self {
         let fixed = ["--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--log-format=json", "--runtime=tokio"];
-        let mut child = command(&[&fixed, arguments].concat()).spawn().unwrap();
+        Self::from(command(&[&fixed, arguments].concat()))
+    }
+
+    fn from(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let (sender, log) = channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut gateway = Self { child, log, endpoint: nowhere, admin: nowhere };
+        let mut gateway = Self { child, log, endpoint: nowhere, admin: nowhere, runtime: String::new() };
         let line = gateway.logged("serving");
         let field = |key| line[key].as_str().unwrap().to_owned();
         gateway.endpoint =
             field("url").strip_prefix("http://").unwrap().strip_suffix("/mcp").unwrap().parse().unwrap();
         gateway.admin = field("admin").parse().unwrap();
+        gateway.runtime = field("runtime");
         gateway
     }
 
@@ -208,6 +215,33 @@ fn an_address_in_use_is_named() {
             )
         );
     }
+}
+
+/// glommio needs 512 KiB of locked memory; any machine can be made to refuse that.
+fn without_locked_memory(arguments: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -l 64 && exec {} {arguments}", env!("CARGO_BIN_EXE_mcp-gateway"))]);
+    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    shell
+}
+
+#[test]
+fn glommio_by_name_is_refused_where_it_cannot_run() {
+    let arguments = "--runtime=glommio --listen=127.0.0.1:0 --admin=off --log-level=off";
+    let refused = without_locked_memory(arguments).output().unwrap();
+    assert_eq!(refused.status.code(), Some(78));
+    let reason = text(&refused.stderr);
+    assert!(reason.starts_with("error: --runtime glommio can't run here: "), "{reason}");
+}
+
+#[test]
+fn auto_falls_back_to_tokio_and_says_why() {
+    let gateway = Gateway::from(without_locked_memory(
+        "--runtime=auto --listen=127.0.0.1:0 --admin=127.0.0.1:0 --log-format=json --target=a=http://127.0.0.1:9/",
+    ));
+    // The reason is logged before the gateway serves.
+    assert_eq!(gateway.runtime, "tokio");
+    assert_eq!(gateway.end("-TERM"), Some(0));
 }
 
 #[test]
