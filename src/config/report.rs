@@ -194,16 +194,20 @@ impl Report {
 /// `; did you mean "url"?`, when one of `known` is a typing error away from `text`; else all of them.
 fn suggestion(text: &str, known: &[&str]) -> String {
     let text = text.to_lowercase();
-    let nearest = known
-        .iter()
-        .map(|word| (strsim::damerau_levenshtein(&text, &word.to_lowercase()), word))
-        .min_by_key(|(distance, _)| *distance);
+    let nearest =
+        known.iter().map(|word| (distance(&text, &word.to_lowercase()), word)).min_by_key(|near| near.0);
     match nearest {
         Some((distance, word)) if distance <= (text.len() / 3).max(1) => {
             format!("; did you mean \"{word}\"?")
         }
         _ => format!("; known here: {}", known.join(", ")),
     }
+}
+
+/// In typing errors. One that is a part of the other, as "url" is of "httpUrl", counts as one.
+fn distance(a: &str, b: &str) -> usize {
+    let typed = strsim::damerau_levenshtein(a, b);
+    if a.len().min(b.len()) >= 3 && (a.contains(b) || b.contains(a)) { typed.min(1) } else { typed }
 }
 
 fn or(words: &[&str]) -> String {

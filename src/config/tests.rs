@@ -149,6 +149,11 @@ fn every_limit_and_timeout_can_be_set() {
 fn a_wrong_key_is_named_with_its_line_and_the_right_one() {
     for (text, expected) in [
         ("listn: x", "gateway.yaml:1: listn: unknown key; did you mean \"listen\"?"),
+        ("servers: {}", "gateway.yaml:1: servers: unknown key; did you mean \"mcpServers\"?"),
+        (
+            "targets:\n  time: {url: 'http://h/', httpUrl: 'http://h/'}",
+            "gateway.yaml:2: targets.time.httpUrl: unknown key; did you mean \"url\"?",
+        ),
         ("limits:\n  heads: 1", "gateway.yaml:2: limits.heads: unknown key; did you mean \"head\"?"),
         (
             "timeouts:\n\n  keepalive: 1s",
