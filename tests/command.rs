@@ -32,12 +32,16 @@ struct Gateway {
     endpoint: SocketAddr,
     admin: SocketAddr,
     runtime: String,
+    /// What it logged before it served.
+    preface: Vec<String>,
 }
 
 impl Gateway {
     fn start(arguments: &[&str]) -> Self {
-        let fixed = ["--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--log-format=json", "--runtime=tokio"];
-        Self::from(command(&[&fixed, arguments].concat()))
+        let fixed = ["--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--log-format=json"];
+        let chosen = arguments.iter().any(|argument| argument.starts_with("--runtime"));
+        let runtime = if chosen { &[][..] } else { &["--runtime=tokio"] };
+        Self::from(command(&[&fixed, runtime, arguments].concat()))
     }
 
     fn from(mut command: Command) -> Self {
@@ -46,8 +50,21 @@ impl Gateway {
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut gateway = Self { child, log, endpoint: nowhere, admin: nowhere, runtime: String::new() };
-        let line = gateway.logged("serving");
+        let mut gateway = Self {
+            child,
+            log,
+            endpoint: nowhere,
+            admin: nowhere,
+            runtime: String::new(),
+            preface: Vec::new(),
+        };
+        let line = loop {
+            let line = gateway.next_line();
+            match line["message"].as_str().unwrap() {
+                "serving" => break line,
+                message => gateway.preface.push(message.to_owned()),
+            }
+        };
         let field = |key| line[key].as_str().unwrap().to_owned();
         gateway.endpoint =
             field("url").strip_prefix("http://").unwrap().strip_suffix("/mcp").unwrap().parse().unwrap();
@@ -56,11 +73,14 @@ impl Gateway {
         gateway
     }
 
+    fn next_line(&self) -> serde_json::Value {
+        serde_json::from_str(&self.log.recv_timeout(PATIENCE).unwrap()).unwrap()
+    }
+
     /// The next log line with this message.
     fn logged(&self, message: &str) -> serde_json::Value {
         loop {
-            let line = self.log.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("never logged: {message}"));
-            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            let line = self.next_line();
             if line["message"] == message {
                 return line;
             }
@@ -83,8 +103,12 @@ impl Gateway {
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
-    fn end(mut self, signal: &str) -> Option<i32> {
+    fn end(self, signal: &str) -> Option<i32> {
         self.signal(signal);
+        self.ended()
+    }
+
+    fn ended(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 }
@@ -239,8 +263,18 @@ fn auto_falls_back_to_tokio_and_says_why() {
     let gateway = Gateway::from(without_locked_memory(
         "--runtime=auto --listen=127.0.0.1:0 --admin=127.0.0.1:0 --log-format=json --target=a=http://127.0.0.1:9/",
     ));
-    // The reason is logged before the gateway serves.
     assert_eq!(gateway.runtime, "tokio");
+    assert!(gateway.preface.iter().any(|message| message == FALLBACK), "{:?}", gateway.preface);
+    assert_eq!(gateway.end("-TERM"), Some(0));
+}
+
+const FALLBACK: &str = "glommio can't run here, using tokio";
+
+#[test]
+fn auto_is_glommio_unless_it_says_why_not() {
+    let gateway = Gateway::start(&["--runtime=auto", "--target=a=http://127.0.0.1:9/"]);
+    let fell_back = gateway.preface.iter().any(|message| message == FALLBACK);
+    assert_eq!(gateway.runtime, if fell_back { "tokio" } else { "glommio" });
     assert_eq!(gateway.end("-TERM"), Some(0));
 }
 
@@ -265,7 +299,11 @@ fn a_signal_ends_it_well() {
     for signal in ["-TERM", "-INT"] {
         let gateway = Gateway::start(&["--target=a=http://127.0.0.1:9/"]);
         let endpoint = gateway.endpoint;
-        assert_eq!(gateway.end(signal), Some(0));
+        gateway.signal(signal);
+        gateway.logged("shutting down; a second signal ends it at once");
+        // Nothing in between: all workers ended by themselves.
+        assert_eq!(gateway.next_line()["message"], "stopped");
+        assert_eq!(gateway.ended(), Some(0));
         assert!(TcpStream::connect(endpoint).is_err());
     }
 }
