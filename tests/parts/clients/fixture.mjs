@@ -9,6 +9,7 @@ import { tools } from '../fixture/tools.mjs';
 import { load } from '../packages.mjs';
 import { run } from './checks.mjs';
 import { Names } from './names.mjs';
+import { Resumed } from './resume.mjs';
 
 const { Client } = load('@modelcontextprotocol/sdk/client/index.js');
 const { StreamableHTTPClientTransport } = load('@modelcontextprotocol/sdk/client/streamableHttp.js');
@@ -17,7 +18,8 @@ const [url, ...names] = process.argv.slice(2);
 const targets = (names.length ? names : ['']).map(name => new Names(name));
 
 const client = new Client({ name: 'fixture-check', version: '1.0.0' });
-await client.connect(new StreamableHTTPClientTransport(new URL(url)));
+const transport = new StreamableHTTPClientTransport(new URL(url));
+await client.connect(transport);
 
 // What is behind each key of a list, walked to its end.
 async function walk(list, key, name) {
@@ -72,6 +74,22 @@ await run({
                 assert.equal(tool.description, description);
                 assert.deepEqual(tool.inputSchema, inputSchema);
             }
+        }
+    },
+
+    async 'a broken stream is resumed'() {
+        const resumed = new Resumed(url, transport);
+        for (const target of targets) {
+            // The answer is still to come when the client is back already.
+            const message = await resumed.call(target.of('test_tool_with_progress'), {}, 0);
+            assert.equal(message.result.content[0].text, 'Reached 100 of 100');
+        }
+    },
+
+    async 'a closed stream is resumed'() {
+        for (const target of targets) {
+            const { content } = await client.callTool({ name: target.of('test_reconnection'), arguments: {} });
+            assert.equal(content[0].text, 'Answered after the stream was closed');
         }
     },
 

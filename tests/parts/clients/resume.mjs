@@ -13,8 +13,8 @@ export class Resumed {
         this.headers = { 'mcp-session-id': sessionId, 'mcp-protocol-version': protocolVersion };
     }
 
-    // Calls a tool, hangs up, comes back, and gives the answer.
-    async call(name, given) {
+    // Calls a tool, hangs up, comes back after a while, and gives the answer.
+    async call(name, given, after) {
         const params = { name, arguments: given, _meta: { progressToken: ID } };
         const abort = new AbortController();
         const broken = await fetch(this.url, {
@@ -27,14 +27,21 @@ export class Resumed {
         const first = await answerOrFirst(broken, () => true);
         assert.ok(first.id, 'the first event has an id');
         abort.abort();
-        // `server-everything` itself only replays what has been said by the time the client comes back.
-        if (process.env.DIRECT) await sleep(1_000);
-        const resumed = await fetch(this.url, {
-            headers: { ...this.headers, accept: 'text/event-stream', 'last-event-id': first.id },
-        });
+        await sleep(after);
+        const resumed = await this.#comeBack(first.id);
         assert.equal(resumed.status, 200);
         const last = await answerOrFirst(resumed, event => event.data && JSON.parse(event.data).id === ID);
         return JSON.parse(last.data);
+    }
+
+    async #comeBack(id) {
+        const headers = { ...this.headers, accept: 'text/event-stream', 'last-event-id': id };
+        for (;;) {
+            const response = await fetch(this.url, { headers });
+            // The server has not noticed yet that the stream broke.
+            if (response.status !== 409) return response;
+            await sleep(10);
+        }
     }
 }
 
