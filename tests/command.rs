@@ -363,3 +363,61 @@ fn the_demo_prints_the_tools_of_both_servers() {
     );
     assert_eq!(gateway.end("-TERM"), Some(0));
 }
+
+/// Calls the demo's `clock_wait` for two seconds; returns at its first sign of life, with the connection.
+fn call_that_takes_time(gateway: &Gateway) -> BufReader<TcpStream> {
+    let post = |session: &str, body: &str| {
+        let mut stream = TcpStream::connect(gateway.endpoint).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(
+            stream,
+            "POST /mcp HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nConnection: close\r\n\
+             Accept: application/json, text/event-stream\r\n{session}Content-Length: {}\r\n\r\n{body}",
+            gateway.endpoint,
+            body.len()
+        )
+        .unwrap();
+        BufReader::new(stream)
+    };
+    let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25",
+        "capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
+    let head: Vec<String> = post("", initialize).lines().map(Result::unwrap).collect();
+    let session = head.iter().find(|line| line.to_ascii_lowercase().starts_with("mcp-session-id:")).unwrap();
+    let call = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"clock_wait",
+        "arguments":{"seconds":2},"_meta":{"progressToken":"p"}}}"#;
+    let mut stream = post(&format!("{session}\r\n"), call);
+    let mut line = String::new();
+    while !line.contains("notifications/progress") {
+        line.clear();
+        assert_ne!(stream.read_line(&mut line).unwrap(), 0, "the answer ended early");
+    }
+    stream
+}
+
+/// Takes the two seconds that the call takes.
+#[test]
+fn a_call_under_way_is_answered_before_the_end() {
+    let gateway = Gateway::start(&[]);
+    let mut stream = call_that_takes_time(&gateway);
+    gateway.signal("-TERM");
+    gateway.logged("shutting down; a second signal ends it at once");
+    assert_eq!(gateway.admin("/readyz"), (503, "shutting down\n".to_owned()));
+    assert_eq!(gateway.admin("/healthz"), (200, "ok\n".to_owned()));
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains(r#""text":"waited 2 s""#), "{rest}");
+    assert_eq!(gateway.ended(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let gateway = Gateway::start(&[]);
+    let mut stream = call_that_takes_time(&gateway);
+    gateway.signal("-TERM");
+    gateway.logged("shutting down; a second signal ends it at once");
+    assert_eq!(gateway.end("-TERM"), Some(1));
+    let mut rest = Vec::new();
+    // A reset is as good an end here as a close.
+    _ = stream.read_to_end(&mut rest);
+    assert!(!String::from_utf8_lossy(&rest).contains("waited"));
+}
