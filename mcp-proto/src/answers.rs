@@ -86,11 +86,7 @@ impl Shard {
         if let Some(leg) = self.legs.get_mut(id)
             && (leg.purpose == purpose || matches!(inbound, Inbound::Events(_)))
         {
-            leg.inbound = if leg.purpose == Purpose::Quiet && !matches!(inbound, Inbound::Events(_)) {
-                Inbound::Drop
-            } else {
-                inbound
-            };
+            leg.inbound = inbound;
         }
         if let Err(trouble) = result {
             self.break_off(id, trouble);

@@ -132,6 +132,7 @@ impl Shard {
         let Some(exchange) = self.exchange(id) else { return Ok(()) };
         let head = &exchange.head;
         check_authority(&config, head)?;
+        check_loop(&config, &head.fields)?;
         check_origin(&config, &head.fields)?;
         if head.path().trim_end_matches('/') != config.path.trim_end_matches('/') {
             return Err(Refusal::http(404, "nothing is served at this path"));
@@ -289,8 +290,15 @@ impl Shard {
                 self.detach(leg);
             }
         }
-        exchange.log.error.get_or_insert_with(|| "the client went away".to_owned());
+        if exchange.is_post() {
+            exchange.log.error.get_or_insert_with(|| "the client went away".to_owned());
+        }
         self.log_exchange(&mut exchange, peer);
+        // A session whose client never learnt its id is of no use to anyone.
+        let unborn = |id: &SessionId| self.sessions.get(*id).is_some_and(|session| session.sealed.is_empty());
+        if let Some(session) = exchange.session.filter(unborn) {
+            self.end_session(session);
+        }
     }
 
     /// The client of a call went away, which is no cancellation: the target may finish. But an answer that has begun
@@ -366,6 +374,18 @@ fn check_authority(config: &Config, head: &Request) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::http(403, "the Host is not one this gateway serves; see allowedHosts"))
+}
+
+/// A request that has passed here before would go round for ever (RFC 9110, 7.6.3).
+fn check_loop(config: &Config, fields: &Fields) -> Result<(), Refusal> {
+    let own = config.keys.via().as_bytes();
+    let seen = |value: &[u8]| value.windows(own.len()).any(|window| window == own);
+    match fields.values("via").any(seen) {
+        true => {
+            Err(Refusal::http(508, "this request has passed this gateway before: a target leads back to it"))
+        }
+        false => Ok(()),
+    }
 }
 
 /// A page of another site must not use the gateway (MCP, Streamable HTTP, Security Warning).

@@ -157,6 +157,7 @@ impl Shard {
             if let Some(last) = &leg.last_event {
                 write::field(out, "last-event-id", last);
             }
+            write::field(out, "via", self.config.keys.via().as_bytes());
             for (name, value) in &leg.target.headers {
                 write::field(out, name, value.as_bytes());
             }

@@ -26,7 +26,10 @@ pub(crate) enum Kind {
 
 /// The secret keys of a gateway: the first seals, all open. A key is known by its first sealed byte, its number.
 #[derive(Clone)]
-pub struct Keys(Arc<[Key]>);
+pub struct Keys {
+    keys: Arc<[Key]>,
+    via: Arc<str>,
+}
 
 struct Key {
     number: u8,
@@ -35,7 +38,7 @@ struct Key {
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keys({})", self.0.len())
+        write!(f, "Keys({})", self.keys.len())
     }
 }
 
@@ -44,24 +47,27 @@ impl Keys {
     /// the same secrets agrees on it.
     #[must_use]
     pub fn new(newest: [u8; 32], older: &[[u8; 32]]) -> Self {
-        let keys = std::iter::once(&newest).chain(older).map(|secret| {
-            let cipher = Aes256GcmSiv::new(secret.into());
-            let mut nothing = [0u8; 0];
-            let number = cipher
-                .encrypt_inout_detached(
-                    &Nonce::<Aes256GcmSiv>::default(),
-                    b"number",
-                    (&mut nothing[..]).into(),
-                )
-                .map_or(0, |tag| tag.first().copied().unwrap_or(0));
-            Key { number, cipher }
-        });
-        Self(keys.collect())
+        let keys: Arc<[Key]> = std::iter::once(&newest)
+            .chain(older)
+            .map(|secret| {
+                let cipher = Aes256GcmSiv::new(secret.into());
+                let number = mark(&cipher, b"number").first().copied().unwrap_or_default();
+                Key { number, cipher }
+            })
+            .collect();
+        let name = keys.first().map(|key| mark(&key.cipher, b"via")).unwrap_or_default();
+        let name: String = name.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        Self { keys, via: format!("1.1 mcp-gateway-{name}").into() }
+    }
+
+    /// What this gateway, in all its replicas, adds to `Via` (RFC 9110, 7.6.3).
+    pub(crate) fn via(&self) -> &str {
+        &self.via
     }
 
     /// Seals `content` under `nonce`.
     pub(crate) fn seal(&self, kind: Kind, nonce: [u8; NONCE], content: &[u8]) -> String {
-        let Some(key) = self.0.first() else { return String::new() };
+        let Some(key) = self.keys.first() else { return String::new() };
         let mut sealed = Vec::with_capacity(1 + NONCE + content.len() + TAG);
         sealed.push(key.number);
         sealed.extend_from_slice(&nonce);
@@ -88,7 +94,7 @@ impl Keys {
         let nonce: [u8; NONCE] = sealed.get(1..1 + NONCE)?.try_into().ok()?;
         sealed.truncate(body);
         let content = sealed.get(1 + NONCE..)?;
-        for key in self.0.iter().filter(|key| key.number == number) {
+        for key in self.keys.iter().filter(|key| key.number == number) {
             let mut content = content.to_vec();
             let opened = key.cipher.decrypt_inout_detached(
                 &nonce.into(),
@@ -102,6 +108,14 @@ impl Keys {
         }
         None
     }
+}
+
+/// Sixteen bytes that a key makes of `text` and that tell nothing of the key.
+fn mark(cipher: &Aes256GcmSiv, text: &[u8]) -> [u8; TAG] {
+    let mut nothing = [0u8; 0];
+    let nonce = Nonce::<Aes256GcmSiv>::default();
+    let tag = cipher.encrypt_inout_detached(&nonce, text, (&mut nothing[..]).into());
+    tag.map(Into::into).unwrap_or_default()
 }
 
 /// RFC 4648, section 5, without padding.

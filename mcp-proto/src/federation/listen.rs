@@ -52,6 +52,7 @@ impl Shard {
         let places = point.map(|point| point.places).unwrap_or_default();
         let targets = self.routes.targets().to_vec();
         if let Some(exchange) = self.exchange_mut(id) {
+            exchange.head.fields.detach();
             exchange.streams =
                 targets.iter().map(|target| Stream::new(target.name.clone(), &places)).collect();
         }

@@ -111,7 +111,7 @@ impl Shard {
     }
 
     /// Ends a session nobody asks about any more.
-    fn end_session(&mut self, id: SessionId) {
+    pub(crate) fn end_session(&mut self, id: SessionId) {
         for (target, opened) in self.open_targets(id) {
             self.end_at(target, opened);
         }

@@ -83,6 +83,11 @@ impl Fields {
         &self.raw
     }
 
+    /// Gives up the block the head was read into, for a head that is kept for long.
+    pub(crate) fn detach(&mut self) {
+        self.raw = Bytes::copy_from_slice(&self.raw);
+    }
+
     /// The room for spans, to be used for another head.
     pub(super) fn into_spare(mut self) -> Spare {
         self.spans.clear();
