@@ -13,24 +13,24 @@ const EXPLANATION: usize = 64 << 10;
 
 impl Shard {
     /// The head of an answer: decides what is done with its body.
-    pub(crate) fn leg_head(&mut self, id: LegId, head: Response) {
+    pub(crate) fn leg_head(&mut self, id: LegId, head: &Response) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let inbound = match leg.purpose {
             Purpose::Quiet | Purpose::Greet { .. } => Inbound::Drop,
-            Purpose::Part { exchange, part, slot: None } => self.call_head(id, exchange, part, &head),
+            Purpose::Part { exchange, part, slot: None } => self.call_head(id, exchange, part, head),
             Purpose::Part { exchange, slot: Some(_), .. } => {
                 let took = leg.sent_at.map(|at| self.now.saturating_duration_since(at));
                 if let Some(exchange) = self.exchange_mut(exchange) {
                     exchange.log.target_duration = exchange.log.target_duration.max(took);
                 }
-                self.whole_or_events(id, &head)
+                self.whole_or_events(id, head)
             }
             Purpose::Open { .. } => {
                 leg.given_id = head.fields.first("mcp-session-id").map(Bytes::copy_from_slice);
-                self.whole_or_events(id, &head)
+                self.whole_or_events(id, head)
             }
-            Purpose::Stream { exchange } => self.stream_head(id, exchange, &head),
-            Purpose::Resume { exchange } => self.resume_head(id, exchange, &head),
+            Purpose::Stream { exchange } => self.stream_head(id, exchange, head),
+            Purpose::Resume { exchange } => self.resume_head(id, exchange, head),
         };
         if let Some(leg) = self.legs.get_mut(id) {
             leg.inbound = inbound;

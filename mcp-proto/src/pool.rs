@@ -2,7 +2,7 @@
 
 use crate::conn::{Conn, Phase, Role, Upstream};
 use crate::edge::Fault;
-use crate::http::{ClientCodec, write};
+use crate::http::{ClientCodec, ResponseEvent, write};
 use crate::leg::{Inbound, LegId, Purpose, Trouble};
 use crate::shard::{Closing, Deferred, Shard};
 use crate::timers::Timed;
@@ -260,31 +260,32 @@ impl Shard {
             return self.close(conn, Closing::Abort);
         }
         // An answer that ends with its connection is complete now; anything else was cut short.
-        match upstream.codec.eof() {
-            Ok(Some(_)) => {
-                upstream.keep = Duration::ZERO;
-                let leg = upstream.leg;
-                if let Some(leg) = leg {
-                    self.leg_ended(leg);
+        loop {
+            let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) else { return };
+            let Some(leg) = upstream.leg else { return self.close(conn, Closing::Abort) };
+            match upstream.codec.eof() {
+                Ok(Some(ResponseEvent::Head(head))) => self.leg_head(leg, &head),
+                Ok(Some(ResponseEvent::Body(bytes))) => self.leg_body(leg, bytes),
+                Ok(Some(ResponseEvent::End)) => {
+                    self.close(conn, Closing::Abort);
+                    return self.leg_ended(leg);
                 }
-                self.close(conn, Closing::Abort);
-            }
-            Ok(None) | Err(_) => {
-                self.target_lost(conn, Fault::Reset);
-                self.act(Action::Abort { conn });
+                Ok(None) | Err(_) => {
+                    self.target_lost(conn, Fault::Reset);
+                    return self.act(Action::Abort { conn });
+                }
             }
         }
     }
 
     /// Reads what a connection to a target has brought.
     pub(crate) fn read_target(&mut self, conn: ConnId) {
-        use crate::http::ResponseEvent::{Body, End, Head};
         loop {
             let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) else { return };
             let leg = upstream.leg;
             match (upstream.codec.next(), leg) {
                 (Ok(None), _) => return,
-                (Ok(Some(Head(head))), Some(leg)) => {
+                (Ok(Some(ResponseEvent::Head(head))), Some(leg)) => {
                     if !head.keep_alive {
                         upstream.keep = Duration::ZERO;
                     } else if let Some(hint) = head.idle_hint() {
@@ -294,10 +295,13 @@ impl Shard {
                     if let Some(pool) = self.pools.get_mut(&upstream.target) {
                         pool.slow = false;
                     }
-                    self.leg_head(leg, head);
+                    self.leg_head(leg, &head);
+                    if let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) {
+                        upstream.codec.recycle(head.fields);
+                    }
                 }
-                (Ok(Some(Body(bytes))), Some(leg)) => self.leg_body(leg, bytes),
-                (Ok(Some(End)), Some(leg)) => {
+                (Ok(Some(ResponseEvent::Body(bytes))), Some(leg)) => self.leg_body(leg, bytes),
+                (Ok(Some(ResponseEvent::End)), Some(leg)) => {
                     self.release_after(leg, conn);
                     return;
                 }
