@@ -259,6 +259,10 @@ impl Shard {
         if upstream.leg.is_none() {
             return self.close(conn, Closing::Abort);
         }
+        if upstream.codec.is_untouched() {
+            self.target_lost(conn, Fault::Reset);
+            return self.act(Action::Abort { conn });
+        }
         // An answer that ends with its connection is complete now; anything else was cut short.
         loop {
             let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) else { return };
