@@ -7,7 +7,7 @@ use crate::exchange::ExchangeId;
 use crate::http::{Fields, Method};
 use crate::jsonrpc::list;
 use crate::jsonrpc::rewrite::{Rewriter, Scope};
-use crate::session::{Opened, SessionId};
+use crate::session::{Opened, Revision, SessionId};
 use crate::sse;
 use crate::table::key;
 use bytes::Bytes;
@@ -28,6 +28,8 @@ pub(crate) struct Leg {
     /// Fields of the client's request, kept where the target wants some of them.
     pub(crate) fields: Option<Fields>,
     pub(crate) last_event: Option<Bytes>,
+    /// The version header of the client, where it differs from what was negotiated: the target may judge it.
+    pub(crate) version: Option<Revision>,
     /// May be sent again when a kept-alive connection turned out to be stale (RFC 9110, 9.2.2): never a tool call.
     pub(crate) repeatable: bool,
     pub(crate) repeated: bool,
@@ -64,6 +66,7 @@ impl Leg {
             body,
             fields: None,
             last_event: None,
+            version: None,
             repeatable: method == Method::Get,
             repeated: false,
             reopened: false,

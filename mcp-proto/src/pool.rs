@@ -150,7 +150,7 @@ impl Shard {
                 if let Some(id) = &session_id {
                     write::field(out, "mcp-session-id", id);
                 }
-                if let Some(revision) = revision {
+                if let Some(revision) = leg.version.or(revision) {
                     write::field(out, "mcp-protocol-version", revision.as_str().as_bytes());
                 }
             }

@@ -6,7 +6,7 @@ use crate::http::{Method, Response};
 use crate::jsonrpc::rewrite::{Rewriter, Scope};
 use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
 use crate::refusal;
-use crate::session::{SessionId, TargetState};
+use crate::session::{Revision, SessionId, TargetState};
 use crate::shard::{Deferred, Shard};
 use crate::sse;
 use crate::timers::Timed;
@@ -50,7 +50,10 @@ impl Shard {
     ) -> Option<Leg> {
         let exchange = self.exchange(id)?;
         let fields = (!target.forward.fields.is_empty()).then(|| exchange.head.fields.clone());
+        let said = exchange.head.fields.text("mcp-protocol-version").and_then(Revision::parse);
+        let agreed = exchange.session.and_then(|session| self.sessions.get(session)).map(|it| it.revision);
         let mut leg = Leg::new(target, exchange.session, purpose, Method::Post, body);
+        leg.version = said.filter(|said| Some(*said) != agreed);
         leg.fields = fields;
         Some(leg)
     }
