@@ -33,6 +33,8 @@ pub(crate) struct Leg {
     /// May be sent again when a kept-alive connection turned out to be stale (RFC 9110, 9.2.2): never a tool call.
     pub(crate) repeatable: bool,
     pub(crate) repeated: bool,
+    /// Endpoints that could not be reached for it.
+    pub(crate) refused: usize,
     /// The target's session had been lost and was opened anew for it: once.
     pub(crate) reopened: bool,
     /// The list it asks for, when that is merged with others.
@@ -69,6 +71,7 @@ impl Leg {
             version: None,
             repeatable: method == Method::Get,
             repeated: false,
+            refused: 0,
             reopened: false,
             list: None,
             sent_id: None,

@@ -22,7 +22,7 @@ pub(crate) struct Pool {
     idle: Vec<ConnId>,
     open: usize,
     waiting: VecDeque<LegId>,
-    /// Which endpoint is next.
+    /// Which endpoint is used: all connections go to one, where the sessions are, until it can't be reached.
     turn: usize,
     endpoints: Vec<SocketAddr>,
     down: Option<(Instant, Arc<str>)>,
@@ -89,7 +89,6 @@ impl Shard {
             leg.deadline = Some(now + target.timeouts.gather);
             return self.timers.set(Timed::Leg(id), now + target.timeouts.gather);
         }
-        pool.turn = pool.turn.wrapping_add(1);
         pool.open += 1;
         self.counters.target_connections.add(1);
         self.counters.target_connections_total.add(1);
@@ -236,15 +235,21 @@ impl Shard {
         let stale = upstream.used && upstream.codec.is_untouched();
         let target = upstream.target.clone();
         self.forget_upstream(conn);
+        let Some(id) = leg else { return };
+        let Some(leg) = self.legs.get_mut(id) else { return };
         if connecting && let Some(pool) = self.pools.get_mut(&target) {
-            // Another endpoint may be fine; when all have had their turn, the target rests.
+            // Another endpoint may be fine (a name often stands for an IPv6 and an IPv4 address of which one serves);
+            // when all have had their turn, the target rests.
+            pool.turn = pool.turn.wrapping_add(1);
+            leg.refused += 1;
+            if leg.refused < pool.endpoints.len() {
+                return self.dispatch_leg(id);
+            }
             if pool.open == 0 {
                 let reason = Trouble::Connect(fault).to_string();
                 pool.down = Some((now + REST, reason.into()));
             }
         }
-        let Some(id) = leg else { return };
-        let Some(leg) = self.legs.get_mut(id) else { return };
         if stale && leg.repeatable && !leg.repeated {
             leg.repeated = true;
             self.counters.target_retries.add(1);
