@@ -298,7 +298,7 @@ fn read_timeouts(
     }
 }
 
-fn timeout_fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 8] {
+fn timeout_fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 9] {
     [
         ("head", &mut timeouts.head),
         ("body", &mut timeouts.body),
@@ -306,6 +306,7 @@ fn timeout_fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 8]
         ("write", &mut timeouts.write),
         ("initialize", &mut timeouts.initialize),
         ("session", &mut timeouts.session),
+        ("sessionLife", &mut timeouts.session_life),
         ("comment", &mut timeouts.comment),
         ("pool", &mut timeouts.pool),
     ]
