@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn the_surroundings_explain_a_refusal() {
         let explain =
-            |memlock, disabled, filtered| Surroundings { memlock, disabled, filtered }.explain("Too bad.\n");
+            |memlock, disabled, filtered| Surroundings { memlock, disabled, filtered }.explain("too bad.\n");
         assert_eq!(
             explain(None, 0, false),
             "glommio can't run here: too bad. `--runtime tokio` works without."
@@ -136,7 +136,7 @@ mod tests {
             explain(Some(64 << 10), 2, true),
             "glommio can't run here: too bad. The limit on locked memory is 64 KiB and 512 KiB are needed: raise it \
              (`ulimit -l 512`, LimitMEMLOCK=512K in a systemd unit, `--ulimit memlock=524288` for a container). \
-             `--runtime tokio`."
+             `--runtime tokio` works without."
         );
         assert_eq!(
             explain(Some(512 << 10), 2, true),
