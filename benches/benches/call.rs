@@ -6,6 +6,7 @@
 use bytes::BytesMut;
 use criterion::{Criterion, criterion_group, criterion_main};
 use mcp_proto::{AccessLog, Action, Config, ConnId, Keys, Limits, Shard, ShardId, Start, Timeouts};
+use memchr::memmem;
 use routing::{Routes, Target, TargetName};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
@@ -190,8 +191,9 @@ impl Wire {
         if !is_whole(request) {
             return;
         }
-        let has = |text: &[u8]| request.windows(text.len()).any(|window| window == text);
-        let reply = if has(b"tools/call") {
+        let has = |text: &[u8]| memmem::find(request, text).is_some();
+        let is_call = has(b"tools/call");
+        let reply = if is_call {
             std::mem::take(&mut self.call_answer)
         } else if has(br#""initialize""#) {
             let id = "0a0b0c0d-0000-4000-8000-000000000000";
@@ -207,7 +209,6 @@ impl Wire {
         } else {
             b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_vec()
         };
-        let is_call = has(b"tools/call");
         request.clear();
         self.read(conn, &reply);
         if is_call {
@@ -218,7 +219,7 @@ impl Wire {
 
 /// Whether the head and as much body as it promises are there.
 fn is_whole(request: &[u8]) -> bool {
-    let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
+    let Some(end) = memmem::find(request, b"\r\n\r\n") else { return false };
     let head = request.get(..end).unwrap_or_default();
     let length = head.split(|byte| *byte == b'\n').find_map(|line| {
         let (name, value) = line.split_at_checked(15)?;

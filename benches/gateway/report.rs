@@ -66,7 +66,8 @@ fn brief(cell: &Cell, base: Option<&Cell>) -> String {
         return "failed".to_owned();
     }
     let noisy = cell.iter().flatten().any(|turn| turn.others > NOISE);
-    format!("{:.1} ({:.2}){}", cpu.median, ratio.median, if noisy { "\\*" } else { "" })
+    let ratio = if ratio.median.is_nan() { String::new() } else { format!(" ({:.2})", ratio.median) };
+    format!("{:.1}{ratio}{}", cpu.median, if noisy { "\\*" } else { "" })
 }
 
 fn full(cell: &Cell, base: Option<&Cell>) -> String {
