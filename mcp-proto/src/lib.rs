@@ -1,4 +1,84 @@
-//! The protocol core of `mcp-gateway`.
+//! The protocol core of `mcp-gateway`: bytes in, events by value through pure machines, bytes out.
+//!
+//! A [`Shard`] holds everything one worker thread serves: connections of clients and to targets, sessions, calls in
+//! flight, timers. It does no I/O, reads no clock and asks for no randomness: a frontend tells it what happened, does
+//! what [`Shard::poll`] asks for, and wakes it at [`Shard::deadline`]. The same seed and the same inputs give the same
+//! actions.
+//!
+//! ```text
+//!             accepted  received  ended  sent  lost  connected  tick  deliver  reroute  drain
+//!                 │        │                                      │       └──────┬──────┘
+//!                 ▼        ▼                                      ▼              ▼
+//! shard ──────────────────────────────────────────────────────────────────────────────────
+//!   bytes of a client                                          timers, deadlines    sessions
+//!     http ► intake ► jsonrpc::envelope ► federation ► pool ► http ► bytes to a target
+//!                                           ▲     ▲
+//!     bytes to a client                     │     │                     bytes of a target
+//!     outbox ◄ http, sse ◄ answer ◄─────────┘     └─ answers, events ◄ sse, jsonrpc::rewrite ◄ http
+//! ────────────────────────────────────────────────────────────────────────────────────────
+//!                 │
+//!                 ▼ poll:   Open  Flush  Pause  Resume  Finish  Abort  Post  Log
+//! ```
+//!
+//! - [`http`], [`sse`] and [`jsonrpc`] are codecs: small values that are fed bytes and return events or spans. They know
+//!   nothing of MCP beyond the places where names and URIs stand.
+//! - `intake` checks a client's request and makes an *exchange* of it; `federation` decides which targets its messages
+//!   are for; each request to a target is a *leg*, which `pool` gives a connection.
+//! - `answers` and `events` take a target's answer to whoever waits for the leg; `answer` writes to the client.
+//! - `session` and `seal` keep the state of sessions in the ids that clients hold; `catalogue` remembers what targets
+//!   listed; `refusal` words every no.
+//!
+//! A whole frontend, as far as one request needs it:
+//!
+//! ```
+//! use mcp_proto::{AccessLog, Action, Config, Keys, Limits, Shard, ShardId, Start, Timeouts};
+//! use std::io::IoSlice;
+//! use std::sync::Arc;
+//! use std::time::{Duration, Instant};
+//!
+//! let config = Config {
+//!     shards: 1,
+//!     path: "/mcp".to_owned(),
+//!     limits: Limits::default(),
+//!     timeouts: Timeouts::default(),
+//!     access_log: AccessLog::Off,
+//!     allowed_hosts: Vec::new(),
+//!     allowed_origins: Vec::new(),
+//!     keys: Keys::new([7; 32], &[]),
+//! };
+//! let start = Start {
+//!     id: ShardId(0),
+//!     config: Arc::new(config),
+//!     routes: Arc::default(),
+//!     seed: [7; 32],
+//!     unix: Duration::ZERO,
+//!     counters: Arc::default(),
+//! };
+//! let now = Instant::now();
+//! let mut shard = Shard::new(start, now);
+//!
+//! // A client connected and sent a request.
+//! let conn = shard.accepted("127.0.0.1:50000".parse().unwrap(), now).unwrap();
+//! let request = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n\
+//!     {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}";
+//! shard.received(conn, request[..].into(), now);
+//!
+//! // All the shard wants is that its answer is written.
+//! assert!(matches!(shard.poll(), Some(Action::Flush { conn: asked }) if asked == conn));
+//! assert!(shard.poll().is_none());
+//! let mut slices = [IoSlice::new(&[]); 4];
+//! let count = shard.unsent(conn, &mut slices);
+//! let answer: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+//! shard.sent(conn, answer.len(), now);
+//!
+//! // A ping is answered inside a session only.
+//! let answer = String::from_utf8(answer).unwrap();
+//! assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"));
+//! assert!(answer.ends_with("\"this needs the Mcp-Session-Id that initialize gave\"}}"));
+//! // What comes next: the time by which another request is due.
+//! assert_eq!(shard.deadline().map(|(at, _)| at > now), Some(true));
+//! ```
+
 mod answer;
 mod answers;
 mod catalogue;
