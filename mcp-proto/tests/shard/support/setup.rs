@@ -1,0 +1,98 @@
+//! What a world is made of before it begins.
+
+use super::{Key, READ, Server, World};
+use mcp_proto::{AccessLog, Config, Counters, Keys, Limits, Shard, ShardId, Start, Timeouts};
+use routing::{Routes, Target, TargetName};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A world to be.
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) seed: u8,
+}
+
+impl Setup {
+    pub(crate) fn new(targets: &[&str]) -> Self {
+        let config = Config {
+            shards: 1,
+            path: "/mcp".to_owned(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            access_log: AccessLog::All,
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            keys: Keys::new([7; 32], &[]),
+        };
+        let targets = targets.iter().enumerate().map(|(number, name)| target(name, number)).collect();
+        Self { config, targets, seed: 1 }
+    }
+
+    pub(crate) fn shards(mut self, count: u16) -> Self {
+        self.config.shards = count;
+        self
+    }
+
+    pub(crate) fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Changes all targets.
+    pub(crate) fn targets(mut self, change: impl Fn(&mut Target)) -> Self {
+        self.targets.iter_mut().for_each(change);
+        self
+    }
+
+    pub(crate) fn seed(mut self, seed: u8) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    pub(crate) fn build(self) -> World {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "an instant can't be made otherwise; none is read later"
+        )]
+        let now = Instant::now();
+        let config = Arc::new(self.config);
+        let routes = Arc::new(Routes::new(self.targets.clone()).unwrap());
+        let servers =
+            self.targets.iter().map(|target| Server::new(target.name.as_str(), target.endpoints[0]));
+        let shard = |number: u16| {
+            let start = Start {
+                id: ShardId(number),
+                config: Arc::clone(&config),
+                routes: Arc::clone(&routes),
+                seed: [self.seed + number as u8; 32],
+                unix: Duration::from_secs(1_800_000_000),
+                counters: Arc::new(Counters::default()),
+            };
+            Shard::new(start, now)
+        };
+        World {
+            start: now,
+            now,
+            shards: (0..config.shards).map(shard).collect(),
+            servers: servers.collect(),
+            clients: Vec::new(),
+            records: Vec::new(),
+            log: Vec::new(),
+            chop: None,
+            most_unsent: 0,
+            // What one read makes of itself when it is rewritten, and the frame around it.
+            bound: config.limits.buffer + 2 * READ,
+            links: BTreeMap::<Key, _>::new(),
+            mail: VecDeque::new(),
+        }
+    }
+}
+
+/// A target at an address of its own.
+pub(crate) fn target(name: &str, number: usize) -> Target {
+    let address = SocketAddr::from(([10, 0, 0, 1 + number as u8], 80));
+    Target::new(TargetName::parse(name).unwrap(), address, "/mcp")
+}
