@@ -9,6 +9,11 @@ macro_rules! counters {
         pub struct Counters { $($(#[$doc])* #[doc = $help] pub $name: Count,)* }
 
         impl Counters {
+            /// A new shard has nothing open, whatever one before it had.
+            pub(crate) fn reset_gauges(&self) {
+                $(if MetricKind::$kind == MetricKind::Gauge { self.$name.0.store(0, Relaxed); })*
+            }
+
             /// Every number with its metric name, whether it can fall, its help text and its present value.
             pub fn each(&self) -> impl Iterator<Item = Metric> + '_ {
                 [$(Metric { name: $metric, kind: MetricKind::$kind, help: $help, value: self.$name.value() },)*]

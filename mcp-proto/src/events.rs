@@ -80,10 +80,7 @@ impl Shard {
 
     /// The client's stream that answers on this request's stream go to.
     fn event_reader(&self, id: LegId) -> Option<ExchangeId> {
-        let exchange = match self.legs.get(id)?.purpose {
-            Purpose::Part { exchange, slot: None, .. } | Purpose::Resume { exchange } => exchange,
-            _ => return None,
-        };
+        let exchange = self.legs.get(id)?.purpose.answers()?;
         self.exchange(exchange).filter(|it| it.accepts.events)?;
         Some(exchange)
     }

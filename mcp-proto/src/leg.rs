@@ -102,6 +102,24 @@ pub(crate) enum Purpose {
     Quiet,
 }
 
+impl Purpose {
+    /// The exchange that the target's answer answers.
+    pub(crate) fn answers(self) -> Option<ExchangeId> {
+        match self {
+            Self::Part { exchange, slot: None, .. } | Self::Resume { exchange } => Some(exchange),
+            _ => None,
+        }
+    }
+
+    /// The exchange that what the target says besides belongs to.
+    pub(crate) fn feeds(self) -> Option<ExchangeId> {
+        match self {
+            Self::Stream { exchange } => Some(exchange),
+            _ => self.answers(),
+        }
+    }
+}
+
 /// What is done with the answer's body.
 #[derive(Debug)]
 pub(crate) enum Inbound {

@@ -98,6 +98,7 @@ impl Shard {
             draining: None,
             scratch: Vec::new(),
         };
+        shard.counters.reset_gauges();
         shard.rebuild_pools();
         shard
     }

@@ -132,12 +132,7 @@ impl Shard {
 
     /// The client's stream that a target stream feeds.
     pub(crate) fn message_reader(&self, id: LegId) -> Option<ExchangeId> {
-        let exchange = match self.legs.get(id)?.purpose {
-            Purpose::Part { exchange, slot: None, .. }
-            | Purpose::Stream { exchange }
-            | Purpose::Resume { exchange } => exchange,
-            _ => return None,
-        };
+        let exchange = self.legs.get(id)?.purpose.feeds()?;
         self.exchange(exchange).filter(|exchange| exchange.accepts.events)?;
         Some(exchange)
     }
