@@ -51,6 +51,7 @@ impl Shard {
         for conn in stale {
             self.release(conn);
         }
+        self.pools.retain(|name, pool| pool.open > 0 || routes.target(name.as_str()).is_some());
     }
 
     /// Whether merged answers should wait for `target` only briefly.

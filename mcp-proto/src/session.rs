@@ -12,7 +12,7 @@ use crate::table::key;
 use crate::wire::{Reader, Writer};
 use bytes::Bytes;
 use routing::{Target, TargetName};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -199,6 +199,34 @@ impl Session {
             }
         }
         Some(Opening { session, whole })
+    }
+}
+
+/// Sessions that were ended, so that their ids, good as they look, open no more. The oldest are forgotten first.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    keys: BTreeSet<SessionKey>,
+    order: VecDeque<SessionKey>,
+}
+
+impl Ended {
+    /// How many are remembered: 32 bytes each.
+    const MOST: usize = 100_000;
+
+    pub(crate) fn insert(&mut self, key: SessionKey) {
+        if !self.keys.insert(key) {
+            return;
+        }
+        self.order.push_back(key);
+        if self.order.len() > Self::MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.keys.remove(&oldest);
+        }
+    }
+
+    pub(crate) fn contains(&self, key: SessionKey) -> bool {
+        self.keys.contains(&key)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::edge::Note;
 use crate::http::ServerCodec;
 use crate::leg::{Leg, LegId, Trouble};
 use crate::pool::Pool;
-use crate::session::{Session, SessionId, SessionKey};
+use crate::session::{Ended, Session, SessionId, SessionKey};
 use crate::table::Table;
 use crate::timers::{Timed, Timers};
 use crate::{Action, Config, ConnId, Counters, Fault, Parcel, Refused, ShardId, Start};
@@ -46,8 +46,7 @@ pub struct Shard {
     pub(crate) legs: Table<LegId, Leg>,
     pub(crate) sessions: Table<SessionId, Session>,
     pub(crate) by_key: BTreeMap<SessionKey, SessionId>,
-    /// Sessions that were ended, so that their ids, good as they look, open no more.
-    pub(crate) ended: VecDeque<SessionKey>,
+    pub(crate) ended: Ended,
     pub(crate) pools: BTreeMap<TargetName, Pool>,
     pub(crate) catalogue: Catalogue,
     pub(crate) clients: usize,
@@ -88,7 +87,7 @@ impl Shard {
             legs: Table::default(),
             sessions: Table::default(),
             by_key: BTreeMap::new(),
-            ended: VecDeque::new(),
+            ended: Ended::default(),
             pools: BTreeMap::new(),
             catalogue: Catalogue::default(),
             clients: 0,

@@ -23,9 +23,6 @@ use std::time::Duration;
 /// After a failure a target session is not tried again for so long.
 const REST: Duration = Duration::from_secs(1);
 
-/// How many ended sessions are remembered, so that their ids open no more.
-const ENDED: usize = 100_000;
-
 /// A shard that is not a session's home forgets it after so long without a request.
 const AWAY: Duration = Duration::from_secs(60);
 
@@ -36,7 +33,7 @@ impl Shard {
     pub(crate) fn open_sealed(&mut self, sealed: &Bytes) -> Option<SessionId> {
         let opening = Session::open(&self.config.keys, sealed, self.unix(), self.now)?;
         let mut session = opening.session;
-        if self.ended.contains(&session.key) {
+        if self.ended.contains(session.key) {
             return None;
         }
         if let Some(known) = self.by_key.get(&session.key) {
@@ -141,10 +138,7 @@ impl Shard {
     fn retire(&mut self, id: SessionId) -> Option<u128> {
         let session = self.sessions.get(id)?;
         let (key, listener) = (session.key, session.listener);
-        if self.ended.len() >= ENDED {
-            self.ended.pop_front();
-        }
-        self.ended.push_back(key);
+        self.ended.insert(key);
         if let Some(listener) = listener {
             self.end_listener(listener);
         }
@@ -424,8 +418,7 @@ impl Shard {
     /// The shard that took the DELETE ended what the id told it of; the home knows whether there is more.
     fn ended_elsewhere(&mut self, key: u128) {
         let Some(id) = self.by_key.get(&key).copied() else {
-            self.ended.push_back(key);
-            return;
+            return self.ended.insert(key);
         };
         let Some(session) = self.sessions.get(id) else { return };
         if session.home == self.id {
