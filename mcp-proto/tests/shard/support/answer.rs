@@ -33,7 +33,7 @@ impl Answer {
         if self.is_stream() {
             return self.messages().pop().unwrap_or_default();
         }
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {:?}", self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
     pub(crate) fn is_stream(&self) -> bool {

@@ -132,6 +132,17 @@ impl World {
         self.clients[client].answer()
     }
 
+    /// The same for an answer that takes its time; what it is among the client's answers.
+    pub(crate) fn ask_later(&mut self, client: usize, session: &str, body: &str) -> usize {
+        let before = self.clients[client].answers().len();
+        self.send(client, &post(&session_field(session), body));
+        before
+    }
+
+    pub(crate) fn is_answered(&self, client: usize, number: usize) -> bool {
+        self.clients[client].answers().get(number).is_some_and(|answer| answer.complete)
+    }
+
     /// The same on a connection of its own, on a shard.
     pub(crate) fn ask_on(&mut self, shard: usize, session: &str, body: &str) -> Answer {
         let client = self.connect(shard);
