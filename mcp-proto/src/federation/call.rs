@@ -128,10 +128,8 @@ impl Shard {
                 Inbound::Pass { rewriter: Some(self.rewriter(target, Scope::Result)), event: true }
             }
             Media::Other => {
-                self.deferred.push_back(Deferred::Fail(
-                    id,
-                    Trouble::Malformed("an answer is neither JSON nor an event stream"),
-                ));
+                // At once: the rest of the answer may be there already, and its end would forget the request.
+                self.leg_failed(id, Trouble::Malformed("an answer is neither JSON nor an event stream"));
                 Inbound::Drop
             }
         }

@@ -3,5 +3,6 @@
 
 mod calls;
 mod lists;
+mod regressions;
 mod sessions;
 mod support;
