@@ -44,11 +44,14 @@ impl Shard {
         if (at_home && !opening.whole) || self.sessions.len() >= self.config.limits.sessions * 2 {
             return None;
         }
-        let key = session.key;
+        let (key, home) = (session.key, session.home);
         let id = self.sessions.insert(session);
         self.by_key.insert(key, id);
         if at_home {
             self.counters.sessions.add(1);
+        } else {
+            // A client that comes this way seldom is in no other way known to be there.
+            self.post(home, Note::Touch { sealed: sealed.clone() });
         }
         self.timers.set(Timed::Session(id), self.now + self.review(at_home));
         Some(id)

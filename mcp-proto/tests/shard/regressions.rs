@@ -1,8 +1,9 @@
 //! One test for each bug there was, named after what was seen of it.
 
-use crate::support::World;
 use crate::support::client::call;
 use crate::support::server::reply;
+use crate::support::{Setup, World};
+use std::time::Duration;
 
 #[test]
 fn an_answer_that_is_a_web_page_left_the_client_waiting() {
@@ -14,4 +15,14 @@ fn an_answer_that_is_a_web_page_left_the_client_waiting() {
         "target \"alpha\" failed: its answer is malformed: an answer is neither JSON nor an event stream";
     assert_eq!(answer.tool_text(), words);
     assert_eq!(world.counters(0).calls.value(), 0);
+}
+
+#[test]
+fn a_session_used_now_and_then_on_another_shard_expired() {
+    let mut world = Setup::new(&["alpha"]).shards(2).build();
+    let (_, session) = world.begin();
+    for _ in 0..3 {
+        world.advance(Duration::from_secs(25 * 60));
+        assert_eq!(world.ask_on(1, &session, &call("echo")).tool_text(), "alpha:echo");
+    }
 }
