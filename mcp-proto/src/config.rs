@@ -66,9 +66,9 @@ pub struct Limits {
     pub sessions: usize,
     /// A session id in its sealed form; beyond it the parts about targets stay in the memory of the session's home.
     pub session_id: usize,
-    /// Irregular names a shard remembers per target.
+    /// Irregular names a shard remembers, of all targets; and names of one list it looked up.
     pub names: usize,
-    /// Bytes of last good lists a shard keeps per target.
+    /// Bytes of one target's last good list of one kind; a longer list is not kept.
     pub catalogue: usize,
 }
 

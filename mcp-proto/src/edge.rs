@@ -150,6 +150,8 @@ pub(crate) enum Note {
     Notify { key: SessionKey, message: Bytes },
     /// What a target session must be told when it is opened anew; for the home.
     Level { sealed: Bytes, params: Bytes },
+    /// A target lets merged answers wait.
+    Slow { target: TargetName },
     /// As `Level`.
     Subscribed { sealed: Bytes, target: TargetName, uri: String, on: bool },
 }

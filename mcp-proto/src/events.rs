@@ -232,7 +232,7 @@ impl Shard {
                 self.finish(exchange);
             }
             _ if events.answered => self.drop_leg(id),
-            _ => self.leg_failed(id, Trouble::Malformed("its event stream ended without an answer")),
+            _ => self.leg_failed(id, Trouble::Silent),
         }
     }
 }

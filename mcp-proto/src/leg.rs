@@ -174,6 +174,8 @@ pub(crate) enum Trouble {
     Late(&'static str),
     /// What it sent is no HTTP, no JSON-RPC, or no MCP.
     Malformed(&'static str),
+    /// Its event stream ended without an answer.
+    Silent,
     Status(u16),
     TooLarge,
     /// Our own limit on connections and waiting requests.
@@ -192,6 +194,7 @@ impl fmt::Display for Trouble {
             Self::Lost(fault) => write!(f, "the connection broke before the answer was complete ({fault})"),
             Self::Late(what) => write!(f, "it took too long to {what}"),
             Self::Malformed(what) => write!(f, "its answer is malformed: {what}"),
+            Self::Silent => f.write_str("it hung up without an answer"),
             Self::Status(401 | 403) => f.write_str("it refused the gateway's credentials"),
             Self::Status(status) => write!(f, "it answered with HTTP status {status}"),
             Self::TooLarge => f.write_str("its answer is too large to be looked into"),

@@ -352,8 +352,12 @@ impl Shard {
         if names(before) == names(&self.routes) {
             return;
         }
-        for session in self.sessions.keys() {
-            self.lists_changed(session);
+        for id in self.sessions.keys() {
+            // Every shard does this for the streams it has.
+            match self.sessions.get_mut(id) {
+                Some(session) if session.listener.is_none() => session.changed = true,
+                _ => self.lists_changed(id),
+            }
         }
     }
 }

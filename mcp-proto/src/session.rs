@@ -69,6 +69,8 @@ pub(crate) struct Session {
     /// A list changed while no stream was open: said when one opens.
     pub(crate) changed: bool,
     pub(crate) used: Instant,
+    /// It began here: this gateway ends it when it is idle. One that was opened from its id may be at work elsewhere.
+    pub(crate) born_here: bool,
     /// When its home was last told that it is in use.
     pub(crate) touched: Instant,
 }
@@ -182,6 +184,7 @@ impl Session {
             listener: None,
             changed: false,
             used: now,
+            born_here: false,
             touched: now,
         };
         if session.expires < unix {
@@ -246,6 +249,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[expect(clippy::disallowed_methods, reason = "a test begins at some time or other")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
     fn session(now: Instant) -> Session {
         Session {
             key: 7,
@@ -261,6 +269,7 @@ mod tests {
             listener: None,
             changed: false,
             used: now,
+            born_here: false,
             touched: now,
         }
     }
@@ -268,7 +277,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_sealed_opens_the_same(ids in prop::collection::vec(prop::option::of("[!-~]{0,60}"), 0..20)) {
-            let now = Instant::now();
+            let now = start();
             let keys = Keys::new([1; 32], &[]);
             let mut session = session(now);
             for (number, id) in ids.into_iter().enumerate() {
@@ -287,7 +296,7 @@ mod tests {
 
     #[test]
     fn too_long_an_id_names_only_its_home() {
-        let now = Instant::now();
+        let now = start();
         let keys = Keys::new([1; 32], &[]);
         let sealed = session(now).seal(&keys, [0; 12], 60);
         let opening = Session::open(&keys, &sealed, Duration::ZERO, now).unwrap();

@@ -8,7 +8,7 @@
 //!                                                       └──► access-log records
 //! ```
 //!
-//! All tasks of a worker share one [`Pump`](pump::Pump). It moves bytes and time and knows nothing of what they mean.
+//! All tasks of a worker share one `pump::Pump`. It moves bytes and time and knows nothing of what they mean.
 //! How the rings are set up is told in `liburing/README.md`.
 
 mod fault;

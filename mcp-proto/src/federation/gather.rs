@@ -1,5 +1,6 @@
 //! One message for several targets: all are asked at once, none is waited for too long, one answer is made.
 
+use crate::edge::Note;
 use crate::exchange::{ExchangeId, Gather, Slot, What, Work};
 use crate::http::Method;
 use crate::jsonrpc::envelope::Envelope;
@@ -9,7 +10,7 @@ use crate::refusal;
 use crate::session::{Opened, SessionId, TargetState};
 use crate::shard::Shard;
 use bytes::Bytes;
-use routing::Target;
+use routing::{Target, TargetName};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -213,14 +214,19 @@ impl Shard {
             }
             waiting.push(number);
         }
-        for name in late {
-            if let Some(pool) = self.pools.get_mut(&name) {
-                pool.slow = true;
+        for target in late {
+            if self.mark_slow(&target) {
+                self.broadcast(&Note::Slow { target });
             }
         }
         for part in waiting {
             self.gathered(id, part);
         }
+    }
+
+    /// Whether it is news that a target is slow.
+    pub(super) fn mark_slow(&mut self, target: &TargetName) -> bool {
+        self.pools.get_mut(target).is_some_and(|pool| !std::mem::replace(&mut pool.slow, true))
     }
 
     /// Makes one answer of all shares.

@@ -81,6 +81,7 @@ impl Shard {
             listener: None,
             changed: false,
             used: self.now,
+            born_here: true,
             touched: self.now,
         };
         let key = session.key;
@@ -114,13 +115,13 @@ impl Shard {
     pub(super) fn initialized(&mut self, id: ExchangeId, part: u16, slots: Vec<Slot>) {
         let Some(session_id) = self.session_of(id) else { return };
         let single = self.routes.single().is_some();
-        let missing: Vec<_> =
-            slots.iter().filter_map(|slot| Some((slot, slot.outcome.as_ref()?.as_ref().err()?))).collect();
-        if let Some((slot, reason)) = missing.first() {
-            let words = format!("target \"{}\" is missing: {reason}", slot.target);
-            if let Some(exchange) = self.exchange_mut(id) {
-                exchange.log.error = Some(words);
-            }
+        let missing = slots.iter().filter_map(|slot| match &slot.outcome {
+            Some(Err(reason)) => Some((&slot.target, reason.as_str())),
+            _ => None,
+        });
+        let words = super::lists::missing_words(missing);
+        if let Some(exchange) = self.exchange_mut(id) {
+            exchange.log.error = words;
         }
         let body = match slots.as_slice() {
             [Slot { outcome: Some(Ok(body)), .. }] if single => {

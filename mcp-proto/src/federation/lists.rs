@@ -88,9 +88,8 @@ impl Shard {
         }
         let cursor = self.seal_cursor(id, kind, &merged.cursors);
         let Some(exchange) = self.exchange_mut(id) else { return };
-        if let Some((target, reason, _)) = merged.missing.first() {
-            exchange.log.error = Some(format!("target \"{target}\" is missing: {reason}"));
-        }
+        let missing = merged.missing.iter().map(|(target, reason, _)| (target, reason.as_str()));
+        exchange.log.error = missing_words(missing);
         let body = refusal::result(exchange.id_text(part), &merged.result(kind, cursor));
         self.answer_part(id, part, &body);
     }
@@ -250,6 +249,13 @@ impl Merged {
         out.push(b']');
         out
     }
+}
+
+/// What the access log says of targets that are missing in an answer.
+pub(super) fn missing_words<'a>(missing: impl Iterator<Item = (&'a TargetName, &'a str)>) -> Option<String> {
+    let words: Vec<_> =
+        missing.map(|(target, reason)| format!("target \"{target}\" is missing: {reason}")).collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 /// A `_meta` object with the note on missing targets added.

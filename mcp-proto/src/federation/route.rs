@@ -186,13 +186,16 @@ impl Shard {
         // A client may still use the plain names of a time with one target, if they are still unambiguous.
         let mut owners =
             self.routes.targets().iter().filter(|target| self.catalogue.has(&target.name, kind, name));
-        match (owners.next(), owners.next()) {
-            (Some(owner), None) => Found::At(Arc::clone(owner), None),
-            _ => {
-                let what = if kind == list::Kind::Tools { "tool" } else { "prompt" };
-                Found::Nowhere(refusal::INVALID_PARAMS, format!("unknown {what}: {name}"))
+        let what = if kind == list::Kind::Tools { "tool" } else { "prompt" };
+        let words = match (owners.next(), owners.next()) {
+            (Some(owner), None) => return Found::At(Arc::clone(owner), None),
+            (Some(one), Some(other)) => {
+                let (one, other) = (names::federated(&one.name, name), names::federated(&other.name, name));
+                format!("ambiguous {what}: {name} may be {one} or {other}")
             }
-        }
+            (None, _) => format!("unknown {what}: {name}"),
+        };
+        Found::Nowhere(refusal::INVALID_PARAMS, words)
     }
 
     fn find_uri(&self, uri: &str) -> Found {

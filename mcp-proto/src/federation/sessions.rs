@@ -93,7 +93,7 @@ impl Shard {
             }
             return self.timers.set(Timed::Session(id), due.min(now + self.review(at_home)));
         }
-        if at_home {
+        if session.born_here {
             self.counters.sessions_expired.add(1);
             self.end_session(id);
         } else {
@@ -387,6 +387,9 @@ impl Shard {
                 if let Some(listener) = session.and_then(|session| session.listener) {
                     self.notify_listener(listener, &message);
                 }
+            }
+            Note::Slow { target } => {
+                self.mark_slow(&target);
             }
             Note::Level { sealed, params } => {
                 if let Some(id) = self.open_sealed(&sealed) {

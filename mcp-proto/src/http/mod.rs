@@ -11,7 +11,7 @@
 //!
 //! Both directions are strict: what two parsers could read in two ways is refused, not repaired. On the client's
 //! side that is a [`Refusal`], an answer with a status and then a close; on the target's side it is [`Malformed`], a
-//! 502 for the client and the end of that connection. Heads are never forwarded as they came: [`write`] makes new
+//! 502 for the client and the end of that connection. Heads are never forwarded as they came: [`mod@write`] makes new
 //! ones from parsed fields.
 //!
 //! ```
