@@ -29,6 +29,8 @@ impl Shard {
         let slot = self.conns.get(conn)?;
         let stalled = (!slot.outbox.is_empty()).then(|| slot.progress + self.config.timeouts.write);
         let phase = match &slot.role {
+            // All is said: what is left is that it is taken.
+            Role::Client(_) if slot.closing => None,
             Role::Client(client) => client.due(&self.config).map(|(at, _)| at),
             Role::Target(_) if slot.paused => None,
             Role::Target(upstream) => self.target_due(upstream),

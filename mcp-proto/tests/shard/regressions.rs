@@ -26,3 +26,15 @@ fn a_session_used_now_and_then_on_another_shard_expired() {
         assert_eq!(world.ask_on(1, &session, &call("echo")).tool_text(), "alpha:echo");
     }
 }
+
+#[test]
+fn a_request_that_came_too_slowly_was_refused_without_end() {
+    let mut world = World::new(&["alpha"]);
+    let client = world.connect(0);
+    world.clients[client].window = 0;
+    world.send(client, b"POST /mcp HTTP/1.1\r\n");
+    world.advance(Duration::from_secs(20));
+    world.take(client, usize::MAX);
+    let statuses: Vec<_> = world.clients[client].answers().iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [408]);
+}
