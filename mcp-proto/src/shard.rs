@@ -144,6 +144,9 @@ impl Shard {
         match self.conns.get_mut(conn).map(|conn| &mut conn.role) {
             Some(Role::Client(client)) => {
                 self.counters.bytes_received.add(bytes.len() as u64);
+                if client.codec.is_idle() {
+                    client.since = now;
+                }
                 client.codec.feed(bytes);
                 self.read_client(conn);
             }

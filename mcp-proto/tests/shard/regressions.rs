@@ -1,6 +1,6 @@
 //! One test for each bug there was, named after what was seen of it.
 
-use crate::support::client::call;
+use crate::support::client::{call, post, session_field};
 use crate::support::server::reply;
 use crate::support::{Setup, World};
 use std::time::Duration;
@@ -37,4 +37,16 @@ fn a_request_that_came_too_slowly_was_refused_without_end() {
     world.take(client, usize::MAX);
     let statuses: Vec<_> = world.clients[client].answers().iter().map(|answer| answer.status).collect();
     assert_eq!(statuses, [408]);
+}
+
+#[test]
+fn a_head_in_two_pieces_was_too_late_on_a_connection_that_had_been_idle() {
+    let mut world = World::new(&["alpha"]);
+    let (client, session) = world.begin();
+    world.advance(Duration::from_secs(30));
+    let text = post(&session_field(&session), &call("echo"));
+    world.send(client, &text[..20]);
+    world.advance(Duration::from_secs(1));
+    world.send(client, &text[20..]);
+    assert_eq!(world.clients[client].answer().tool_text(), "alpha:echo");
 }
