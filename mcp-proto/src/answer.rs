@@ -82,6 +82,7 @@ impl Shard {
         if events {
             self.watch(id.conn);
         }
+        self.flush(id.conn);
     }
 
     /// Writes a piece of the body. Empty pieces are nothing.

@@ -45,7 +45,6 @@ impl Shard {
         }
         self.counters.streams.add(1);
         self.begin(id, 200, Content::Events, &[]);
-        self.flush(id.conn);
         if changed {
             self.lists_changed(session_id);
         }

@@ -2,7 +2,7 @@
 
 use crate::support::client::{call, post, session_field};
 use crate::support::server::reply;
-use crate::support::{Setup, World};
+use crate::support::{Setup, Step, World};
 use std::time::Duration;
 
 #[test]
@@ -49,4 +49,22 @@ fn a_head_in_two_pieces_was_too_late_on_a_connection_that_had_been_idle() {
     world.advance(Duration::from_secs(1));
     world.send(client, &text[20..]);
     assert_eq!(world.clients[client].answer().tool_text(), "alpha:echo");
+}
+
+#[test]
+fn a_head_that_came_long_before_its_body_was_kept_back_and_the_client_aborted() {
+    let mut world = World::new(&["alpha"]);
+    let (client, session) = world.begin();
+    world.server("alpha").on("tools/call", |_| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n";
+        vec![
+            Step::Send(head.into()),
+            Step::Wait(Duration::from_secs(200)),
+            Step::Send(b"{}".to_vec()),
+            Step::Done,
+        ]
+    });
+    assert_eq!(world.ask(client, &session, &call("echo")).status, 200);
+    world.advance(Duration::from_secs(200));
+    assert_eq!(world.clients[client].answer().text(), "{}");
 }
