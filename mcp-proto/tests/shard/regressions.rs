@@ -68,3 +68,12 @@ fn a_head_that_came_long_before_its_body_was_kept_back_and_the_client_aborted() 
     world.advance(Duration::from_secs(200));
     assert_eq!(world.clients[client].answer().text(), "{}");
 }
+
+#[test]
+fn delete_of_a_session_the_target_had_lost_took_seconds_and_was_never_forgotten() {
+    let mut world = World::new(&["alpha", "beta"]);
+    let (_, session) = world.begin();
+    world.server("alpha").sessions.clear();
+    assert_eq!(world.delete(0, &session).status, 200);
+    assert_eq!(world.counters(0).calls.value(), 0);
+}
