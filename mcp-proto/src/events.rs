@@ -8,6 +8,8 @@ use crate::sse::{self, Item};
 use bytes::Bytes;
 use routing::TargetName;
 
+const NO_JSON: Trouble = Trouble::Malformed("an event is no JSON");
+
 /// What an event held back is for until it is known what it is.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
@@ -27,6 +29,7 @@ impl Shard {
             target,
             scope,
             passing: false,
+            broken: false,
             answered: false,
             resumable: false,
         }
@@ -55,9 +58,11 @@ impl Shard {
     }
 
     fn event_data(&mut self, id: LegId, events: &mut Events, piece: &[u8]) -> Result<(), Trouble> {
-        let broken = |_| Trouble::Malformed("an event is no JSON");
+        if events.broken {
+            return Ok(());
+        }
         if events.passing {
-            events.rewriter.push(piece, &mut events.held.out).map_err(broken)?;
+            events.rewriter.push(piece, &mut events.held.out).map_err(|_| NO_JSON)?;
             self.pass_on(id, events);
             return Ok(());
         }
@@ -67,7 +72,15 @@ impl Shard {
         if events.held.raw.len() + piece.len() > self.config.limits.message && !self.passes(id, events) {
             return Err(Trouble::TooLarge);
         }
-        events.rewriter.push(piece, &mut events.held.out).map_err(broken)?;
+        if events.rewriter.push(piece, &mut events.held.out).is_err() {
+            if matches!(events.rewriter.kind(), Some(Kind::Result | Kind::Error)) {
+                return Err(NO_JSON);
+            }
+            // It was not the answer, so the stream may still bring it.
+            events.broken = true;
+            events.held = Held::default();
+            return Ok(());
+        }
         events.held.raw.extend_from_slice(piece);
         Ok(())
     }
@@ -108,6 +121,7 @@ impl Shard {
         let held = std::mem::take(&mut events.held);
         let passing = std::mem::take(&mut events.passing);
         events.rewriter = *self.rewriter(events.target.clone(), events.scope);
+        let broken = std::mem::take(&mut events.broken);
         let event_id = end.id.as_ref().and_then(|last| self.event_id(id, last));
         if passing {
             if let Some(exchange) = self.event_reader(id) {
@@ -121,6 +135,10 @@ impl Shard {
         }
         if let Some(milliseconds) = end.retry {
             self.retry_told(id, milliseconds);
+        }
+        if broken {
+            self.counters.malformed.add(1);
+            return Ok(());
         }
         if held.raw.is_empty() {
             if let (Some(event_id), Some(exchange)) = (&event_id, self.message_reader(id)) {

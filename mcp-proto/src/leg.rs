@@ -157,6 +157,8 @@ pub(crate) struct Events {
     pub(crate) scope: Scope,
     /// The event at hand is an answer on its way to the client.
     pub(crate) passing: bool,
+    /// The event at hand is no JSON: the rest of it is dropped.
+    pub(crate) broken: bool,
     /// The answer was on it.
     pub(crate) answered: bool,
     /// The client was given an event id on this stream, so it can resume it.

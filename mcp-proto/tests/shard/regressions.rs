@@ -1,7 +1,7 @@
 //! One test for each bug there was, named after what was seen of it.
 
 use crate::support::client::{call, post, session_field};
-use crate::support::server::reply;
+use crate::support::server::{event, reply, stream};
 use crate::support::{Setup, Step, World};
 use std::time::Duration;
 
@@ -76,4 +76,13 @@ fn delete_of_a_session_the_target_had_lost_took_seconds_and_was_never_forgotten(
     world.server("alpha").sessions.clear();
     assert_eq!(world.delete(0, &session).status, 200);
     assert_eq!(world.counters(0).calls.value(), 0);
+}
+
+#[test]
+fn one_event_that_was_no_json_cost_the_call_its_answer() {
+    let mut world = World::new(&["alpha"]);
+    let (client, session) = world.begin();
+    world.server("alpha").on("tools/call", |seen| stream(&[event("hello"), event(&seen.response("{}"))]));
+    assert_eq!(world.ask(client, &session, &call("echo")).json()["result"], serde_json::json!({}));
+    assert_eq!(world.counters(0).malformed.value(), 1);
 }
