@@ -1,8 +1,17 @@
 //! The shard from outside: bytes and time in, bytes and actions out.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
 
+mod batches;
 mod calls;
+mod faults;
+mod intake;
+mod limits;
 mod lists;
 mod regressions;
+mod reverse;
 mod sessions;
+mod shards;
+mod simulation;
+mod streams;
 mod support;
+mod timeouts;

@@ -102,7 +102,8 @@ pub(crate) fn read_answers(raw: &[u8], to_head: &[bool], closed: bool) -> Vec<An
         answers.push(answer);
     }
     if answers.iter().all(|answer| answer.complete) {
-        assert_eq!(rest, b"", "bytes that belong to no answer");
+        let head = b"HTTP/1.1 ";
+        assert_eq!(rest[..rest.len().min(9)], head[..rest.len().min(9)], "bytes that belong to no answer");
     }
     answers
 }

@@ -149,6 +149,12 @@ impl World {
         &mut self.servers[number]
     }
 
+    /// A server that no route leads to yet.
+    pub(crate) fn add_server(&mut self, name: &str, number: usize) {
+        let target = setup::target(name, number);
+        self.servers.push(Server::new(name, target.endpoints[0]));
+    }
+
     /// A target says something on a connection of its own accord, on one it has not ended.
     pub(crate) fn say(&mut self, key: Key, steps: Vec<Step>) {
         let number = self.server_of(key).unwrap();
@@ -244,6 +250,7 @@ impl World {
             if !moved {
                 break;
             }
+            self.obey();
             self.check();
         }
     }

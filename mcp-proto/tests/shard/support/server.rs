@@ -51,6 +51,11 @@ impl Seen {
         serde_json::from_str(&self.body).unwrap()
     }
 
+    /// The same, or nothing where there is no body.
+    pub(crate) fn json_if_any(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
+
     /// A JSON answer with this result.
     pub(crate) fn result(&self, result: &str) -> Reply {
         json_reply(200, &self.response(result))

@@ -67,7 +67,7 @@ impl Setup {
                 id: ShardId(number),
                 config: Arc::clone(&config),
                 routes: Arc::clone(&routes),
-                seed: [self.seed + number as u8; 32],
+                seed: [self.seed ^ (number as u8) << 6; 32],
                 unix: Duration::from_secs(1_800_000_000),
                 counters: Arc::new(Counters::default()),
             };
