@@ -45,7 +45,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "NAME=URL", value_parser = target)]
     pub(crate) target: Vec<(String, String)>,
     /// Address for clients [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = listen)]
     listen: Option<SocketAddr>,
     /// Address for /healthz, /readyz and /metrics, or "off" [default: 127.0.0.1:9901]
     #[arg(long, value_name = "ADDRESS", value_parser = admin)]
@@ -116,16 +116,14 @@ impl Serve {
     fn add_targets(&self, settings: &mut Settings) -> Result<(), Vec<Problem>> {
         let (mut problems, mut added) = (Vec::new(), Vec::<Server>::new());
         for (written, url) in &self.target {
-            let server =
-                Server::new(written, url, routing::Timeouts::default()).and_then(|server| {
-                    match added.iter().find(|other| other.target.name == server.target.name) {
-                        Some(other) => Err(format!(
-                            "is the same target \"{}\" as {:?}",
-                            server.target.name, other.written
-                        )),
-                        None => Ok(server),
+            let server = Server::new(written, url, settings.target_timeouts).and_then(|server| {
+                match added.iter().find(|other| other.target.name == server.target.name) {
+                    Some(other) => {
+                        Err(format!("is the same target \"{}\" as {:?}", server.target.name, other.written))
                     }
-                });
+                    None => Ok(server),
+                }
+            });
             match server {
                 Ok(server) => added.push(server),
                 Err(message) => problems.push(Problem {
@@ -144,6 +142,10 @@ impl Serve {
 
 #[derive(Clone, Copy, Debug)]
 struct Admin(Option<SocketAddr>);
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected ADDRESS:PORT, as in 127.0.0.1:8080".to_owned())
+}
 
 fn admin(text: &str) -> Result<Admin, String> {
     match text {

@@ -40,7 +40,10 @@ pub(crate) fn executor() -> Result<LocalExecutor, String> {
             .io_memory(0)
             .ring_depth(RING_DEPTH)
             .make()
-            .map_err(|error| error.to_string())
+            .map_err(|error| match error.to_string() {
+                text if text.contains("MemLockLimit") => "it may lock too little memory".to_owned(),
+                text => text,
+            })
     })
     // It panics when its first calls are refused, and then blames an old kernel.
     .unwrap_or_else(|| Err("the kernel refuses to set up io_uring".to_owned()))
@@ -77,7 +80,7 @@ impl Surroundings {
 
     /// `reason` says what failed; the surroundings say why.
     fn explain(&self, reason: &str) -> String {
-        let mut text = format!("glommio can't run here: {}.", reason.trim().trim_end_matches('.'));
+        let mut text = format!("{}.", reason.trim().trim_end_matches('.'));
         // Writing to a string never fails.
         if let Some(memlock) = self.memlock.filter(|&limit| limit < MEMLOCK_BYTES) {
             let _ = write!(
@@ -128,24 +131,21 @@ mod tests {
     fn the_surroundings_explain_a_refusal() {
         let explain =
             |memlock, disabled, filtered| Surroundings { memlock, disabled, filtered }.explain("too bad.\n");
-        assert_eq!(
-            explain(None, 0, false),
-            "glommio can't run here: too bad. `--runtime tokio` works without."
-        );
+        assert_eq!(explain(None, 0, false), "too bad. `--runtime tokio` works without.");
         assert_eq!(
             explain(Some(64 << 10), 2, true),
-            "glommio can't run here: too bad. The limit on locked memory is 64 KiB and 512 KiB are needed: raise it \
+            "too bad. The limit on locked memory is 64 KiB and 512 KiB are needed: raise it \
              (`ulimit -l 512`, LimitMEMLOCK=512K in a systemd unit, `--ulimit memlock=524288` for a container). \
              `--runtime tokio` works without."
         );
         assert_eq!(
             explain(Some(512 << 10), 2, true),
-            "glommio can't run here: too bad. The kernel refuses io_uring: kernel.io_uring_disabled is 2, `sysctl \
+            "too bad. The kernel refuses io_uring: kernel.io_uring_disabled is 2, `sysctl \
              kernel.io_uring_disabled=0` allows it. `--runtime tokio` works without."
         );
         assert_eq!(
             explain(None, 0, true),
-            "glommio can't run here: too bad. A seccomp filter is on this process, as in most containers, and probably \
+            "too bad. A seccomp filter is on this process, as in most containers, and probably \
              refuses io_uring: allow io_uring_setup, io_uring_enter and io_uring_register in its profile \
              (`--security-opt seccomp=PROFILE.json`). `--runtime tokio` works without."
         );

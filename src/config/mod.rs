@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     /// Deadlines on the client side.
     pub(crate) timeouts: Timeouts,
+    /// For targets that set none of their own.
+    pub(crate) target_timeouts: routing::Timeouts,
     /// How long calls under way may take once the gateway was told to stop.
     pub(crate) shutdown: Duration,
     /// What stands behind the gateway.
@@ -76,6 +78,7 @@ impl Default for Settings {
             session_keys: Vec::new(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            target_timeouts: routing::Timeouts::default(),
             shutdown: Duration::from_secs(10),
             servers: Vec::new(),
         }
@@ -156,19 +159,19 @@ fn read(source: &str, text: &str, folder: Option<&Path>, environment: fn(&str) -
     })?;
     let mut report = Report::new(source.to_owned(), environment);
     let mut settings = Settings::default();
-    let mut target_timeouts = routing::Timeouts::default();
     let (mut servers, mut targets) = (None, None);
     for entry in report.top(&tree) {
         match entry.key {
             "mcpServers" => servers = Some(entry),
             "targets" => targets = Some(entry),
-            "timeouts" => read_timeouts(&mut report, &entry, &mut settings, &mut target_timeouts),
+            "timeouts" => read_timeouts(&mut report, &entry, &mut settings),
             "limits" => read_limits(&mut report, &entry, &mut settings.limits),
             "sessionKeyFile" => read_key_file(&mut report, &entry, folder, &mut settings.session_keys),
             _ => read_key(&mut report, &entry, &mut settings),
         }
     }
-    settings.servers = servers::read(&mut report, servers.as_ref(), targets.as_ref(), target_timeouts);
+    settings.servers =
+        servers::read(&mut report, servers.as_ref(), targets.as_ref(), settings.target_timeouts);
     if report.problems.is_empty() { Ok((settings, report.notes)) } else { Err(report.problems) }
 }
 
@@ -270,14 +273,9 @@ fn limit_fields(limits: &mut Limits) -> [(&'static str, &mut usize); 15] {
     ]
 }
 
-fn read_timeouts(
-    report: &mut Report,
-    timeouts: &Entry<'_>,
-    settings: &mut Settings,
-    targets: &mut routing::Timeouts,
-) {
+fn read_timeouts(report: &mut Report, timeouts: &Entry<'_>, settings: &mut Settings) {
     for entry in report.entries(timeouts) {
-        if servers::timeout(report, &entry, targets) {
+        if servers::timeout(report, &entry, &mut settings.target_timeouts) {
             continue;
         }
         if entry.key == "shutdown" {

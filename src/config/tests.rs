@@ -100,6 +100,7 @@ fn yaml_and_json_say_the_same() {
         session_keys: vec![std::array::from_fn(|i| i as u8), [0; 32]],
         limits: Limits { head: 16 << 10, connections: 7, ..Limits::default() },
         timeouts: Timeouts { session: Duration::from_secs(3600), ..Timeouts::default() },
+        target_timeouts: timeouts,
         shutdown: Duration::ZERO,
         servers: vec![search, files],
     };
