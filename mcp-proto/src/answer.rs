@@ -131,6 +131,13 @@ impl Shard {
         Some((slot, chunked))
     }
 
+    /// Whether half an event is written now.
+    pub(crate) fn set_half(&mut self, id: ExchangeId, half: bool) {
+        if let Some(exchange) = self.exchange_mut(id) {
+            exchange.half = half;
+        }
+    }
+
     /// Ends an answer.
     pub(crate) fn finish(&mut self, id: ExchangeId) {
         let Some(slot) = self.conns.get_mut(id.conn) else { return };

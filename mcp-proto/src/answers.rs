@@ -155,7 +155,11 @@ impl Shard {
     /// 404 is the specification's word for a session that is gone; some servers say 400 and mention it in the text.
     fn is_session_lost(&self, id: LegId, status: u16, body: &[u8]) -> bool {
         let Some(leg) = self.legs.get(id) else { return false };
-        if leg.session.is_none() || leg.sent_id.is_none() || leg.reopened || matches!(leg.purpose, Purpose::Open { .. }) {
+        if leg.session.is_none()
+            || leg.sent_id.is_none()
+            || leg.reopened
+            || matches!(leg.purpose, Purpose::Open { .. })
+        {
             return false;
         }
         let mentions = || body.windows(7).any(|window| window.eq_ignore_ascii_case(b"session"));

@@ -87,6 +87,7 @@ impl Shard {
 
     fn client_due(&mut self, conn: ConnId) {
         let now = self.now;
+        let comment = self.config.timeouts.comment;
         let Some(client) = self.conns.get_mut(conn).and_then(Conn::client) else { return };
         let Some(exchange) = &mut client.exchange else {
             return match (client.incoming.is_some() || client.codec.is_in_head(), client.used) {
@@ -95,8 +96,12 @@ impl Shard {
             };
         };
         let id = ExchangeId { conn, serial: exchange.serial };
-        if exchange.comment.is_some_and(|comment| comment <= now) {
-            self.write_copy(id, sse::write::COMMENT);
+        if exchange.comment.is_some_and(|due| due <= now) {
+            match exchange.half {
+                // The client has to do with what comes of the event.
+                true => exchange.comment = Some(now + comment),
+                false => self.write_copy(id, sse::write::COMMENT),
+            }
         }
         let Some(exchange) = self.exchange_mut(id) else { return };
         let due = exchange.deadline.take_if(|deadline| *deadline <= now).is_some();

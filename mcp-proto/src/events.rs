@@ -94,7 +94,8 @@ impl Shard {
     /// The client's stream that answers on this request's stream go to.
     fn event_reader(&self, id: LegId) -> Option<ExchangeId> {
         let exchange = self.legs.get(id)?.purpose.answers()?;
-        self.exchange(exchange).filter(|it| it.accepts.events)?;
+        // The answers to a batch share one stream, where half of one would be in the way of the others.
+        self.exchange(exchange).filter(|it| it.accepts.events && it.batch.is_none())?;
         Some(exchange)
     }
 
@@ -110,6 +111,7 @@ impl Shard {
             let mut start = Vec::new();
             sse::write::head(&mut start, None);
             self.write_event(exchange, &start);
+            self.set_half(exchange, true);
         }
         self.write_copy(exchange, &events.held.out);
         events.held.out.clear();
@@ -129,6 +131,7 @@ impl Shard {
                 let mut rest = Vec::new();
                 sse::write::end_with(&mut rest, event_id.as_deref());
                 self.write_copy(exchange, &rest);
+                self.set_half(exchange, false);
             }
             self.event_answered(id, events);
             return Ok(());

@@ -37,6 +37,8 @@ pub(crate) struct Exchange {
     pub(crate) session: Option<SessionId>,
     pub(crate) body: Bytes,
     pub(crate) answer: Answer,
+    /// Half an event is written: until its end nothing else may be.
+    pub(crate) half: bool,
     /// Written as a JSON array, or as events, because it came as a batch.
     pub(crate) batch: Option<Vec<Bytes>>,
     pub(crate) parts: Vec<Part>,

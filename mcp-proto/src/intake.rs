@@ -110,6 +110,7 @@ impl Shard {
             session: None,
             body,
             answer: Answer::Open,
+            half: false,
             batch: None,
             parts: Vec::new(),
             open: 0,

@@ -125,6 +125,7 @@ impl Shard {
                 let mut start = Vec::new();
                 sse::write::head(&mut start, None);
                 self.write_event(exchange, &start);
+                self.set_half(exchange, true);
                 Inbound::Pass { rewriter: Some(self.rewriter(target, Scope::Result)), event: true }
             }
             Media::Other => {
@@ -254,6 +255,7 @@ impl Shard {
             Answer::Begun { events: false, .. } => return self.cut(exchange, &words),
             // The client has an event id and comes back for the rest.
             Answer::Begun { .. } if resumable => return self.finish(exchange),
+            Answer::Begun { .. } if waiting.half => return self.cut(exchange, &words),
             _ => {}
         }
         if !has_id {

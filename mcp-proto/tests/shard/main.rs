@@ -12,6 +12,7 @@ mod reverse;
 mod sessions;
 mod shards;
 mod simulation;
+mod splits;
 mod streams;
 mod support;
 mod timeouts;

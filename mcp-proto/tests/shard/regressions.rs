@@ -1,8 +1,8 @@
 //! One test for each bug there was, named after what was seen of it.
 
 use crate::support::client::{call, post, session_field};
-use crate::support::server::{event, reply, stream};
-use crate::support::{Setup, Step, World};
+use crate::support::server::{chunk, event, reply, stream, stream_head};
+use crate::support::{End, Setup, Step, World};
 use std::time::Duration;
 
 #[test]
@@ -85,4 +85,65 @@ fn one_event_that_was_no_json_cost_the_call_its_answer() {
     world.server("alpha").on("tools/call", |seen| stream(&[event("hello"), event(&seen.response("{}"))]));
     assert_eq!(world.ask(client, &session, &call("echo")).json()["result"], serde_json::json!({}));
     assert_eq!(world.counters(0).malformed.value(), 1);
+}
+
+/// A target that stops in the middle of its answer, for a client that reads it as events.
+fn half_an_event(as_events: bool, last: Step) -> World {
+    let mut world = World::new(&["alpha"]);
+    let (client, session) = world.begin();
+    world.server("alpha").on("tools/call", move |seen| {
+        let response = seen.response("{}");
+        let (front, back) = response.split_at(34);
+        let (head, open, close) = match as_events {
+            true => (stream_head().to_owned(), "data: ", "\n\n"),
+            false => (stream_head().replace("text/event-stream", "application/json"), "", ""),
+        };
+        let front = format!("{head}{}", chunk(&format!("{open}{front}")));
+        let back = format!("{}0\r\n\r\n", chunk(&format!("{back}{close}")));
+        let wait = Step::Wait(Duration::from_secs(40));
+        vec![Step::Send(front.into()), wait, last.clone(), Step::Send(back.into()), Step::Done]
+    });
+    let text = String::from_utf8(post(&session_field(&session), &call("echo"))).unwrap();
+    world.send(client, text.replace("application/json, text", "text").as_bytes());
+    world.advance(Duration::from_secs(50));
+    world
+}
+
+#[test]
+fn a_comment_came_in_the_middle_of_a_slow_event() {
+    for as_events in [false, true] {
+        let world = half_an_event(as_events, Step::Wait(Duration::ZERO));
+        let expected = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n";
+        assert_eq!(world.clients[0].answer().text(), expected);
+    }
+}
+
+#[test]
+fn a_failure_in_the_middle_of_an_event_was_told_in_the_middle_of_the_event() {
+    for as_events in [false, true] {
+        let world = half_an_event(as_events, Step::Reset);
+        assert_eq!(world.clients[0].end, Some(End::Aborted));
+        assert!(world.clients[0].answer().messages().is_empty());
+    }
+}
+
+#[test]
+fn answers_to_a_batch_were_written_into_each_other() {
+    let mut world = World::new(&["alpha", "beta"]);
+    let (client, session) = world.begin_as("2025-03-26", "{}");
+    world.server("alpha").on("tools/call", |seen| {
+        let event = format!("data: {}\n\n", seen.response("{}"));
+        let (front, back) = event.split_at(40);
+        let wait = Step::Wait(Duration::from_secs(1));
+        vec![
+            Step::Send(format!("{}{}", stream_head(), chunk(front)).into()),
+            wait,
+            Step::Send(chunk(back).into()),
+        ]
+    });
+    let body = format!("[{},{}]", call("alpha_echo"), call("beta_echo").replace(r#""id":1"#, r#""id":2"#));
+    world.ask_later(client, &session, &body);
+    world.advance(Duration::from_secs(2));
+    let ids: Vec<_> = world.messages(client).into_iter().map(|message| message["id"].clone()).collect();
+    assert_eq!(ids, [2, 1]);
 }

@@ -216,6 +216,7 @@ impl Server {
             link.until = None;
             let Some(step) = link.steps.pop_front() else { continue };
             match step {
+                Step::Fin | Step::Reset => link.steps.clear(),
                 Step::Wait(time) => link.until = Some(now + time),
                 Step::Done => {
                     link.waiting = false;
