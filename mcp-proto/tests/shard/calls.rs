@@ -1,7 +1,9 @@
 //! One request, one target: what reaches it, and what comes back.
 
 use crate::support::client::{call, post, request, session_field};
-use crate::support::server::{self, chunk, chunked_reply, event, json_reply, reply, stream, tool_result};
+use crate::support::server::{
+    self, Seen, chunk, chunked_reply, event, json_reply, reply, stream, tool_result,
+};
 use crate::support::{Setup, World};
 
 #[test]
@@ -229,8 +231,8 @@ fn ping_is_answered_here() {
 
 #[test]
 fn an_answer_keeps_the_form_its_target_chose_if_the_client_takes_it() {
-    let json = |seen: &crate::support::server::Seen| seen.result(&tool_result("x"));
-    let events = |seen: &crate::support::server::Seen| stream(&[event(&seen.response(&tool_result("x")))]);
+    let json = |seen: &Seen| seen.result(&tool_result("x"));
+    let events = |seen: &Seen| stream(&[event(&seen.response(&tool_result("x")))]);
     for targets in [vec!["alpha"], vec!["alpha", "beta"]] {
         for (accept, as_events, is_stream) in [
             ("application/json, text/event-stream", false, false),
@@ -316,7 +318,7 @@ fn a_cancellation_reaches_the_target_at_work_on_any_shard() {
 fn errors_of_a_target_are_the_clients() {
     let mut world = World::new(&["alpha"]);
     let (client, session) = world.begin();
-    let error = |seen: &crate::support::server::Seen| seen.error(-32042, "go there");
+    let error = |seen: &Seen| seen.error(-32042, "go there");
     for status in [200, 400, 500] {
         world.server("alpha").on("tools/call", move |seen| json_reply(status, &error(seen)));
         let answer = world.ask(client, &session, &call("echo"));

@@ -51,7 +51,7 @@ fn pages_of_all_targets_are_one_cursor() {
     let mut cursor: Option<String> = None;
     let mut pages = Vec::new();
     loop {
-        let params = cursor.map_or("{}".to_owned(), |cursor| json!({"cursor": cursor}).to_string());
+        let params = cursor.map_or_else(|| "{}".to_owned(), |cursor| json!({"cursor": cursor}).to_string());
         let answer = world.ask(client, &session, &request("tools/list", &params));
         pages.push(names(&answer).len());
         seen.extend(names(&answer));

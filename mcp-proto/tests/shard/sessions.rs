@@ -302,7 +302,7 @@ fn a_sealed_id_has_an_end() {
 fn an_id_that_was_not_given_is_not_found() {
     let mut world = World::new(&["alpha"]);
     let (client, session) = world.begin();
-    let mut changed = session.clone().into_bytes();
+    let mut changed = session.into_bytes();
     changed[20] = if changed[20] == b'A' { b'B' } else { b'A' };
     let other = Setup::new(&["alpha"])
         .config(|config| config.keys = mcp_proto::Keys::new([8; 32], &[]))

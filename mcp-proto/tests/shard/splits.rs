@@ -8,14 +8,17 @@ use crate::support::{Answer, Setup, World};
 use proptest::prelude::*;
 use std::time::Duration;
 
+/// Status, fields, events, and the text of what is no stream.
+type Said = (u16, Vec<(String, String)>, Vec<Event>, String);
+
 /// All there is of a conversation with two targets, as the client sees it.
-fn conversation(chop: Option<u64>) -> Vec<(u16, Vec<(String, String)>, Vec<Event>, String)> {
+fn conversation(chop: Option<u64>) -> Vec<Said> {
     let mut world = Setup::new(&["alpha", "beta"]).build();
     world.chop = chop.map(Dice::new);
     world.server("alpha").page = 1;
     let (client, session) = world.begin();
     let listener = world.listen(0, &session);
-    let mut ask = |world: &mut World, body: &str| {
+    let ask = |world: &mut World, body: &str| {
         world.ask(client, &session, body);
     };
     ask(&mut world, &request("tools/list", "{}"));
@@ -58,7 +61,7 @@ fn answer_at_length(seen: &Seen) -> Vec<crate::support::Step> {
 }
 
 /// An answer without its framing on the wire.
-fn seen(answer: Answer) -> (u16, Vec<(String, String)>, Vec<Event>, String) {
+fn seen(answer: Answer) -> Said {
     let events = if answer.is_stream() { answer.events() } else { Vec::new() };
     let text = if answer.is_stream() { String::new() } else { answer.text().to_owned() };
     (answer.status, answer.fields, events, text)

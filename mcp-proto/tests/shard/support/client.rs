@@ -16,7 +16,6 @@ pub(crate) enum End {
 
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) shard: usize,
     /// Its connection, while it is open.
     pub(crate) key: Option<Key>,
     /// Everything it received.
@@ -32,9 +31,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(shard: usize, key: Option<Key>) -> Self {
+    pub(super) fn new(key: Option<Key>) -> Self {
         Self {
-            shard,
             key,
             raw: Vec::new(),
             end: None,

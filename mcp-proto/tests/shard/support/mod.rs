@@ -61,7 +61,6 @@ enum Last {
 }
 
 pub(crate) struct World {
-    pub(crate) start: Instant,
     pub(crate) now: Instant,
     pub(crate) shards: Vec<Shard>,
     pub(crate) servers: Vec<Server>,
@@ -96,7 +95,7 @@ impl World {
         let peer = SocketAddr::from(([127, 0, 0, 1], 40_000 + number as u16));
         let accepted = self.shards[shard].accepted(peer, self.now);
         let key = accepted.ok().map(|conn| Key { shard, conn });
-        self.clients.push(Client::new(shard, key));
+        self.clients.push(Client::new(key));
         if let Some(key) = key {
             self.links.insert(key, Link::new(Peer::Client(number), None));
         }

@@ -155,9 +155,9 @@ impl Server {
     }
 
     /// The JSON-RPC methods it was asked, and the HTTP methods where there is none.
-    pub(crate) fn methods(&self) -> Vec<&str> {
-        let name = |seen: &'static str, method| if method == "" { seen } else { method };
-        self.seen.iter().map(|seen| name(seen.http, seen.method.as_str())).collect()
+    pub(crate) fn methods<'a>(&'a self) -> Vec<&'a str> {
+        let name = |seen: &'a Seen| if seen.method.is_empty() { seen.http } else { &seen.method };
+        self.seen.iter().map(name).collect()
     }
 
     /// How often it was asked this.

@@ -74,7 +74,6 @@ impl Setup {
             Shard::new(start, now)
         };
         World {
-            start: now,
             now,
             shards: (0..config.shards).map(shard).collect(),
             servers: servers.collect(),
