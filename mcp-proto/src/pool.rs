@@ -216,8 +216,11 @@ impl Shard {
         if let Some(pool) = self.pools.get_mut(&upstream.target) {
             pool.open = pool.open.saturating_sub(1);
             pool.idle.retain(|idle| *idle != conn);
-            if let Some(leg) = pool.waiting.pop_front() {
-                self.deferred.push_back(Deferred::Send(leg));
+            while let Some(leg) = pool.waiting.pop_front() {
+                if self.legs.get(leg).is_some() {
+                    self.deferred.push_back(Deferred::Send(leg));
+                    break;
+                }
             }
         }
         if let Some(leg) = upstream.leg

@@ -1,6 +1,6 @@
 //! One test for each bug there was, named after what was seen of it.
 
-use crate::support::client::{call, post, session_field};
+use crate::support::client::{call, post, request, session_field};
 use crate::support::server::{chunk, event, reply, stream, stream_head};
 use crate::support::{End, Setup, Step, World};
 use std::time::Duration;
@@ -146,4 +146,43 @@ fn answers_to_a_batch_were_written_into_each_other() {
     world.advance(Duration::from_secs(2));
     let ids: Vec<_> = world.messages(client).into_iter().map(|message| message["id"].clone()).collect();
     assert_eq!(ids, [2, 1]);
+}
+
+#[test]
+fn a_stream_nobody_read_grew_with_what_calls_said() {
+    let mut world = World::new(&["alpha"]);
+    let (client, session) = world.begin();
+    let listener = world.listen(0, &session);
+    world.clients[listener].window = 0;
+    let data = "x".repeat(10_000);
+    let notice =
+        format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"data":"{data}"}}}}"#);
+    world.server("alpha").on("tools/call", move |seen| {
+        let notices = std::iter::repeat_n(event(&notice), 100);
+        stream(&notices.chain([event(&seen.response("{}"))]).collect::<Vec<_>>())
+    });
+    let text = String::from_utf8(post(&session_field(&session), &call("echo"))).unwrap();
+    world.send(client, text.replace(", text/event-stream", "").as_bytes());
+    assert_eq!(world.clients[client].answer().json()["result"], serde_json::json!({}));
+    assert!(world.counters(0).dropped.value() > 90);
+}
+
+#[test]
+fn a_request_waited_behind_one_that_had_been_given_up() {
+    let mut world = Setup::new(&["alpha"]).config(|config| config.limits.target_connections = 1).build();
+    let (_, session) = world.begin();
+    world.server("alpha").on("tools/call", |_| vec![Step::Wait(Duration::from_secs(7)), Step::Reset]);
+    let clients = [0, 4, 1].map(|wait| {
+        let client = world.connect(0);
+        let method = if wait == 0 { call("echo") } else { request("ping/pong", "{}") };
+        world.ask_later(client, &session, &method);
+        world.advance(Duration::from_secs(wait));
+        client
+    });
+    world.advance(Duration::from_secs(3));
+    // The first is cut off after seven seconds, the second was given up after five, the third is served.
+    assert_eq!(
+        clients.map(|client| world.clients[client].answer().code()),
+        [None, Some(-32603), Some(-32601)]
+    );
 }
