@@ -267,8 +267,17 @@ impl Shard {
         self.open_stream(listener, target);
     }
 
+    /// Whether a client's stream takes messages of others than those that are paused when it does not.
+    pub(super) fn has_room(&self, listener: ExchangeId) -> bool {
+        let slot = self.conns.get(listener.conn);
+        slot.is_some_and(|slot| slot.outbox.waiting() <= self.config.limits.buffer)
+    }
+
     /// A message for a client on its own stream.
     pub(super) fn notify_listener(&mut self, listener: ExchangeId, message: &[u8]) {
+        if !self.has_room(listener) {
+            return self.counters.dropped.add(1);
+        }
         let mut event = Vec::with_capacity(message.len() + 24);
         sse::write::event(&mut event, None, message);
         self.write_event(listener, &event);

@@ -127,7 +127,8 @@ impl Shard {
 
     /// The client's stream that messages on this target stream belong to: the call's own, else the session's.
     fn reader(&self, id: LegId, session: SessionId) -> Option<ExchangeId> {
-        self.message_reader(id).or_else(|| self.sessions.get(session)?.listener)
+        let listener = || self.sessions.get(session)?.listener.filter(|listener| self.has_room(*listener));
+        self.message_reader(id).or_else(listener)
     }
 
     /// The client's stream that a target stream feeds.
