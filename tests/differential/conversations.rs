@@ -6,7 +6,7 @@ use crate::gateway::Runtime;
 use crate::talk::{
     CALL, EVENTS, INITIALIZE, INITIALIZED_RESULT, LOGGED, RESULT, TOOLS, Talk, chunk, json, post,
 };
-use crate::wire::field;
+use crate::wire::{End, field};
 
 const LIST: &str = r#"{"jsonrpc":"2.0","id":"list","method":"tools/list"}"#;
 
@@ -183,6 +183,23 @@ fn a_body_that_is_too_large() {
             talk.say(client, request);
             assert!(talk.hear_out(client).starts_with("HTTP/1.1 413 "));
         }
+    });
+}
+
+#[test]
+fn a_body_that_comes_though_it_was_refused() {
+    alike(1, "limits: {request: 1000}\n", |talk| {
+        let client = talk.client();
+        let request = post("", &"[".repeat(50_000));
+        let (head, body) = request.split_at(request.find("\r\n\r\n").unwrap() + 4);
+        talk.say(client, head);
+        talk.hear(client, "HTTP/1.1 413 ");
+        // The client is still sending (RFC 9112, 9.6).
+        talk.say(client, body);
+        talk.wire(client).end();
+        let (rest, end) = talk.wire(client).hear_out();
+        assert!(rest.contains("connection: close\r\n"), "{rest}");
+        assert_eq!(end, End::Closed);
     });
 }
 
