@@ -60,6 +60,8 @@ pub struct Refused;
 pub enum Fault {
     /// Nobody listens there.
     Refused,
+    /// The peer closed it properly, but too early.
+    Closed,
     /// The peer reset it, or vanished.
     Reset,
     /// The operating system gave up waiting.
@@ -74,6 +76,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Refused => "connection refused",
+            Self::Closed => "connection closed",
             Self::Reset => "connection reset",
             Self::TimedOut => "connection timed out",
             Self::Unreachable => "host unreachable",

@@ -269,7 +269,7 @@ impl Shard {
             return self.close(conn, Closing::Abort);
         }
         if upstream.codec.is_untouched() {
-            self.target_lost(conn, Fault::Reset);
+            self.target_lost(conn, Fault::Closed);
             return self.act(Action::Abort { conn });
         }
         // An answer that ends with its connection is complete now; anything else was cut short.
@@ -284,7 +284,7 @@ impl Shard {
                     return self.leg_ended(leg);
                 }
                 Ok(None) | Err(_) => {
-                    self.target_lost(conn, Fault::Reset);
+                    self.target_lost(conn, Fault::Closed);
                     return self.act(Action::Abort { conn });
                 }
             }

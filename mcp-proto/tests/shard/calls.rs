@@ -380,7 +380,7 @@ fn a_target_that_gives_no_usable_answer_is_named() {
         ("HTTP status 404", reply(404, "", "")),
         ("without an answer", stream(&[])),
         ("connection reset", vec![server::Step::Reset]),
-        ("connection reset", vec![server::Step::Fin]),
+        ("connection closed", vec![server::Step::Fin]),
     ] {
         for targets in [vec!["alpha"], vec!["alpha", "beta"]] {
             let mut world = World::new(&targets);
