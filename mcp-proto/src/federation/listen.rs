@@ -154,8 +154,12 @@ impl Shard {
 
     /// Opens the stream of one target, unless it is open.
     fn open_stream(&mut self, id: ExchangeId, target: &TargetName) {
-        let Some(target) = self.routes.target(target.as_str()).map(Arc::clone) else { return };
+        let routed = self.routes.target(target.as_str()).map(Arc::clone);
         let Some(exchange) = self.exchange_mut(id) else { return };
+        let Some(target) = routed else {
+            // The target is gone, and with it what there was to open again.
+            return exchange.streams.retain(|stream| stream.target != *target || stream.leg.is_some());
+        };
         let session = exchange.session;
         let fields = (!target.forward.fields.is_empty()).then(|| exchange.head.fields.clone());
         let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target.name) else {

@@ -2,6 +2,7 @@
 
 use crate::support::client::{call, post, request, session_field};
 use crate::support::server::{chunk, event, reply, stream, stream_head};
+use crate::support::setup::target;
 use crate::support::{End, Setup, Step, World};
 use std::time::Duration;
 
@@ -185,4 +186,17 @@ fn a_request_waited_behind_one_that_had_been_given_up() {
         clients.map(|client| world.clients[client].answer().code()),
         [None, Some(-32603), Some(-32601)]
     );
+}
+
+#[test]
+fn a_stream_to_be_opened_again_at_a_target_that_was_gone_kept_the_shard_busy_for_ever() {
+    let mut world = World::new(&["alpha", "beta"]);
+    let (_, session) = world.begin();
+    let listener = world.listen(0, &session);
+    world.kill("beta");
+    world.reroute(routing::Routes::new(vec![target("alpha", 0)]).unwrap());
+    world.advance(Duration::from_secs(2));
+    assert_eq!(world.server("beta").count("GET"), 1);
+    world.say_on_stream("alpha", r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":1}}"#);
+    assert_eq!(world.messages(listener).last().unwrap()["params"]["data"], 1);
 }

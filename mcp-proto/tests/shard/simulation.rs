@@ -8,9 +8,11 @@ use crate::support::rand::Dice;
 use crate::support::server::{
     Reply, Seen, chunk, chunked_reply, event, event_with, open_stream, reply, stream_end,
 };
-use crate::support::{Setup, Step, World};
+use crate::support::setup::target;
+use crate::support::{Answer, Setup, Step, World};
 use mcp_proto::Fault;
 use proptest::prelude::*;
+use routing::Routes;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -61,7 +63,8 @@ impl Run {
             server.streams = !chance.once_in(3);
             server.page = 1 + chance.below(3);
             let sessions = server.keeps_sessions;
-            server.script = Some(Box::new(move |seen| erratic(&mut chance, seen, sessions)));
+            let name = server.name.clone();
+            server.script = Some(Box::new(move |seen| erratic(&name, &mut chance, seen, sessions)));
         }
         let users = (0..3).map(|_| User::default()).collect();
         Self { world, dice, users, serial: 0, several }
@@ -80,6 +83,9 @@ impl Run {
             20 if self.dice.once_in(6) => self.world.advance(Duration::from_secs(self.dice.next() % 200)),
             21 => self.break_target(),
             22 => self.end_session(user),
+            23 => self.reroute(),
+            24..27 => self.reply(user),
+            27 => self.resume(user),
             _ => {
                 for _ in 0..20 {
                     self.world.step(&mut self.dice);
@@ -133,7 +139,56 @@ impl Run {
             _ => format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#),
         };
         line.asked.push(body.contains(r#""id""#).then_some(id));
-        self.world.queue(line.client, &post(&session_field(session), &body));
+        let text = String::from_utf8(post(&session_field(session), &body)).unwrap();
+        let accept = ["application/json, text/event-stream", "application/json", "text/event-stream"]
+            [self.dice.below(3)];
+        self.world.queue(line.client, text.replace("application/json, text/event-stream", accept).as_bytes());
+    }
+
+    /// Answers what targets asked, on a connection of its own, sometimes more than once.
+    fn reply(&mut self, user: usize) {
+        let User { session: Some(session), lines } = &self.users[user] else { return };
+        let session = session.clone();
+        let answers = lines.iter().flat_map(|line| self.world.clients[line.client].answers());
+        let messages = answers.filter(Answer::is_stream).flat_map(|answer| answer.messages());
+        let asked: Vec<_> = messages.filter(|message| message["method"] == "roots/list").collect();
+        if asked.is_empty() {
+            return;
+        }
+        let message = &asked[self.dice.below(asked.len())];
+        let body = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"roots":[]}}}}"#, message["id"]);
+        let client = self.world.connect(self.dice.below(SHARDS));
+        self.world.queue(client, &post(&session_field(&session), &body));
+    }
+
+    /// Goes on with a stream that ended or broke off.
+    fn resume(&mut self, user: usize) {
+        let User { session: Some(session), lines } = &self.users[user] else { return };
+        let answers = lines.iter().flat_map(|line| self.world.clients[line.client].answers());
+        let ids: Vec<_> = answers
+            .filter(Answer::is_stream)
+            .flat_map(|answer| answer.events())
+            .filter_map(|event| event.id)
+            .collect();
+        if ids.is_empty() {
+            return;
+        }
+        let id = &ids[self.dice.below(ids.len())];
+        let fields = format!("mcp-session-id: {session}\r\nlast-event-id: {id}\r\n");
+        let client = self.world.connect(self.dice.below(SHARDS));
+        let text =
+            format!("GET /mcp HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n{fields}\r\n");
+        self.world.queue(client, text.as_bytes());
+        self.users[user].lines.push(Line { client, asked: Vec::new(), listens: true });
+    }
+
+    /// One target leaves, or is back.
+    fn reroute(&mut self) {
+        if self.several {
+            let shown = if self.dice.once_in(2) { &TARGETS[..2] } else { &TARGETS };
+            let targets = shown.iter().enumerate().map(|(number, name)| target(name, number)).collect();
+            self.world.reroute(Routes::new(targets).unwrap());
+        }
     }
 
     fn learn_session(&mut self, user: usize) {
@@ -228,6 +283,19 @@ impl Run {
         }
     }
 
+    /// Targets get the answers to their own questions only.
+    fn check_replies(&self) -> usize {
+        let mut replies = 0;
+        for server in &self.world.servers {
+            for seen in server.seen.iter().filter(|seen| seen.http == "POST" && seen.method.is_empty()) {
+                let own = |id: &String| id.starts_with(&format!("\"{}-", server.name));
+                assert!(seen.id.as_ref().is_some_and(own), "{} got {}", server.name, seen.body);
+                replies += 1;
+            }
+        }
+        replies
+    }
+
     /// Everyone behaves again, and everything comes to an end.
     fn settle(&mut self) {
         for server in &mut self.world.servers {
@@ -239,6 +307,7 @@ impl Run {
         }
         self.world.advance(Duration::from_secs(700));
         self.check();
+        self.check_replies();
         for shard in 0..SHARDS {
             let counters = self.world.counters(shard);
             let streams = counters.streams.value() * self.world.servers.len() as u64;
@@ -274,7 +343,7 @@ impl Run {
 }
 
 /// What a server does that is not always well.
-fn erratic(chance: &mut Dice, seen: &Seen, sessions: bool) -> Option<Reply> {
+fn erratic(name: &str, chance: &mut Dice, seen: &Seen, sessions: bool) -> Option<Reply> {
     if seen.method != "tools/call" && !chance.once_in(8) {
         return None;
     }
@@ -288,7 +357,8 @@ fn erratic(chance: &mut Dice, seen: &Seen, sessions: bool) -> Option<Reply> {
     let progress =
         r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
     let is_call = seen.method == "tools/call";
-    Some(match chance.below(14) {
+    let ask = format!(r#"{{"jsonrpc":"2.0","id":"{name}-{}","method":"roots/list"}}"#, chance.next());
+    Some(match chance.below(16) {
         0 => Vec::new(),
         1 => vec![Step::Reset],
         2 => vec![wait, Step::Fin],
@@ -310,7 +380,7 @@ fn erratic(chance: &mut Dice, seen: &Seen, sessions: bool) -> Option<Reply> {
         ]
         .concat(),
         8 => [
-            open_stream(&[event(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#)]),
+            open_stream(&[event(&ask.replace("roots/list", "ping"))]),
             vec![wait, Step::Send(event(&seen.response(&result)).into())],
             stream_end(),
         ]
@@ -333,7 +403,13 @@ fn erratic(chance: &mut Dice, seen: &Seen, sessions: bool) -> Option<Reply> {
             steps.splice(1..1, [wait, Step::Send(chunk(&back).into()), Step::Send(b"0\r\n\r\n".to_vec())]);
             steps
         }
-        10 => [vec![wait], seen.result(&result)].concat(),
+        10 | 11 => [
+            open_stream(&[event_with("1", progress), event(&ask)]),
+            vec![wait, Step::Send(event(&seen.response(&result)).into())],
+            stream_end(),
+        ]
+        .concat(),
+        12 => [vec![wait], seen.result(&result)].concat(),
         _ => seen.result(&result),
     })
 }
