@@ -1,4 +1,4 @@
-//! What the parts of the core cost, one by one: heads, events, envelopes, lists.
+//! What the parts of the core cost, one by one: heads, events, envelopes, lists, session ids.
 
 use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -7,11 +7,12 @@ use mcp_proto::http::{ClientCodec, Method, RequestEvent, ResponseEvent, ServerCo
 use mcp_proto::jsonrpc::envelope::Envelope;
 use mcp_proto::jsonrpc::list::{self, Kind};
 use mcp_proto::jsonrpc::splice::splice;
+use mcp_proto::seal::{self, Keys};
 use mcp_proto::sse::{self, Item, Parser};
 use routing::TargetName;
 use std::hint::black_box;
 
-criterion_group!(parts, heads, events, envelopes, lists);
+criterion_group!(parts, heads, events, envelopes, lists, seals);
 criterion_main!(parts);
 
 const REQUEST: &[u8] = b"POST /mcp HTTP/1.1\r\nhost: 127.0.0.1:8080\r\nuser-agent: node\r\naccept: application/json, text/event-stream\r\naccept-language: *\r\nsec-fetch-mode: cors\r\naccept-encoding: gzip, deflate\r\ncontent-type: application/json\r\nmcp-session-id: 00000000-0000-4000-8000-000000000000\r\nmcp-protocol-version: 2025-11-25\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\n{}";
@@ -174,4 +175,18 @@ fn lists(c: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// A session's id: about what a client with some capabilities has at three stateful targets.
+fn seals(c: &mut Criterion) {
+    let keys = Keys::new([1; 32], &[]);
+    let content = [7; 320];
+    let sealed = keys.seal(seal::Kind::Session, [2; 12], &content);
+    let mut group = c.benchmark_group("session");
+    group.bench_function("seal", |b| {
+        b.iter(|| keys.seal(seal::Kind::Session, [2; 12], black_box(&content)));
+    });
+    group.bench_function("open", |b| {
+        b.iter(|| keys.open(seal::Kind::Session, black_box(sealed.as_bytes())).expect("sealed just above"));
+    });
 }

@@ -177,6 +177,8 @@ pub struct Record {
     pub client: Option<SocketAddr>,
     /// HTTP method.
     pub http_method: &'static str,
+    /// The path it was for.
+    pub route: String,
     /// HTTP status of the answer.
     pub status: u16,
     /// JSON-RPC method.

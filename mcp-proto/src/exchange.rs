@@ -177,6 +177,7 @@ impl Exchange {
         Record {
             client: None,
             http_method: self.head.method.as_str(),
+            route: self.head.path().to_owned(),
             status: self.log.status,
             method,
             target: self.parts.first().map(|part| part.work.targets()).unwrap_or_default(),

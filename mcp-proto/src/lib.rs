@@ -97,7 +97,7 @@ mod leg;
 mod outbox;
 mod pool;
 mod refusal;
-mod seal;
+pub mod seal;
 mod session;
 mod shard;
 pub mod sse;

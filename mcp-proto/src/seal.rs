@@ -16,11 +16,16 @@ const TAG: usize = 16;
 /// What is sealed. The byte is part of the authenticated data.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// A client's session.
     Session = b's',
+    /// The place in a merged list.
     Cursor = b'c',
+    /// The place in an event stream.
     Event = b'e',
+    /// A target and the id of its request.
     Reply = b'r',
+    /// A target and its progress token.
     Progress = b'p',
 }
 
@@ -65,8 +70,9 @@ impl Keys {
         &self.via
     }
 
-    /// Seals `content` under `nonce`.
-    pub(crate) fn seal(&self, kind: Kind, nonce: [u8; NONCE], content: &[u8]) -> String {
+    /// Seals `content` under `nonce`, which should be random.
+    #[must_use]
+    pub fn seal(&self, kind: Kind, nonce: [u8; NONCE], content: &[u8]) -> String {
         let Some(key) = self.keys.first() else { return String::new() };
         let mut sealed = Vec::with_capacity(1 + NONCE + content.len() + TAG);
         sealed.push(key.number);
@@ -81,12 +87,14 @@ impl Keys {
     }
 
     /// Seals `content` so that equal content gives equal text.
-    pub(crate) fn seal_equal(&self, kind: Kind, content: &[u8]) -> String {
+    #[must_use]
+    pub fn seal_equal(&self, kind: Kind, content: &[u8]) -> String {
         self.seal(kind, [0; NONCE], content)
     }
 
     /// What was sealed as `kind`, or `None` for anything that this gateway did not seal so.
-    pub(crate) fn open(&self, kind: Kind, text: &[u8]) -> Option<Vec<u8>> {
+    #[must_use]
+    pub fn open(&self, kind: Kind, text: &[u8]) -> Option<Vec<u8>> {
         let mut sealed = base64url::decode(text)?;
         let body = sealed.len().checked_sub(TAG)?;
         let (&number, _) = sealed.split_first()?;
