@@ -3,6 +3,7 @@
 use crate::conn::{Conn, Role};
 use crate::exchange::{Answer, Exchange, ExchangeId, Work};
 use crate::http::write;
+use crate::leg::Purpose;
 use crate::refusal::{self, Refusal};
 use crate::shard::{Closing, Shard};
 use crate::{AccessLog, Action, ConnId, Record};
@@ -313,7 +314,9 @@ impl Shard {
             _ => None,
         });
         let streams = exchange.streams.iter().filter_map(|stream| stream.leg);
-        calls.chain(streams).filter_map(|leg| self.legs.get(leg)?.conn).collect()
+        // A request whose answer is written feeds nobody, though its stream may go on.
+        let feeding = |leg| self.legs.get(leg).filter(|leg| leg.purpose != Purpose::Quiet)?.conn;
+        calls.chain(streams).filter_map(feeding).collect()
     }
 
     pub(crate) fn pause_feeders(&mut self, conn: ConnId) {

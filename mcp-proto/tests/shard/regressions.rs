@@ -1,7 +1,7 @@
 //! One test for each bug there was, named after what was seen of it.
 
 use crate::support::client::{call, post, request, session_field};
-use crate::support::server::{chunk, event, reply, stream, stream_head};
+use crate::support::server::{chunk, event, open_stream, reply, stream, stream_end, stream_head};
 use crate::support::setup::target;
 use crate::support::{End, Setup, Step, World};
 use std::time::Duration;
@@ -199,4 +199,21 @@ fn a_stream_to_be_opened_again_at_a_target_that_was_gone_kept_the_shard_busy_for
     assert_eq!(world.server("beta").count("GET"), 1);
     world.say_on_stream("alpha", r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":1}}"#);
     assert_eq!(world.messages(listener).last().unwrap()["params"]["data"], 1);
+}
+
+#[test]
+fn a_stream_that_outlived_its_long_answer_was_never_read_again() {
+    let mut world = World::new(&["alpha"]);
+    let (client, session) = world.begin();
+    world.server("alpha").on("tools/call", |seen| {
+        let long = seen.response(&format!(r#"{{"x":"{}"}}"#, "x".repeat(130_500)));
+        [open_stream(&[event(&long)]), vec![Step::Wait(Duration::from_secs(1))], stream_end()].concat()
+    });
+    world.clients[client].window = 1_000;
+    world.ask_later(client, &session, &call("echo"));
+    world.take(client, 60_000);
+    world.take(client, usize::MAX);
+    assert!(world.clients[client].answer().complete);
+    world.advance(Duration::from_secs(2));
+    assert_eq!(world.counters(0).calls.value(), 0);
 }
