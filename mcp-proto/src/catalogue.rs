@@ -50,10 +50,11 @@ impl Catalogue {
         limits: &Limits,
     ) {
         for (federated, original) in names {
-            if self.irregular.len() >= limits.names {
+            let key = (kind.key(), federated);
+            if self.irregular.len() >= limits.names && !self.irregular.contains_key(&key) {
                 self.irregular.pop_first();
             }
-            self.irregular.insert((kind.key(), federated), (target.clone(), original));
+            self.irregular.insert(key, (target.clone(), original));
         }
     }
 

@@ -359,7 +359,13 @@ impl Shard {
             // Every shard does this for the streams it has.
             match self.sessions.get_mut(id) {
                 Some(session) if session.listener.is_none() => session.changed = true,
-                _ => self.lists_changed(id),
+                _ => {
+                    self.lists_changed(id);
+                    // One that comes back has its session still; a new one's stream opens with its session.
+                    for (target, _) in self.open_targets(id) {
+                        self.reopen_stream_of(id, &target.name);
+                    }
+                }
             }
         }
     }

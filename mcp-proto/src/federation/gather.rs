@@ -148,6 +148,7 @@ impl Shard {
         status: u16,
         body: &[u8],
     ) {
+        let limit = self.config.limits.gather;
         let Some(leg) = self.legs.get(id) else { return };
         let (session, target, list) = (leg.session, Arc::clone(&leg.target), leg.list);
         self.settle_leg(id);
@@ -160,6 +161,8 @@ impl Shard {
             return;
         };
         let what = gather.what;
+        let held: usize =
+            gather.slots.iter().filter_map(|slot| Some(slot.outcome.as_ref()?.as_ref().ok()?.len())).sum();
         match what {
             What::Lookup(kind) if readable => {
                 if !self.looked_at(exchange, part, slot, &target, kind, body) {
@@ -167,7 +170,13 @@ impl Shard {
                 }
                 self.slot_done(exchange, part, slot, Ok(Bytes::new()));
             }
-            _ if readable => self.slot_done(exchange, part, slot, Ok(Bytes::copy_from_slice(body))),
+            _ if readable => {
+                let outcome = match held + body.len() <= limit {
+                    true => Ok(Bytes::copy_from_slice(body)),
+                    false => Err("the answers of all targets together are too large".to_owned()),
+                };
+                self.slot_done(exchange, part, slot, outcome);
+            }
             _ => {
                 let words = crate::leg::Trouble::Status(status).to_string();
                 self.slot_done(exchange, part, slot, Err(words));

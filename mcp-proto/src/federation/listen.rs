@@ -40,10 +40,10 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_id) else { return };
         let before = session.listener.replace(id);
         let changed = std::mem::take(&mut session.changed);
-        if let Some(before) = before {
-            self.end_stream(before);
+        match before {
+            Some(before) => self.end_stream(before),
+            None => self.counters.streams.add(1),
         }
-        self.counters.streams.add(1);
         self.begin(id, 200, Content::Events, &[]);
         if changed {
             self.lists_changed(session_id);
@@ -261,7 +261,7 @@ impl Shard {
     }
 
     /// A target session was opened: its stream can be, too.
-    pub(super) fn reopen_stream_of(&mut self, session: SessionId, target: &TargetName) {
+    pub(crate) fn reopen_stream_of(&mut self, session: SessionId, target: &TargetName) {
         let Some(session) = self.sessions.get(session) else { return };
         let Some(listener) = session.listener else { return };
         let Some(exchange) = self.exchange_mut(listener) else { return };
@@ -277,14 +277,16 @@ impl Shard {
         slot.is_some_and(|slot| slot.outbox.waiting() <= self.config.limits.buffer)
     }
 
-    /// A message for a client on its own stream.
-    pub(super) fn notify_listener(&mut self, listener: ExchangeId, message: &[u8]) {
+    /// A message for a client on its own stream; whether it was taken.
+    pub(super) fn notify_listener(&mut self, listener: ExchangeId, message: &[u8]) -> bool {
         if !self.has_room(listener) {
-            return self.counters.dropped.add(1);
+            self.counters.dropped.add(1);
+            return false;
         }
         let mut event = Vec::with_capacity(message.len() + 24);
         sse::write::event(&mut event, None, message);
         self.write_event(listener, &event);
+        true
     }
 
     /// Ends a client's stream properly: because the session ended, or the gateway does.
@@ -294,6 +296,7 @@ impl Shard {
             && session.listener == Some(id)
         {
             session.listener = None;
+            self.counters.streams.sub(1);
         }
         self.end_stream(id);
     }
@@ -301,7 +304,6 @@ impl Shard {
     fn end_stream(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchange_mut(id) else { return };
         let legs: Vec<_> = exchange.streams.drain(..).filter_map(|stream| stream.leg).collect();
-        self.counters.streams.sub(1);
         for leg in legs {
             self.abandon(leg);
         }

@@ -128,7 +128,7 @@ impl Shard {
     }
 
     /// The target sessions there are to end.
-    fn open_targets(&self, id: SessionId) -> Vec<(Arc<Target>, Opened)> {
+    pub(crate) fn open_targets(&self, id: SessionId) -> Vec<(Arc<Target>, Opened)> {
         let Some(session) = self.sessions.get(id) else { return Vec::new() };
         let targets = self.routes.targets().iter();
         targets
@@ -385,7 +385,7 @@ impl Shard {
             Note::Notify { key, message } => {
                 let session = self.by_key.get(&key).and_then(|id| self.sessions.get(*id));
                 if let Some(listener) = session.and_then(|session| session.listener) {
-                    self.notify_listener(listener, &message);
+                    _ = self.notify_listener(listener, &message);
                 }
             }
             Note::Slow { target } => {
@@ -458,7 +458,13 @@ impl Shard {
         let message = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/{what}/list_changed\"}}");
         let (key, listener) = (session.key, session.listener);
         match listener {
-            Some(listener) => self.notify_listener(listener, message.as_bytes()),
+            // Said later if the client takes nothing now.
+            Some(listener) => {
+                let told = self.notify_listener(listener, message.as_bytes());
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.changed |= !told;
+                }
+            }
             None => {
                 session.changed = true;
                 self.broadcast(&Note::Notify { key, message: message.into() });

@@ -217,3 +217,16 @@ fn a_stream_that_outlived_its_long_answer_was_never_read_again() {
     world.advance(Duration::from_secs(2));
     assert_eq!(world.counters(0).calls.value(), 0);
 }
+
+#[test]
+fn a_target_that_left_and_came_back_was_not_heard_any_more() {
+    let mut world = World::new(&["alpha", "beta"]);
+    let (_, session) = world.begin();
+    let listener = world.listen(0, &session);
+    world.kill("beta");
+    world.reroute(routing::Routes::new(vec![target("alpha", 0)]).unwrap());
+    world.advance(Duration::from_secs(2));
+    world.reroute(routing::Routes::new(vec![target("alpha", 0), target("beta", 1)]).unwrap());
+    world.say_on_stream("beta", r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":2}}"#);
+    assert_eq!(world.messages(listener).last().unwrap()["params"]["data"], 2);
+}
