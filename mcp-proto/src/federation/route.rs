@@ -7,13 +7,14 @@ use crate::refusal::{self, Refusal};
 use crate::shard::Shard;
 use bytes::Bytes;
 use routing::{Target, names, uris};
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Where a name or URI leads.
-enum Found {
+enum Found<'a> {
     /// To this target, which knows it under the given text, or under the same.
-    At(Arc<Target>, Option<String>),
+    At(Arc<Target>, Option<Cow<'a, str>>),
     /// It takes the targets' lists to know.
     Lookup(list::Kind),
     /// Nowhere: code and words for the client.
@@ -158,7 +159,7 @@ impl Shard {
         }
     }
 
-    fn find_name(&self, kind: list::Kind, name: &str, looked_up: bool) -> Found {
+    fn find_name<'a>(&'a self, kind: list::Kind, name: &'a str, looked_up: bool) -> Found<'a> {
         if let Some(target) = self.routes.single() {
             let inner = name.strip_prefix(target.name.as_str()).and_then(|rest| rest.strip_prefix('_'));
             // A client may still use the prefixed names of a time with more targets.
@@ -168,17 +169,17 @@ impl Shard {
             }
             let is_whole = self.catalogue.has(&target.name, kind, name);
             let is_inner = self.catalogue.has(&target.name, kind, inner);
-            return Found::At(Arc::clone(target), (is_inner && !is_whole).then(|| inner.to_owned()));
+            return Found::At(Arc::clone(target), (is_inner && !is_whole).then(|| inner.into()));
         }
         if let Some((target, original)) = self.catalogue.irregular(kind, name)
             && let Some(target) = self.routes.target(target.as_str())
         {
-            return Found::At(Arc::clone(target), Some(original.to_owned()));
+            return Found::At(Arc::clone(target), Some(original.into()));
         }
         if let Some((target, inner)) = names::split(&self.routes, name)
             && (looked_up || !names::may_be_shortened(name))
         {
-            return Found::At(Arc::clone(target), Some(inner.to_owned()));
+            return Found::At(Arc::clone(target), Some(inner.into()));
         }
         if !looked_up {
             return Found::Lookup(kind);
@@ -198,12 +199,12 @@ impl Shard {
         Found::Nowhere(refusal::INVALID_PARAMS, words)
     }
 
-    fn find_uri(&self, uri: &str) -> Found {
+    fn find_uri<'a>(&self, uri: &'a str) -> Found<'a> {
         if let Some(target) = self.routes.single() {
             return Found::At(Arc::clone(target), None);
         }
         match uris::split(&self.routes, uri) {
-            Some((target, original)) => Found::At(Arc::clone(target), Some(original)),
+            Some((target, original)) => Found::At(Arc::clone(target), Some(original.into())),
             None => Found::Nowhere(refusal::RESOURCE_NOT_FOUND, format!("resource not found: {uri}")),
         }
     }
@@ -219,7 +220,7 @@ impl Shard {
         if let Some(uri) = uri
             && let Found::At(target, original) = self.find_uri(&uri.value)
         {
-            let uri = original.unwrap_or_else(|| uri.value.to_string());
+            let uri = original.map_or_else(|| uri.value.to_string(), Cow::into_owned);
             self.remember_subscription(session, &target.name, uri, on);
         }
     }
@@ -240,10 +241,10 @@ impl Shard {
 
 /// `message` with the JSON string at `span` replaced by `text`.
 pub(super) fn replace(message: &[u8], span: &Range<usize>, text: &str) -> Bytes {
-    let mut literal = Vec::with_capacity(text.len() + 2);
-    splice::quote(text, &mut literal);
-    let mut out = Vec::with_capacity(message.len() + literal.len());
-    splice::splice(message, &[(span.clone(), &literal)], &mut out);
+    let mut out = Vec::with_capacity(message.len() + text.len() + 2);
+    out.extend_from_slice(message.get(..span.start).unwrap_or_default());
+    splice::quote(text, &mut out);
+    out.extend_from_slice(message.get(span.end..).unwrap_or_default());
     out.into()
 }
 
