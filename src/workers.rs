@@ -3,6 +3,7 @@
 use crate::config::{Runtime, Settings};
 use mcp_proto::{Config, Counters, Keys, Mail, Record, ShardId, Start};
 use routing::Routes;
+use runtime::Worker;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -83,7 +84,8 @@ impl Workers {
                 counters: counted.clone(),
             };
             counters.push(counted);
-            threads.push(frontend.spawn(start, listener, mail, mailboxes.clone(), records.clone())?);
+            let (peers, records) = (mailboxes.clone(), records.clone());
+            threads.push(frontend.spawn(Worker { start, entropy, listener, mail, peers, records })?);
         }
         Ok(Self { threads, mailboxes, counters })
     }
@@ -125,26 +127,10 @@ impl Workers {
 }
 
 impl Frontend {
-    fn spawn(
-        self,
-        start: Start,
-        listener: TcpListener,
-        mail: async_channel::Receiver<Mail>,
-        peers: Arc<[async_channel::Sender<Mail>]>,
-        records: SyncSender<Box<Record>>,
-    ) -> io::Result<JoinHandle<()>> {
+    fn spawn(self, worker: Worker) -> io::Result<JoinHandle<()>> {
         match self {
-            Self::Tokio => {
-                runtime_tokio::spawn(runtime_tokio::Worker { start, entropy, listener, mail, peers, records })
-            }
-            Self::Glommio => runtime_glommio::spawn(runtime_glommio::Worker {
-                start,
-                entropy,
-                listener,
-                mail,
-                peers,
-                records,
-            }),
+            Self::Tokio => runtime_tokio::spawn(worker),
+            Self::Glommio => runtime_glommio::spawn(worker),
         }
     }
 }

@@ -7,14 +7,26 @@ use std::path::Path;
 use std::process::Command;
 
 /// Who may depend on whom, and no others.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("routing", &[]),
     ("mcp-proto", &["routing"]),
-    ("runtime-tokio", &["mcp-proto", "routing"]),
-    ("runtime-glommio", &["mcp-proto", "routing"]),
+    ("runtime", &["mcp-proto"]),
+    ("runtime-tokio", &["runtime"]),
+    ("runtime-glommio", &["runtime"]),
     ("k8s-adapter", &["routing"]),
-    ("mcp-gateway", &["k8s-adapter", "mcp-proto", "routing", "runtime-glommio", "runtime-tokio"]),
-    ("benches", &["k8s-adapter", "mcp-gateway", "mcp-proto", "routing", "runtime-glommio", "runtime-tokio"]),
+    ("mcp-gateway", &["k8s-adapter", "mcp-proto", "routing", "runtime", "runtime-glommio", "runtime-tokio"]),
+    (
+        "benches",
+        &[
+            "k8s-adapter",
+            "mcp-gateway",
+            "mcp-proto",
+            "routing",
+            "runtime",
+            "runtime-glommio",
+            "runtime-tokio",
+        ],
+    ),
 ];
 
 /// The crates without I/O, clock, threads and randomness of their own.
@@ -62,11 +74,20 @@ fn arrows_point_down() {
 #[test]
 fn the_core_does_not_know_the_world() {
     for package in CORE {
-        let tree =
-            cargo(&["tree", "--package", package, "--edges", "normal", "--prefix", "none", "--locked"]);
-        for name in tree.lines().filter_map(|line| line.split(' ').next()) {
-            assert!(!WORLDLY.contains(&name), "{package} must not depend on {name}, not even through others");
+        for name in all_dependencies(package) {
+            let banned = WORLDLY.contains(&name.as_str());
+            assert!(!banned, "{package} must not depend on {name}, not even through others");
         }
+    }
+}
+
+#[test]
+fn the_pump_does_not_know_what_it_stands_on() {
+    for name in all_dependencies("runtime") {
+        assert!(
+            !["glommio", "io-uring", "mio", "tokio"].contains(&name.as_str()),
+            "runtime depends on {name}"
+        );
     }
 }
 
@@ -104,6 +125,12 @@ fn direct_dependencies() -> BTreeMap<String, Vec<String>> {
         .iter()
         .map(|package| (name(package), list(package, "dependencies").iter().map(name).collect()))
         .collect()
+}
+
+/// What `package` is built from, through others as well.
+fn all_dependencies(package: &str) -> Vec<String> {
+    let tree = cargo(&["tree", "--package", package, "--edges", "normal", "--prefix", "none", "--locked"]);
+    tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
 fn cargo(arguments: &[&str]) -> String {

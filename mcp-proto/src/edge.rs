@@ -5,6 +5,7 @@ use crate::{Config, Counters};
 use bytes::Bytes;
 use routing::{Routes, TargetName};
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +83,21 @@ impl fmt::Display for Fault {
             Self::Unreachable => "host unreachable",
             Self::Other => "connection failed",
         })
+    }
+}
+
+impl From<ErrorKind> for Fault {
+    /// What an error of the operating system means to the core.
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::ConnectionRefused => Self::Refused,
+            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => Self::Reset,
+            ErrorKind::TimedOut => Self::TimedOut,
+            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
+                Self::Unreachable
+            }
+            _ => Self::Other,
+        }
     }
 }
 
@@ -199,4 +215,30 @@ pub struct Record {
     pub duration: Duration,
     /// From sending to the target to the first byte of its answer.
     pub target_duration: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Error;
+
+    #[test]
+    fn errors_of_the_operating_system_become_faults() {
+        // Numbers as Linux gives them.
+        let table = [
+            (111, Fault::Refused),
+            (104, Fault::Reset),
+            (103, Fault::Reset),
+            (32, Fault::Reset),
+            (110, Fault::TimedOut),
+            (113, Fault::Unreachable),
+            (101, Fault::Unreachable),
+            (100, Fault::Unreachable),
+            (24, Fault::Other),
+            (22, Fault::Other),
+        ];
+        for (number, expected) in table {
+            assert_eq!(Fault::from(Error::from_raw_os_error(number).kind()), expected, "errno {number}");
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! Accepting clients.
 
-use crate::pump::Pump;
+use crate::net::Glommio;
 use futures_io::AsyncRead;
 use glommio::net::TcpStream;
 use glommio::timer::sleep;
+use runtime::Pump;
 use socket2::Socket;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -19,7 +20,7 @@ const TURN: usize = 64;
 
 /// Accepts until dropped. glommio's own listener is not used: it hands out sockets that children inherit, and turns
 /// the listener's non-blocking mode on and off around each of them. The standard library accepts with close-on-exec.
-pub(crate) async fn accept(pump: Rc<Pump>, listener: TcpListener) {
+pub(crate) async fn accept(pump: Rc<Pump<Glommio>>, listener: TcpListener) {
     loop {
         if let Err(error) = accept_waiting(&pump, &listener).await {
             tracing::warn!(shard = pump.id(), %error, "can't accept connections, resting");
@@ -28,12 +29,12 @@ pub(crate) async fn accept(pump: Rc<Pump>, listener: TcpListener) {
     }
 }
 
-async fn accept_waiting(pump: &Rc<Pump>, listener: &TcpListener) -> io::Result<()> {
+async fn accept_waiting(pump: &Rc<Pump<Glommio>>, listener: &TcpListener) -> io::Result<()> {
     ready(listener).await?;
     let now = Instant::now();
     for _ in 0..TURN {
         match listener.accept() {
-            Ok((stream, address)) => pump.accepted(stream, address, now),
+            Ok((stream, address)) => pump.accepted(Socket::from(stream).into(), address, now),
             // The client was gone before we came: its loss alone.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,

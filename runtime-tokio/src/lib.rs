@@ -1,57 +1,20 @@
-//! The standard frontend: one current-thread tokio runtime per shard.
-//!
-//! ```text
-//!   listener ──► accept task ──┐                        ┌──► sockets, written by whoever runs
-//!   sockets ───► peer tasks ───┤  turn: tell the Shard  │
-//!   clock ─────► timer task ───┼──► what happened, then ┼──► new peer tasks, dialling
-//!   mailbox ───► main task ────┘  do what it asks for   ├──► mailboxes of other workers
-//!                                                       └──► access-log records
-//! ```
-//!
-//! All tasks of a worker share one `pump::Pump`. It moves bytes and time and knows nothing of what they mean.
+//! The standard frontend: one current-thread tokio runtime per shard. What the tasks on it do is told in [`runtime`].
 
-mod fault;
-mod panics;
-mod peer;
-mod pump;
-mod wake;
+mod net;
 
-use mcp_proto::{Mail, Record, Start};
-use pump::Pump;
-use std::future::{Future, poll_fn};
+use net::Tokio;
+use runtime::{Pump, Worker};
 use std::io;
-use std::net::TcpListener;
-use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::task::{Poll, ready};
+use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::task::{spawn_local, yield_now};
+use tokio::task::spawn_local;
 
 /// How long accepting rests when the operating system has no socket to give.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
-/// How much mail is read before the sockets get their turn.
-const MAIL_TURN: usize = 64;
-
-/// What one worker thread serves with.
-#[derive(Debug)]
-pub struct Worker {
-    /// What its shard is made from.
-    pub start: Start,
-    /// Fresh entropy, for the shard that replaces one that panicked.
-    pub entropy: fn() -> [u8; 32],
-    /// Where clients connect: non-blocking, one per worker, all bound to one address with SO_REUSEPORT.
-    pub listener: TcpListener,
-    /// Mail for this worker.
-    pub mail: async_channel::Receiver<Mail>,
-    /// The mailboxes of all workers, by shard number.
-    pub peers: Arc<[async_channel::Sender<Mail>]>,
-    /// Where access-log records go; full means dropped and counted.
-    pub records: SyncSender<Box<Record>>,
-}
+const REST: Duration = Duration::from_millis(100);
 
 /// Starts the worker's thread and returns once it serves. The thread ends when its shard is drained, or when its
 /// mailbox is closed.
@@ -59,61 +22,26 @@ pub struct Worker {
 /// # Errors
 /// When the thread or its runtime can't be set up.
 pub fn spawn(worker: Worker) -> io::Result<JoinHandle<()>> {
-    panics::log_those_of_workers();
-    let (ready, outcome) = sync_channel(1);
-    let thread =
-        std::thread::Builder::new().name(format!("shard-{}", worker.start.id.0)).spawn(move || {
-            panics::this_is_a_worker();
-            match Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())
-            {
-                Ok(runtime) => runtime.block_on(serve(worker, ready)),
-                Err(error) => drop(ready.send(Err(error))),
-            }
-        })?;
-    outcome.recv().unwrap_or_else(|_| Err(io::Error::other("the worker's thread died at its start")))?;
-    Ok(thread)
+    worker.start(|worker, serves| {
+        let mut builder = Builder::new_current_thread();
+        let runtime = builder.enable_io().enable_time().build_local(LocalOptions::default())?;
+        runtime.block_on(serve(worker, serves))
+    })
 }
 
-/// The main task: sets the others going, then reads mail until there is nothing left to serve.
-async fn serve(worker: Worker, ready: SyncSender<io::Result<()>>) {
+async fn serve(worker: Worker, serves: &SyncSender<io::Result<()>>) -> io::Result<()> {
     let Worker { start, entropy, listener, mail, peers, records } = worker;
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return drop(ready.send(Err(error))),
-    };
+    let listener = TcpListener::from_std(listener)?;
     let pump = Pump::new(start, entropy, peers, records);
     let accepting = spawn_local(accept(Rc::clone(&pump), listener));
-    spawn_local(keep_time(Rc::clone(&pump)));
-    drop(ready.send(Ok(())));
-
-    let mut turn = 0;
-    while let Some(letter) = next(&mail, &pump).await {
-        if matches!(letter, Mail::Drain(_)) {
-            // Ends the task, and with it the listener.
-            accepting.abort();
-        }
-        pump.mail(letter, Instant::now());
-        turn += 1;
-        if turn % MAIL_TURN == 0 {
-            yield_now().await;
-        }
-    }
+    spawn_local(runtime::keep_time(Rc::clone(&pump)));
+    drop(serves.send(Ok(())));
+    // Ends the task, and with it the listener.
+    runtime::serve(pump, mail, || accepting.abort()).await;
+    Ok(())
 }
 
-/// The next letter; `None` when the shard is drained or nobody can write any more.
-async fn next(mail: &async_channel::Receiver<Mail>, pump: &Pump) -> Option<Mail> {
-    let mut letter = pin!(mail.recv());
-    poll_fn(|cx| {
-        if pump.poll_done(cx).is_ready() {
-            Poll::Ready(None)
-        } else {
-            letter.as_mut().poll(cx).map(Result::ok)
-        }
-    })
-    .await
-}
-
-async fn accept(pump: Rc<Pump>, listener: tokio::net::TcpListener) {
+async fn accept(pump: Rc<Pump<Tokio>>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, address)) => pump.accepted(stream, address, Instant::now()),
@@ -121,24 +49,8 @@ async fn accept(pump: Rc<Pump>, listener: tokio::net::TcpListener) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!(shard = pump.id(), %error, "can't accept connections, resting");
-                tokio::time::sleep(ACCEPT_REST).await;
+                tokio::time::sleep(REST).await;
             }
         }
     }
-}
-
-/// The shard's one timer.
-async fn keep_time(pump: Rc<Pump>) {
-    let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
-    poll_fn(|cx| {
-        loop {
-            let at = ready!(pump.poll_armed(cx)).into();
-            if sleep.deadline() != at {
-                sleep.as_mut().reset(at);
-            }
-            ready!(sleep.as_mut().poll(cx));
-            pump.time_passed(Instant::now());
-        }
-    })
-    .await
 }

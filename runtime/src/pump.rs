@@ -1,14 +1,11 @@
 //! What the tasks of a worker share: the shard, its connections, its timer. Tasks tell the pump what happened; each
 //! such turn enters the shard, then does everything the shard asks for, at once and without waiting.
 
-use crate::fault::fault;
+use crate::net::Net;
 use crate::peer::{self, Peer};
 use crate::wake::Waiting;
 use bytes::BytesMut;
-use glommio::net::TcpStream;
-use glommio::spawn_local;
 use mcp_proto::{Action, ConnId, Fault, Mail, Record, Shard, Start};
-use socket2::Socket;
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -16,25 +13,24 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
-/// What is read at once at most, and the least room worth reading into.
-const BLOCK: usize = 64 << 10;
-const LEAST_ROOM: usize = BLOCK / 4;
+/// Parts of one write.
+const SLICES: usize = 16;
 /// The shard is not woken more often by its timer.
 const TIMER_GRAIN: Duration = Duration::from_millis(1);
 /// Losses are told no more often.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The shard of a thread and all that moves its bytes. No borrow in here outlives a call.
-pub(crate) struct Pump {
+pub struct Pump<N: Net> {
     shard: RefCell<Shard>,
     /// What the shard was made from, with the latest routes, in case it must be made again.
     start: RefCell<Start>,
     entropy: fn() -> [u8; 32],
     /// By `ConnId::index`.
-    peers: RefCell<Vec<Option<Rc<Peer>>>>,
+    peers: RefCell<Vec<Option<Rc<Peer<N>>>>>,
     /// One block for all reads: idle connections hold none, and what is handed to the shard is split off uncopied.
     scratch: RefCell<BytesMut>,
     /// What the timer is set to; never later than the shard's deadline.
@@ -51,11 +47,12 @@ pub(crate) struct Pump {
     lost_parcels: Losses,
 }
 
-impl Pump {
-    pub(crate) fn new(
+impl<N: Net> Pump<N> {
+    /// A pump of a shard made from `start`; the rest is what a [`Worker`](crate::Worker) has under these names.
+    pub fn new(
         start: Start,
         entropy: fn() -> [u8; 32],
-        mailboxes: Arc<[async_channel::Sender<Mail>]>,
+        peers: Arc<[async_channel::Sender<Mail>]>,
         records: SyncSender<Box<Record>>,
     ) -> Rc<Self> {
         Rc::new(Self {
@@ -69,21 +66,23 @@ impl Pump {
             draining: Cell::default(),
             lingering: Cell::default(),
             end: Waiting::default(),
-            mailboxes,
+            mailboxes: peers,
             records,
             lost_records: Losses::default(),
             lost_parcels: Losses::default(),
         })
     }
 
-    pub(crate) fn id(&self) -> u16 {
+    /// The number of its shard.
+    pub fn id(&self) -> u16 {
         self.start.borrow().id.0
     }
 
     // What happened outside.
 
-    pub(crate) fn accepted(self: &Rc<Self>, stream: std::net::TcpStream, address: SocketAddr, now: Instant) {
-        if let Err(error) = stream.set_nodelay(true) {
+    /// A client has connected.
+    pub fn accepted(self: &Rc<Self>, stream: N::Stream, address: SocketAddr, now: Instant) {
+        if let Err(error) = N::set_nodelay(&stream) {
             // The client is gone already.
             return tracing::debug!(shard = self.id(), %error, "accepted connection is unusable");
         }
@@ -91,30 +90,30 @@ impl Pump {
             // Bound first: the borrow must end before the socket is known, and a refused one is closed right here.
             let accepted = self.shard.borrow_mut().accepted(address, now);
             if let Ok(conn) = accepted {
-                let peer = self.insert(conn, Some(Socket::from(stream).into()));
-                spawn_local(peer::serve(Rc::clone(self), peer)).detach();
+                let peer = self.insert(conn, Some(stream));
+                N::spawn(peer::serve(Rc::clone(self), peer));
             }
         });
     }
 
-    pub(crate) fn connected(self: &Rc<Self>, peer: &Peer, now: Instant) {
+    pub(crate) fn connected(self: &Rc<Self>, peer: &Peer<N>, now: Instant) {
         self.turn(now, || self.shard.borrow_mut().connected(peer.conn, now));
     }
 
-    pub(crate) fn received(self: &Rc<Self>, peer: &Peer, block: BytesMut, now: Instant) {
+    pub(crate) fn received(self: &Rc<Self>, peer: &Peer<N>, block: BytesMut, now: Instant) {
         self.turn(now, || self.shard.borrow_mut().received(peer.conn, block, now));
     }
 
-    pub(crate) fn ended(self: &Rc<Self>, peer: &Peer, now: Instant) {
+    pub(crate) fn ended(self: &Rc<Self>, peer: &Peer<N>, now: Instant) {
         self.turn(now, || self.shard.borrow_mut().ended(peer.conn, now));
     }
 
     /// To be called by the connection's task, with its own context.
-    pub(crate) fn writable(self: &Rc<Self>, peer: &Peer, cx: &mut Context<'_>, now: Instant) {
+    pub(crate) fn writable(self: &Rc<Self>, peer: &Peer<N>, cx: &mut Context<'_>, now: Instant) {
         self.turn(now, || self.flush(peer, Some(cx), now));
     }
 
-    pub(crate) fn lost(self: &Rc<Self>, peer: &Peer, fault: Fault, now: Instant) {
+    pub(crate) fn lost(self: &Rc<Self>, peer: &Peer<N>, fault: Fault, now: Instant) {
         self.turn(now, || {
             self.remove(peer.conn);
             peer.close();
@@ -153,7 +152,7 @@ impl Pump {
         self.end.wake();
     }
 
-    /// Closes every socket: an executor that ends doesn't drop its tasks.
+    /// Closes every socket.
     pub(crate) fn close_all(&self) {
         for peer in self.peers.take().into_iter().flatten() {
             peer.close();
@@ -175,18 +174,13 @@ impl Pump {
         if done { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// What `read` put into the shared block.
+    /// What has come on `stream`, read into the shared block.
     pub(crate) fn poll_read(
         &self,
-        read: impl FnOnce(&mut [u8]) -> Poll<io::Result<usize>>,
+        stream: &mut N::Stream,
+        cx: &mut Context<'_>,
     ) -> Poll<io::Result<BytesMut>> {
-        let mut scratch = self.scratch.borrow_mut();
-        if scratch.len() < LEAST_ROOM {
-            // glommio reads into initialised memory only: zeroed once per block, not per read.
-            *scratch = BytesMut::zeroed(BLOCK);
-        }
-        let count = ready!(read(&mut scratch))?;
-        Poll::Ready(Ok(scratch.split_to(count)))
+        N::poll_read(stream, cx, &mut self.scratch.borrow_mut())
     }
 
     // A turn.
@@ -220,7 +214,7 @@ impl Pump {
         match action {
             Action::Open { conn, address } => {
                 let peer = self.insert(conn, None);
-                spawn_local(peer::dial(Rc::clone(self), peer, address)).detach();
+                N::spawn(peer::dial(Rc::clone(self), peer, address));
             }
             Action::Flush { conn } => self.with(conn, |peer| self.flush(peer, None, now)),
             Action::Pause { conn } => self.with(conn, Peer::pause),
@@ -228,7 +222,7 @@ impl Pump {
             Action::Finish { conn } => {
                 if let Some(stream) = self.remove(conn).and_then(|peer| peer.finish()) {
                     self.lingering.set(self.lingering.get() + 1);
-                    spawn_local(peer::linger(Rc::clone(self), stream)).detach();
+                    N::spawn(peer::linger(Rc::clone(self), stream));
                 }
             }
             Action::Abort { conn } => {
@@ -255,27 +249,26 @@ impl Pump {
 
     /// Writes what waits for `peer`, as far as its socket takes it. `task` is the context of the connection's own task
     /// if that is who runs.
-    fn flush(&self, peer: &Peer, task: Option<&mut Context<'_>>, now: Instant) {
+    fn flush(&self, peer: &Peer<N>, task: Option<&mut Context<'_>>, now: Instant) {
         let by_task = task.is_some();
         let mut nobody = Context::from_waker(Waker::noop());
         let cx = task.unwrap_or(&mut nobody);
         while peer.writes() {
             let written = {
                 let shard = self.shard.borrow();
-                // glommio writes one slice at a time; the core has joined the small ones.
-                let mut slices = [IoSlice::new(&[])];
-                if shard.unsent(peer.conn, &mut slices) == 0 {
-                    return;
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let count = shard.unsent(peer.conn, &mut slices);
+                match slices.get(..count) {
+                    Some(slices @ [_, ..]) => peer.poll_write(cx, slices),
+                    _ => return,
                 }
-                let [slice] = slices;
-                peer.poll_write(cx, &slice)
             };
             match written {
                 Poll::Ready(Ok(0)) => peer.break_off(Fault::Other),
                 Poll::Ready(Ok(count)) => self.shard.borrow_mut().sent(peer.conn, count, now),
                 Poll::Pending => peer.block(by_task),
                 Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
-                Poll::Ready(Err(error)) => peer.break_off(fault(&error)),
+                Poll::Ready(Err(error)) => peer.break_off(error.kind().into()),
             }
         }
     }
@@ -312,7 +305,7 @@ impl Pump {
 
     // The table of connections.
 
-    fn insert(&self, conn: ConnId, stream: Option<TcpStream>) -> Rc<Peer> {
+    fn insert(&self, conn: ConnId, stream: Option<N::Stream>) -> Rc<Peer<N>> {
         let peer = Peer::new(conn, stream);
         let mut peers = self.peers.borrow_mut();
         if peers.len() <= conn.index() {
@@ -324,11 +317,11 @@ impl Pump {
         peer
     }
 
-    fn remove(&self, conn: ConnId) -> Option<Rc<Peer>> {
+    fn remove(&self, conn: ConnId) -> Option<Rc<Peer<N>>> {
         self.peers.borrow_mut().get_mut(conn.index())?.take_if(|peer| peer.conn == conn)
     }
 
-    fn with(&self, conn: ConnId, act: impl FnOnce(&Peer)) {
+    fn with(&self, conn: ConnId, act: impl FnOnce(&Peer<N>)) {
         // Cloned: the table must be free while acting.
         let peer = self.peers.borrow().get(conn.index()).cloned().flatten();
         if let Some(peer) = peer.filter(|peer| peer.conn == conn) {

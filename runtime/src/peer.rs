@@ -1,20 +1,17 @@
 //! One connection: its socket, what holds it up, and the task that waits on it.
 
-use crate::fault::fault;
+use crate::net::Net;
 use crate::pump::Pump;
 use crate::wake::Waiting;
-use futures_io::{AsyncRead, AsyncWrite};
-use glommio::GlommioError;
-use glommio::net::TcpStream;
-use glommio::timer::timeout;
+use bytes::BytesMut;
 use mcp_proto::{ConnId, Fault};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// Work of one connection before the others get their turn: reads, and bytes read.
@@ -26,10 +23,10 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 << 10;
 
 /// A connection, from `Open` or accept to its end. Whoever runs writes to it; only its own task reads and waits.
-pub(crate) struct Peer {
+pub(crate) struct Peer<N: Net> {
     pub(crate) conn: ConnId,
     /// None while dialling, and in the end.
-    stream: RefCell<Option<TcpStream>>,
+    stream: RefCell<Option<N::Stream>>,
     /// The id is dead.
     gone: Cell<bool>,
     /// The shard wants no bytes now.
@@ -43,8 +40,8 @@ pub(crate) struct Peer {
     task: Waiting,
 }
 
-impl Peer {
-    pub(crate) fn new(conn: ConnId, stream: Option<TcpStream>) -> Rc<Self> {
+impl<N: Net> Peer<N> {
+    pub(crate) fn new(conn: ConnId, stream: Option<N::Stream>) -> Rc<Self> {
         Rc::new(Self {
             conn,
             stream: RefCell::new(stream),
@@ -64,9 +61,9 @@ impl Peer {
 
     /// Pending means that `cx` is woken when the socket takes more: whoever is not the connection's task passes a
     /// context that wakes nobody, then calls [`block`](Self::block). A socket remembers one waker only, the latest.
-    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match &mut *self.stream.borrow_mut() {
-            Some(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Some(stream) => N::poll_write(stream, cx, slices),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
@@ -100,14 +97,12 @@ impl Peer {
     }
 
     /// Sends FIN and ends the task. The socket is for [`linger`], unless the other side is done as well.
-    pub(crate) fn finish(&self) -> Option<TcpStream> {
+    pub(crate) fn finish(&self) -> Option<N::Stream> {
         let mut stream = self.take()?;
-        // glommio's close sends FIN, a plain system call, and never pends.
-        let shut = Pin::new(&mut stream).poll_close(&mut Context::from_waker(Waker::noop()));
-        (matches!(shut, Poll::Ready(Ok(()))) && !self.ended.get()).then_some(stream)
+        (N::shutdown(&mut stream).is_ok() && !self.ended.get()).then_some(stream)
     }
 
-    fn take(&self) -> Option<TcpStream> {
+    fn take(&self) -> Option<N::Stream> {
         self.gone.set(true);
         self.task.wake();
         self.stream.take()
@@ -117,22 +112,22 @@ impl Peer {
         !(self.gone.get() || self.paused.get() || self.ended.get())
     }
 
-    fn poll_read(&self, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_read(&self, pump: &Pump<N>, cx: &mut Context<'_>) -> Poll<io::Result<BytesMut>> {
         match &mut *self.stream.borrow_mut() {
-            Some(stream) => Pin::new(stream).poll_read(cx, scratch),
+            Some(stream) => pump.poll_read(stream, cx),
             None => Poll::Pending,
         }
     }
 }
 
 /// The task of an accepted connection.
-pub(crate) async fn serve(pump: Rc<Pump>, peer: Rc<Peer>) {
+pub(crate) async fn serve<N: Net>(pump: Rc<Pump<N>>, peer: Rc<Peer<N>>) {
     poll_fn(|cx| poll(&pump, &peer, cx)).await;
 }
 
 /// The task of a connection that is to be opened.
-pub(crate) async fn dial(pump: Rc<Pump>, peer: Rc<Peer>, address: SocketAddr) {
-    let mut connecting = pin!(TcpStream::connect(address));
+pub(crate) async fn dial<N: Net>(pump: Rc<Pump<N>>, peer: Rc<Peer<N>>, address: SocketAddr) {
+    let mut connecting = pin!(N::connect(address));
     let outcome = poll_fn(|cx| {
         peer.task.register(cx);
         if peer.gone.get() { Poll::Ready(None) } else { connecting.as_mut().poll(cx).map(Some) }
@@ -140,36 +135,37 @@ pub(crate) async fn dial(pump: Rc<Pump>, peer: Rc<Peer>, address: SocketAddr) {
     .await;
     let Some(outcome) = outcome else { return };
     let now = Instant::now();
-    match outcome.and_then(|stream| stream.set_nodelay(true).map(|()| stream)).map_err(io::Error::from) {
+    match outcome.and_then(|stream| N::set_nodelay(&stream).map(|()| stream)) {
         Ok(stream) => {
             peer.stream.replace(Some(stream));
             pump.connected(&peer, now);
             serve(pump, peer).await;
         }
-        Err(error) => pump.lost(&peer, fault(&error), now),
+        Err(error) => pump.lost(&peer, error.kind().into(), now),
     }
 }
 
 /// Reads and drops what still comes, for a while.
-pub(crate) async fn linger(pump: Rc<Pump>, mut stream: TcpStream) {
-    let rest = async {
-        let mut scratch = vec![0; 4 << 10];
-        let mut left = LINGER_BYTES;
-        while let Ok(count @ 1..) = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut scratch)).await {
-            left = left.saturating_sub(count);
-            if left == 0 {
-                break;
+pub(crate) async fn linger<N: Net>(pump: Rc<Pump<N>>, mut stream: N::Stream) {
+    let mut over = pin!(N::sleep_until(Instant::now() + LINGER));
+    let mut left = LINGER_BYTES;
+    poll_fn(|cx| {
+        while left > 0 {
+            match pump.poll_read(&mut stream, cx) {
+                Poll::Ready(Ok(block)) if !block.is_empty() => left = left.saturating_sub(block.len()),
+                Poll::Ready(_) => break,
+                Poll::Pending => return over.as_mut().poll(cx),
             }
         }
-        Ok(())
-    };
-    // Over time or not, the socket is closed now.
-    let _: Result<(), GlommioError<()>> = timeout(LINGER, rest).await;
+        Poll::Ready(())
+    })
+    .await;
+    drop(stream);
     pump.lingered();
 }
 
 /// One turn of a connection. Ready when it is gone.
-fn poll(pump: &Rc<Pump>, peer: &Rc<Peer>, cx: &mut Context<'_>) -> Poll<()> {
+fn poll<N: Net>(pump: &Rc<Pump<N>>, peer: &Peer<N>, cx: &mut Context<'_>) -> Poll<()> {
     peer.task.register(cx);
     let now = Instant::now();
     if peer.blocked.take() {
@@ -180,7 +176,7 @@ fn poll(pump: &Rc<Pump>, peer: &Rc<Peer>, cx: &mut Context<'_>) -> Poll<()> {
         if !peer.reads() || bytes >= TURN_BYTES {
             break;
         }
-        match pump.poll_read(|scratch| peer.poll_read(scratch, cx)) {
+        match peer.poll_read(pump, cx) {
             Poll::Pending => return rest(pump, peer, now),
             Poll::Ready(Ok(block)) if block.is_empty() => {
                 peer.ended.set(true);
@@ -190,7 +186,7 @@ fn poll(pump: &Rc<Pump>, peer: &Rc<Peer>, cx: &mut Context<'_>) -> Poll<()> {
                 bytes += block.len();
                 pump.received(peer, block, now);
             }
-            Poll::Ready(Err(error)) => pump.lost(peer, fault(&error), now),
+            Poll::Ready(Err(error)) => pump.lost(peer, error.kind().into(), now),
         }
     }
     if peer.reads() {
@@ -201,7 +197,7 @@ fn poll(pump: &Rc<Pump>, peer: &Rc<Peer>, cx: &mut Context<'_>) -> Poll<()> {
 }
 
 /// There is nothing to read now.
-fn rest(pump: &Rc<Pump>, peer: &Rc<Peer>, now: Instant) -> Poll<()> {
+fn rest<N: Net>(pump: &Rc<Pump<N>>, peer: &Peer<N>, now: Instant) -> Poll<()> {
     if let Some(fault) = peer.broken.take()
         && !peer.gone.get()
     {

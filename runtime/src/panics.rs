@@ -1,5 +1,5 @@
-//! Panics of worker threads go to the log, with a backtrace, instead of to standard error. Those of glommio while it
-//! finds out whether it can run are no panics to a user: [`probe`](crate::probe) has a better text.
+//! Panics of worker threads go to the log, with a backtrace, instead of to standard error. Those of a runtime while it
+//! finds out whether it can run are no panics to a user: see [`quietly`].
 
 use std::backtrace::Backtrace;
 use std::cell::Cell;
@@ -39,11 +39,22 @@ pub(crate) fn this_is_a_worker() {
     THREAD.set(Thread::Worker);
 }
 
-/// Runs `attempt`; none when it panicked.
-pub(crate) fn quietly<T>(attempt: impl FnOnce() -> T) -> Option<T> {
+/// Runs `attempt`; none when it panicked, of which nothing is said.
+pub fn quietly<T>(attempt: impl FnOnce() -> T) -> Option<T> {
     install();
     let before = THREAD.replace(Thread::Quiet);
     let outcome = catch_unwind(AssertUnwindSafe(attempt));
     THREAD.set(before);
     outcome.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_failure_and_not_printed() {
+        assert_eq!(quietly::<()>(|| panic!("not to be seen")), None);
+        assert_eq!(quietly(|| 1), Some(1));
+    }
 }

@@ -1,0 +1,69 @@
+//! glommio as a worker needs it.
+
+use bytes::BytesMut;
+use futures_io::{AsyncRead, AsyncWrite};
+use glommio::net::TcpStream;
+use glommio::timer::Timer;
+use runtime::{BLOCK, LEAST_ROOM, Net};
+use std::future::Future;
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
+
+pub(crate) enum Glommio {}
+
+impl Net for Glommio {
+    type Stream = TcpStream;
+
+    fn spawn(task: impl Future<Output = ()> + 'static) {
+        glommio::spawn_local(task).detach();
+    }
+
+    async fn yield_now() {
+        glommio::executor().yield_now().await;
+    }
+
+    async fn sleep_until(at: Instant) {
+        Timer::new(at.saturating_duration_since(Instant::now())).await;
+    }
+
+    async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+        Ok(TcpStream::connect(address).await?)
+    }
+
+    fn set_nodelay(stream: &TcpStream) -> io::Result<()> {
+        Ok(stream.set_nodelay(true)?)
+    }
+
+    fn poll_read(
+        stream: &mut TcpStream,
+        cx: &mut Context<'_>,
+        block: &mut BytesMut,
+    ) -> Poll<io::Result<BytesMut>> {
+        if block.len() < LEAST_ROOM {
+            // glommio reads into initialised memory only: zeroed once per block, not per read.
+            *block = BytesMut::zeroed(BLOCK);
+        }
+        let count = ready!(Pin::new(stream).poll_read(cx, block))?;
+        Poll::Ready(Ok(block.split_to(count)))
+    }
+
+    fn poll_write(
+        stream: &mut TcpStream,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        // glommio writes one slice at a time; the core has joined the small ones.
+        Pin::new(stream).poll_write(cx, slices.first().map_or(&[], |slice| slice))
+    }
+
+    fn shutdown(stream: &mut TcpStream) -> io::Result<()> {
+        // glommio's close sends FIN and never pends.
+        match Pin::new(stream).poll_close(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! tokio as a worker needs it.
+
+use bytes::BytesMut;
+use runtime::{BLOCK, LEAST_ROOM, Net};
+use std::future::Future;
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+
+pub(crate) enum Tokio {}
+
+impl Net for Tokio {
+    type Stream = TcpStream;
+
+    fn spawn(task: impl Future<Output = ()> + 'static) {
+        // Dropping the handle lets the task go on.
+        drop(tokio::task::spawn_local(task));
+    }
+
+    fn yield_now() -> impl Future<Output = ()> {
+        tokio::task::yield_now()
+    }
+
+    fn sleep_until(at: Instant) -> impl Future<Output = ()> {
+        tokio::time::sleep_until(at.into())
+    }
+
+    fn connect(address: SocketAddr) -> impl Future<Output = io::Result<TcpStream>> {
+        TcpStream::connect(address)
+    }
+
+    fn set_nodelay(stream: &TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)
+    }
+
+    fn poll_read(
+        stream: &mut TcpStream,
+        cx: &mut Context<'_>,
+        block: &mut BytesMut,
+    ) -> Poll<io::Result<BytesMut>> {
+        if block.capacity() < LEAST_ROOM {
+            // Takes the same block again when nobody holds a part of it any more.
+            block.reserve(BLOCK);
+        }
+        ready!(pin!(stream.read_buf(block)).poll(cx))?;
+        Poll::Ready(Ok(block.split()))
+    }
+
+    fn poll_write(
+        stream: &mut TcpStream,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            // Tried first: it costs a task nothing of what tokio lets it do in a turn.
+            match stream.try_write_vectored(slices) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(stream.poll_write_ready(cx))?,
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
+
+    fn shutdown(stream: &mut TcpStream) -> io::Result<()> {
+        match Pin::new(stream).poll_shutdown(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+}

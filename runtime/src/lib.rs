@@ -1,0 +1,25 @@
+//! What all frontends have in common: how a worker drives its shard. The runtime beneath is a [`Net`].
+//!
+//! ```text
+//!   listener ──► accept task ──┐                        ┌──► sockets, written by whoever runs
+//!   sockets ───► peer tasks ───┤  turn: tell the Shard  │
+//!   clock ─────► timer task ───┼──► what happened, then ┼──► new peer tasks, dialling
+//!   mailbox ───► main task ────┘  do what it asks for   ├──► mailboxes of other workers
+//!                                                       └──► access-log records
+//! ```
+//!
+//! All tasks of a worker share one [`Pump`]. It moves bytes and time and knows nothing of what they mean. A frontend
+//! is a `Net`, a thread set up for it ([`Worker::start`]), and three tasks on that: one that accepts,
+//! [`keep_time`] and [`serve`].
+
+mod net;
+mod panics;
+mod peer;
+mod pump;
+mod wake;
+mod worker;
+
+pub use net::{BLOCK, LEAST_ROOM, Net};
+pub use panics::quietly;
+pub use pump::Pump;
+pub use worker::{Worker, keep_time, serve};

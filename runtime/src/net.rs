@@ -1,0 +1,59 @@
+//! What a worker asks of the runtime it stands on.
+
+use bytes::BytesMut;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+/// What is read at once at most, in bytes.
+pub const BLOCK: usize = 64 << 10;
+/// The least room worth reading into, in bytes.
+pub const LEAST_ROOM: usize = BLOCK / 4;
+
+/// A runtime: its sockets, tasks and timers, all of one thread. It is never a value.
+pub trait Net: 'static {
+    /// A connected socket. It is closed when dropped.
+    type Stream: 'static;
+
+    /// Runs `task` beside the others.
+    fn spawn(task: impl Future<Output = ()> + 'static);
+
+    /// Lets the other tasks run, and the runtime look at its sockets.
+    fn yield_now() -> impl Future<Output = ()>;
+
+    /// Ready at `at`, or a little later.
+    fn sleep_until(at: Instant) -> impl Future<Output = ()>;
+
+    /// Connects to `address`.
+    fn connect(address: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    /// Has every write sent at once (TCP_NODELAY).
+    ///
+    /// # Errors
+    /// When the other side is gone already.
+    fn set_nodelay(stream: &Self::Stream) -> io::Result<()>;
+
+    /// What has come, up to [`BLOCK`] bytes, split off `block`; nothing at the end. A new `block` is taken when the old
+    /// one has less than [`LEAST_ROOM`].
+    fn poll_read(
+        stream: &mut Self::Stream,
+        cx: &mut Context<'_>,
+        block: &mut BytesMut,
+    ) -> Poll<io::Result<BytesMut>>;
+
+    /// Writes some of `slices`, at once if the socket takes any. Pending means that `cx` is woken when it does; it
+    /// remembers the latest one only.
+    fn poll_write(
+        stream: &mut Self::Stream,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>>;
+
+    /// Sends FIN: a plain system call.
+    ///
+    /// # Errors
+    /// When the connection is gone already.
+    fn shutdown(stream: &mut Self::Stream) -> io::Result<()>;
+}
