@@ -118,15 +118,19 @@ impl Shard {
 
     fn upstream_due(&mut self, conn: ConnId) {
         let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) else { return };
-        match (upstream.phase, upstream.leg) {
-            (Phase::Connecting(_), _) => {
+        let leg = upstream.leg;
+        let trouble = match upstream.phase {
+            Phase::Connecting(_) => {
                 self.target_lost(conn, Fault::TimedOut);
-                self.act(Action::Abort { conn });
+                return self.act(Action::Abort { conn });
             }
-            (Phase::Waiting(_), Some(leg)) => self.break_off(leg, Trouble::Late("answer")),
-            (Phase::Answering(_), Some(leg)) => self.break_off(leg, Trouble::Late("go on with its answer")),
-            (Phase::Streaming, Some(_)) => {}
-            (_, _) => self.close(conn, Closing::Abort),
+            Phase::Waiting(_) => Trouble::Late("answer"),
+            Phase::Idle(_) | Phase::Answering(_) | Phase::Streaming => Trouble::Late("go on with its answer"),
+        };
+        // Also where the request has failed long ago and only the rest of its answer was awaited.
+        self.close(conn, Closing::Abort);
+        if let Some(leg) = leg {
+            self.leg_failed(leg, trouble);
         }
     }
 }

@@ -230,3 +230,17 @@ fn a_target_that_left_and_came_back_was_not_heard_any_more() {
     world.say_on_stream("beta", r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":2}}"#);
     assert_eq!(world.messages(listener).last().unwrap()["params"]["data"], 2);
 }
+
+#[test]
+fn a_web_page_that_stopped_halfway_kept_the_shard_busy_for_ever() {
+    let mut world = World::new(&["alpha"]);
+    let (client, session) = world.begin();
+    world.server("alpha").on("tools/call", |_| {
+        vec![Step::Send(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 9\r\n\r\n<ht".to_vec(),
+        )]
+    });
+    assert_eq!(world.ask(client, &session, &call("echo")).status, 200);
+    world.advance(Duration::from_secs(301));
+    assert_eq!(world.connections("alpha"), []);
+}
