@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// The first pause before a target's stream is opened again; it doubles with every failure.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Whatever a target says: without any pause, one that is gone would be asked without end.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Where a stream broke off, from `Last-Event-ID`.
@@ -230,7 +232,7 @@ impl Shard {
         match leg.purpose {
             Purpose::Stream { exchange } => {
                 if let Some(stream) = self.stream_of(exchange, id) {
-                    stream.pause = Duration::from_millis(milliseconds).min(LONGEST_PAUSE);
+                    stream.pause = Duration::from_millis(milliseconds).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
                 }
             }
             Purpose::Part { exchange, slot: None, .. } | Purpose::Resume { exchange }

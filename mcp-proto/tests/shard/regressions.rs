@@ -4,6 +4,7 @@ use crate::support::client::{call, post, request, session_field};
 use crate::support::server::{chunk, event, open_stream, reply, stream, stream_end, stream_head};
 use crate::support::setup::target;
 use crate::support::{End, Setup, Step, World};
+use mcp_proto::Fault;
 use std::time::Duration;
 
 #[test]
@@ -243,4 +244,19 @@ fn a_web_page_that_stopped_halfway_kept_the_shard_busy_for_ever() {
     assert_eq!(world.ask(client, &session, &call("echo")).status, 200);
     world.advance(Duration::from_secs(301));
     assert_eq!(world.connections("alpha"), []);
+}
+
+#[test]
+fn a_target_that_said_not_to_wait_and_went_away_kept_the_shard_busy_for_ever() {
+    let mut world = World::new(&["alpha"]);
+    let (_, session) = world.begin();
+    world.listen(0, &session);
+    let stream = world.server("alpha").stream().unwrap();
+    world.say(stream, vec![Step::Send(chunk("retry: 0\n\n").into())]);
+    world.server("alpha").refuses = Some(Some(Fault::Refused));
+    world.kill("alpha");
+    world.advance(Duration::from_secs(10));
+    world.server("alpha").refuses = None;
+    world.advance(Duration::from_secs(30));
+    assert_eq!(world.server("alpha").count("GET"), 2);
 }
