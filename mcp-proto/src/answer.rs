@@ -139,6 +139,13 @@ impl Shard {
         }
     }
 
+    /// The client has an event id.
+    pub(crate) fn set_resumable(&mut self, id: ExchangeId) {
+        if let Some(exchange) = self.exchange_mut(id) {
+            exchange.resumable = true;
+        }
+    }
+
     /// Ends an answer.
     pub(crate) fn finish(&mut self, id: ExchangeId) {
         let Some(slot) = self.conns.get_mut(id.conn) else { return };

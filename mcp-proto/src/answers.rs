@@ -192,10 +192,9 @@ impl Shard {
         let Some(leg) = self.legs.remove(id) else { return };
         self.counters.calls.sub(1);
         self.counters.target_failures.add(1);
-        let resumable = matches!(&leg.inbound, Inbound::Events(events) if events.resumable);
         match leg.purpose {
             Purpose::Part { exchange, part, slot: None } => {
-                self.call_failed(&leg.target.name, exchange, part, resumable, &trouble);
+                self.call_failed(&leg.target.name, exchange, part, &trouble);
             }
             Purpose::Part { exchange, part, slot: Some(slot) } => {
                 self.slot_done(exchange, part, slot, Err(trouble.to_string()));

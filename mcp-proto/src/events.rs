@@ -31,7 +31,6 @@ impl Shard {
             passing: false,
             broken: false,
             answered: false,
-            resumable: false,
         }
     }
 
@@ -145,10 +144,10 @@ impl Shard {
         }
         if held.raw.is_empty() {
             if let (Some(event_id), Some(exchange)) = (&event_id, self.message_reader(id)) {
-                events.resumable = true;
                 let mut event = Vec::new();
                 sse::write::prime(&mut event, event_id);
                 self.write_event(exchange, &event);
+                self.set_resumable(exchange);
             }
             return Ok(());
         }
@@ -156,7 +155,6 @@ impl Shard {
             self.counters.malformed.add(1);
             return Ok(());
         }
-        events.resumable |= event_id.is_some();
         match kind {
             Some(Kind::Result | Kind::Error) => self.answer_event(id, events, &held, event_id.as_deref()),
             Some(Kind::Method) => self.target_message(id, &held, event_id.as_deref()),
@@ -248,7 +246,9 @@ impl Shard {
                 self.stream_ended(exchange, &target);
             }
             // The client has an event id and asks for the rest (MCP 2025-11-25, polling).
-            Purpose::Part { exchange, slot: None, .. } | Purpose::Resume { exchange } if events.resumable => {
+            Purpose::Part { exchange, slot: None, .. } | Purpose::Resume { exchange }
+                if self.exchange(exchange).is_some_and(|exchange| exchange.resumable) =>
+            {
                 self.drop_leg(id);
                 self.finish(exchange);
             }

@@ -39,6 +39,8 @@ pub(crate) struct Exchange {
     pub(crate) answer: Answer,
     /// Half an event is written: until its end nothing else may be.
     pub(crate) half: bool,
+    /// The client was given an event id of its own stream, so it can resume it.
+    pub(crate) resumable: bool,
     /// Written as a JSON array, or as events, because it came as a batch.
     pub(crate) batch: Option<Vec<Bytes>>,
     pub(crate) parts: Vec<Part>,

@@ -111,6 +111,7 @@ impl Shard {
             body,
             answer: Answer::Open,
             half: false,
+            resumable: false,
             batch: None,
             parts: Vec::new(),
             open: 0,
@@ -288,7 +289,7 @@ impl Shard {
         }
         for part in &exchange.parts {
             if let Work::Relay { leg, .. } = part.work {
-                self.detach(leg);
+                self.detach(leg, exchange.resumable);
             }
         }
         if exchange.is_post() {
@@ -304,11 +305,11 @@ impl Shard {
 
     /// The client of a call went away, which is no cancellation: the target may finish. But an answer that has begun
     /// to pass is of no use, and a stream with event ids must be free for the client to resume it.
-    fn detach(&mut self, id: crate::leg::LegId) {
+    fn detach(&mut self, id: crate::leg::LegId, resumable: bool) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let give_up = match &leg.inbound {
             Inbound::Pass { .. } => true,
-            Inbound::Events(events) => events.resumable,
+            Inbound::Events(_) => resumable,
             _ => false,
         };
         if give_up {

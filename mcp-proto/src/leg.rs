@@ -161,8 +161,6 @@ pub(crate) struct Events {
     pub(crate) broken: bool,
     /// The answer was on it.
     pub(crate) answered: bool,
-    /// The client was given an event id on this stream, so it can resume it.
-    pub(crate) resumable: bool,
 }
 
 /// Why a request to a target failed.

@@ -244,7 +244,6 @@ impl Shard {
         target: &TargetName,
         exchange: ExchangeId,
         part: u16,
-        resumable: bool,
         trouble: &Trouble,
     ) {
         let words = format!("target \"{target}\" failed: {trouble}");
@@ -254,7 +253,7 @@ impl Shard {
         match waiting.answer {
             Answer::Begun { events: false, .. } => return self.cut(exchange, &words),
             // The client has an event id and comes back for the rest.
-            Answer::Begun { .. } if resumable => return self.finish(exchange),
+            Answer::Begun { .. } if waiting.resumable => return self.finish(exchange),
             Answer::Begun { .. } if waiting.half => return self.cut(exchange, &words),
             _ => {}
         }

@@ -74,7 +74,7 @@ impl Shard {
         let scope = if method == "sampling/createMessage" { Scope::Sampling } else { Scope::Nothing };
         let message = edited(raw, edits);
         let message = self.rewritten(several.then(|| target.name.clone()), scope, &message);
-        self.tell(reader, &message, event_id);
+        self.tell(id, reader, &message, event_id);
     }
 
     fn target_notice(
@@ -107,7 +107,7 @@ impl Shard {
             }
         };
         match self.reader(id, session) {
-            Some(reader) => self.tell(reader, &message, event_id),
+            Some(reader) => self.tell(id, reader, &message, event_id),
             None => self.tell_elsewhere(session, message.into()),
         }
     }
@@ -138,10 +138,15 @@ impl Shard {
         Some(exchange)
     }
 
-    fn tell(&mut self, reader: ExchangeId, message: &[u8], event_id: Option<&str>) {
+    fn tell(&mut self, id: LegId, reader: ExchangeId, message: &[u8], event_id: Option<&str>) {
+        // An event id is a place in one stream: on another it would lead its reader astray.
+        let event_id = event_id.filter(|_| self.message_reader(id) == Some(reader));
         let mut event = Vec::with_capacity(message.len() + 64);
         sse::write::event(&mut event, event_id, message);
         self.write_event(reader, &event);
+        if event_id.is_some() {
+            self.set_resumable(reader);
+        }
     }
 
     /// The session's stream may be on another shard.

@@ -1,7 +1,7 @@
 //! One test for each bug there was, named after what was seen of it.
 
 use crate::support::client::{call, post, request, session_field};
-use crate::support::server::{chunk, event, open_stream, reply, stream, stream_end, stream_head};
+use crate::support::server::{chunk, event, event_with, open_stream, reply, stream, stream_end, stream_head};
 use crate::support::setup::target;
 use crate::support::{End, Setup, Step, World};
 use mcp_proto::Fault;
@@ -259,4 +259,31 @@ fn a_target_that_said_not_to_wait_and_went_away_kept_the_shard_busy_for_ever() {
     world.server("alpha").refuses = None;
     world.advance(Duration::from_secs(30));
     assert_eq!(world.server("alpha").count("GET"), 2);
+}
+
+/// A call by a client that takes no events, of a target that sends one with an id and hangs up.
+fn hangs_up_after(message: &'static str) -> World {
+    let mut world = World::new(&["alpha"]);
+    let (client, session) = world.begin();
+    world.listen(0, &session);
+    world.server("alpha").on("tools/call", move |_| stream(&[event_with("7", message)]));
+    let text = String::from_utf8(post(&session_field(&session), &call("echo"))).unwrap();
+    world.send(client, text.replace(", text/event-stream", "").as_bytes());
+    world
+}
+
+#[test]
+fn a_client_was_left_waiting_when_only_the_gateway_had_seen_an_event_id() {
+    let notice = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":1}}"#;
+    for message in [notice, r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#] {
+        let answer = hangs_up_after(message).clients[0].answer();
+        assert_eq!(answer.tool_text(), "target \"alpha\" failed: it hung up without an answer");
+    }
+}
+
+#[test]
+fn the_id_of_a_call_s_event_was_given_to_the_reader_of_the_session_s_stream() {
+    let world = hangs_up_after(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":1}}"#);
+    assert_eq!(world.messages(1).last().unwrap()["params"]["data"], 1);
+    assert!(!world.clients[1].answer().text().contains("id: "));
 }
