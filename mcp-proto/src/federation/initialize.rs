@@ -38,7 +38,9 @@ impl Shard {
         message: &Bytes,
     ) -> Result<(), Refusal> {
         if self.exchange(id).is_none_or(|exchange| exchange.batch.is_some()) {
-            return Err(Refusal::invalid_request("initialize must not be part of a batch"));
+            let words = "initialize must not be part of a batch";
+            self.fail_part(id, part, refusal::INVALID_REQUEST, words, None);
+            return Ok(());
         }
         let Some(offered) = &envelope.params.protocol_version else {
             self.fail_part(id, part, refusal::INVALID_PARAMS, "params.protocolVersion is no string", None);

@@ -1,6 +1,6 @@
 //! Batches: 2025-03-26 only.
 
-use crate::support::client::{initialize, post, session_field};
+use crate::support::client::{post, session_field};
 use crate::support::server::{event, stream};
 use crate::support::{Answer, World};
 use mcp_proto::Fault;
@@ -89,10 +89,6 @@ fn a_batch_where_none_may_be_is_refused() {
         let answer = world.ask(client, &session, body);
         assert_eq!((answer.status, answer.code()), (400, Some(code)), "{revision} {body}");
     }
-    let mut world = World::new(&["alpha"]);
-    let (client, session) = world.begin_as("2025-03-26", "{}");
-    let answer = world.ask(client, &session, &format!("[{}]", initialize("2025-03-26", "{}")));
-    assert_eq!((answer.status, answer.code()), (400, Some(-32600)));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! One test for each bug there was, named after what was seen of it.
 
-use crate::support::client::{call, post, request, session_field};
+use crate::support::client::{call, initialize, post, request, session_field};
 use crate::support::server::{chunk, event, event_with, open_stream, reply, stream, stream_end, stream_head};
 use crate::support::setup::target;
 use crate::support::{End, Setup, Step, World};
@@ -286,4 +286,14 @@ fn the_id_of_a_call_s_event_was_given_to_the_reader_of_the_session_s_stream() {
     let world = hangs_up_after(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":1}}"#);
     assert_eq!(world.messages(1).last().unwrap()["params"]["data"], 1);
     assert!(!world.clients[1].answer().text().contains("id: "));
+}
+
+#[test]
+fn initialize_in_a_batch_put_a_second_head_into_the_answer() {
+    let mut world = World::new(&["alpha"]);
+    let (client, session) = world.begin_as("2025-03-26", "{}");
+    let body = format!("[{},{}]", request("ping", "{}"), initialize("2025-03-26", "{}"));
+    let answer = world.ask(client, &session, &body);
+    let codes: Vec<_> = answer.messages().iter().map(|message| message["error"]["code"].as_i64()).collect();
+    assert_eq!((answer.status, codes), (200, vec![None, Some(-32600)]));
 }
