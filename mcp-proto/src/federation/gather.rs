@@ -245,7 +245,7 @@ impl Shard {
         let message = slot.message.clone();
         let Work::Gather(gather) = std::mem::replace(&mut slot.work, Work::Done) else { return };
         slot.work = Work::Asked(gather.slots.iter().map(|slot| slot.target.clone()).collect());
-        if slot.id.is_some() || exchange.batch.is_none() {
+        if !exchange.parts.iter().any(|part| matches!(part.work, Work::Gather(_))) {
             exchange.deadline = None;
         }
         match gather.what {

@@ -297,3 +297,14 @@ fn initialize_in_a_batch_put_a_second_head_into_the_answer() {
     let codes: Vec<_> = answer.messages().iter().map(|message| message["error"]["code"].as_i64()).collect();
     assert_eq!((answer.status, codes), (200, vec![None, Some(-32600)]));
 }
+
+#[test]
+fn one_list_of_a_batch_that_was_there_let_another_wait_without_end() {
+    let mut world = World::new(&["alpha", "beta"]);
+    let (client, session) = world.begin_as("2025-03-26", "{}");
+    world.server("beta").on("prompts/list", |_| vec![Step::Wait(Duration::from_secs(20)), Step::Reset]);
+    let prompts = request("prompts/list", "{}").replace(r#""id":1"#, r#""id":2"#);
+    let number = world.ask_later(client, &session, &format!("[{},{prompts}]", request("tools/list", "{}")));
+    world.advance(Duration::from_secs(6));
+    assert!(world.is_answered(client, number));
+}
