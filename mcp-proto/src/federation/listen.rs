@@ -88,6 +88,8 @@ impl Shard {
         let mut writer = Writer::default();
         writer.u128(key);
         match leg.purpose {
+            // A batch's stream carries the answers of several targets: one of them can't resume it.
+            Purpose::Part { exchange, .. } if self.exchange(exchange)?.batch.is_some() => return None,
             Purpose::Part { slot: None, .. } | Purpose::Resume { .. } => {
                 writer.u8(1);
                 writer.bytes(target.as_str().as_bytes());

@@ -308,3 +308,16 @@ fn one_list_of_a_batch_that_was_there_let_another_wait_without_end() {
     world.advance(Duration::from_secs(6));
     assert!(world.is_answered(client, number));
 }
+
+#[test]
+fn a_target_that_hung_up_in_a_batch_ended_the_answers_of_others() {
+    let mut world = World::new(&["alpha", "beta"]);
+    let (client, session) = world.begin_as("2025-03-26", "{}");
+    let notice = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":1}}"#;
+    world.server("alpha").on("tools/call", move |_| stream(&[event_with("7", notice)]));
+    world.server("beta").delay = Duration::from_secs(1);
+    let body = format!("[{},{}]", call("alpha_echo"), call("beta_echo").replace(r#""id":1"#, r#""id":2"#));
+    world.ask_later(client, &session, &body);
+    world.advance(Duration::from_secs(2));
+    assert_eq!(world.methods(client), ["notifications/message", "answer", "answer"]);
+}
