@@ -7,7 +7,7 @@ use crate::http::Refusal;
 use crate::leg::{Purpose, Trouble};
 use crate::shard::{Closing, Shard};
 use crate::timers::Timed;
-use crate::{Action, ConnId, sse};
+use crate::{ConnId, sse};
 use std::time::{Duration, Instant};
 
 /// A target gets this much longer for its share of a merged answer than the client was made to wait.
@@ -79,8 +79,7 @@ impl Shard {
     /// The peer takes nothing any more.
     fn write_stalled(&mut self, conn: ConnId) {
         if matches!(self.conns.get(conn).map(|slot| &slot.role), Some(Role::Target(_))) {
-            self.target_lost(conn, Fault::TimedOut);
-            return self.act(Action::Abort { conn });
+            return self.give_up(conn, Fault::TimedOut);
         }
         self.close(conn, Closing::Abort);
     }
@@ -120,10 +119,7 @@ impl Shard {
         let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) else { return };
         let leg = upstream.leg;
         let trouble = match upstream.phase {
-            Phase::Connecting(_) => {
-                self.target_lost(conn, Fault::TimedOut);
-                return self.act(Action::Abort { conn });
-            }
+            Phase::Connecting(_) => return self.give_up(conn, Fault::TimedOut),
             Phase::Waiting(_) => Trouble::Late("answer"),
             Phase::Idle(_) | Phase::Answering(_) | Phase::Streaming => Trouble::Late("go on with its answer"),
         };

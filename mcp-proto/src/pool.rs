@@ -263,14 +263,20 @@ impl Shard {
         self.leg_failed(id, trouble);
     }
 
+    /// Treats a connection as broken. The frontend is told first: what takes the connection's place in the table may be
+    /// opened at once.
+    pub(crate) fn give_up(&mut self, conn: ConnId, fault: Fault) {
+        self.act(Action::Abort { conn });
+        self.target_lost(conn, fault);
+    }
+
     pub(crate) fn target_ended(&mut self, conn: ConnId) {
         let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) else { return };
         if upstream.leg.is_none() {
             return self.close(conn, Closing::Abort);
         }
         if upstream.codec.is_untouched() {
-            self.target_lost(conn, Fault::Closed);
-            return self.act(Action::Abort { conn });
+            return self.give_up(conn, Fault::Closed);
         }
         // An answer that ends with its connection is complete now; anything else was cut short.
         loop {
@@ -283,10 +289,7 @@ impl Shard {
                     self.close(conn, Closing::Abort);
                     return self.leg_ended(leg);
                 }
-                Ok(None) | Err(_) => {
-                    self.target_lost(conn, Fault::Closed);
-                    return self.act(Action::Abort { conn });
-                }
+                Ok(None) | Err(_) => return self.give_up(conn, Fault::Closed),
             }
         }
     }
