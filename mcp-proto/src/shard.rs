@@ -141,16 +141,21 @@ impl Shard {
     /// Bytes arrived.
     pub fn received(&mut self, conn: ConnId, bytes: BytesMut, now: Instant) {
         self.now = now;
-        match self.conns.get_mut(conn).map(|conn| &mut conn.role) {
-            Some(Role::Client(client)) => {
+        let slot = self.conns.get_mut(conn);
+        match slot.map(|slot| (slot.closing, &mut slot.role)) {
+            Some((closing, Role::Client(client))) => {
                 self.counters.bytes_received.add(bytes.len() as u64);
+                // Nobody will read it: the last answer has only to be taken.
+                if closing {
+                    return;
+                }
                 if client.codec.is_idle() {
                     client.since = now;
                 }
                 client.codec.feed(bytes);
                 self.read_client(conn);
             }
-            Some(Role::Target(upstream)) => {
+            Some((_, Role::Target(upstream))) => {
                 if upstream.phase != Phase::Streaming {
                     upstream.phase = Phase::Answering(now);
                 }

@@ -321,3 +321,15 @@ fn a_target_that_hung_up_in_a_batch_ended_the_answers_of_others() {
     world.advance(Duration::from_secs(2));
     assert_eq!(world.methods(client), ["notifications/message", "answer", "answer"]);
 }
+
+#[test]
+fn what_a_client_sent_behind_its_last_request_was_kept() {
+    let mut world = World::new(&["alpha"]);
+    let (client, session) = world.begin();
+    world.clients[client].window = 0;
+    let fields = format!("connection: close\r\n{}", session_field(&session));
+    world.send(client, &post(&fields, &call("echo")));
+    let before = format!("{:?}", world.shards[0]).len();
+    world.send(client, &[b'x'; 100_000]);
+    assert!(format!("{:?}", world.shards[0]).len() < before + 1_000);
+}
