@@ -226,7 +226,11 @@ impl Shard {
     pub(crate) fn leg_due(&mut self, id: LegId) {
         let Some(leg) = self.legs.get(id) else { return };
         if leg.conn.is_none() && leg.deadline.is_some_and(|deadline| deadline <= self.now) {
+            let (session, target) = (leg.session, Arc::clone(&leg.target));
             self.deferred.push_back(Deferred::Fail(id, Trouble::Late("accept a request")));
+            if let Some(session) = session {
+                self.ask_again(session, &target.name);
+            }
         }
     }
 }

@@ -189,6 +189,17 @@ impl Shard {
         self.start(leg);
     }
 
+    /// A session's home has not answered in time: it may not have known the target yet, or have been rebuilt since.
+    pub(crate) fn ask_again(&mut self, id: SessionId, target: &TargetName) {
+        let Some(session) = self.sessions.get_mut(id).filter(|session| session.home != self.id) else {
+            return;
+        };
+        let TargetState::Opening { waiting, .. } = session.target_mut(target) else { return };
+        waiting.retain(|leg| self.legs.get(*leg).is_some());
+        let (home, sealed) = (session.home, session.sealed.clone());
+        self.post(home, Note::Ask { sealed, target: target.clone(), lost: None });
+    }
+
     /// A target answered `initialize`.
     pub(crate) fn target_answered(
         &mut self,

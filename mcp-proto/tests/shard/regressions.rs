@@ -5,6 +5,7 @@ use crate::support::server::{chunk, event, event_with, open_stream, reply, strea
 use crate::support::setup::target;
 use crate::support::{End, Setup, Step, World};
 use mcp_proto::Fault;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
@@ -332,4 +333,19 @@ fn what_a_client_sent_behind_its_last_request_was_kept() {
     let before = format!("{:?}", world.shards[0]).len();
     world.send(client, &[b'x'; 100_000]);
     assert!(format!("{:?}", world.shards[0]).len() < before + 1_000);
+}
+
+#[test]
+fn a_target_new_to_the_home_of_a_session_last_was_never_reached_from_elsewhere() {
+    let mut world = Setup::new(&["alpha"]).shards(2).build();
+    let (_, session) = world.begin();
+    world.add_server("beta", 1);
+    let both = || Arc::new(routing::Routes::new(vec![target("alpha", 0), target("beta", 1)]).unwrap());
+    let now = world.now;
+    world.shards[1].reroute(both(), now);
+    let client = world.connect(1);
+    world.ask_later(client, &session, &call("beta_echo"));
+    world.shards[0].reroute(both(), now);
+    world.advance(Duration::from_secs(10));
+    assert_eq!(world.ask_on(1, &session, &call("beta_echo")).tool_text(), "beta:echo");
 }
