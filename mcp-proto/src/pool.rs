@@ -67,7 +67,9 @@ impl Shard {
         let Some(pool) = self.pools.get_mut(&target.name) else {
             return self.deferred.push_back(Deferred::Fail(id, Trouble::Nowhere));
         };
-        while let Some(conn) = pool.idle.pop() {
+        // What was found stale is tried again on a new connection: others that were idle may be as stale.
+        let fresh = leg.repeated && pool.open < self.config.limits.target_connections;
+        while !fresh && let Some(conn) = pool.idle.pop() {
             if self.conns.get(conn).is_some() {
                 return self.send(id, conn);
             }

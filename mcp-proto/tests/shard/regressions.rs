@@ -349,3 +349,23 @@ fn a_target_new_to_the_home_of_a_session_last_was_never_reached_from_elsewhere()
     world.advance(Duration::from_secs(10));
     assert_eq!(world.ask_on(1, &session, &call("beta_echo")).tool_text(), "beta:echo");
 }
+
+#[test]
+fn a_retry_was_sent_on_another_connection_as_stale_as_the_first() {
+    let mut world = World::new(&["alpha", "beta"]);
+    let (client, session) = world.begin();
+    let other = world.connect(0);
+    world.server("alpha").delay = Duration::from_secs(1);
+    for client in [client, other] {
+        world.ask_later(client, &session, &call("alpha_echo"));
+    }
+    world.advance(Duration::from_secs(2));
+    let stale = world.connections("alpha");
+    world.server("alpha").delay = Duration::ZERO;
+    world.server("alpha").on("prompts/get", move |seen| match stale.contains(&seen.key) {
+        true => vec![Step::Reset],
+        false => seen.result(r#"{"messages":[]}"#),
+    });
+    let answer = world.ask(client, &session, &request("prompts/get", r#"{"name":"alpha_greet"}"#));
+    assert_eq!(answer.json()["result"]["messages"], serde_json::json!([]));
+}
