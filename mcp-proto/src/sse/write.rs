@@ -3,6 +3,8 @@
 //! Every event names its type: some clients drop events that don't say `message`. `id` comes before data, so a reader
 //! that loses the connection in the middle of the data already knows it.
 
+use memchr::memchr2_iter;
+
 /// A comment: keeps the connection alive and means nothing.
 pub const COMMENT: &[u8] = b":\n\n";
 
@@ -29,10 +31,15 @@ pub fn end_with(out: &mut Vec<u8>, id: Option<&str>) {
     out.push(b'\n');
 }
 
-/// A whole event. `data` has no CR and no LF.
+/// A whole event. `data` is JSON: line breaks, which stand between its tokens only, are left out.
 pub fn event(out: &mut Vec<u8>, id: Option<&str>, data: &[u8]) {
     head(out, id);
-    out.extend_from_slice(data);
+    let mut from = 0;
+    for at in memchr2_iter(b'\r', b'\n', data) {
+        out.extend_from_slice(data.get(from..at).unwrap_or_default());
+        from = at + 1;
+    }
+    out.extend_from_slice(data.get(from..).unwrap_or_default());
     end(out);
 }
 

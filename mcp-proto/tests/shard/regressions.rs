@@ -1,7 +1,9 @@
 //! One test for each bug there was, named after what was seen of it.
 
 use crate::support::client::{call, initialize, post, request, session_field};
-use crate::support::server::{chunk, event, event_with, open_stream, reply, stream, stream_end, stream_head};
+use crate::support::server::{
+    chunk, event, event_with, json_reply, open_stream, reply, stream, stream_end, stream_head,
+};
 use crate::support::setup::target;
 use crate::support::{End, Setup, Step, World};
 use mcp_proto::Fault;
@@ -368,4 +370,17 @@ fn a_retry_was_sent_on_another_connection_as_stale_as_the_first() {
     });
     let answer = world.ask(client, &session, &request("prompts/get", r#"{"name":"alpha_greet"}"#));
     assert_eq!(answer.json()["result"]["messages"], serde_json::json!([]));
+}
+
+#[test]
+fn an_answer_over_several_lines_broke_the_event_it_was_put_into() {
+    let mut world = World::new(&["alpha"]);
+    let (client, session) = world.begin();
+    world
+        .server("alpha")
+        .on("tools/call", |seen| json_reply(404, &seen.error(-32000, "x").replace(',', ",\r\n")));
+    let text = String::from_utf8(post(&session_field(&session), &call("echo"))).unwrap();
+    world.server("alpha").keeps_sessions = false;
+    world.send(client, text.replace("application/json, text", "text").as_bytes());
+    assert_eq!(world.messages(client)[0]["error"]["code"], -32000);
 }
