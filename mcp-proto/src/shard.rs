@@ -8,6 +8,7 @@
 use crate::catalogue::Catalogue;
 use crate::conn::{Client, Conn, Phase, Role};
 use crate::edge::Note;
+use crate::exchange::ExchangeId;
 use crate::http::ServerCodec;
 use crate::leg::{Leg, LegId, Trouble};
 use crate::pool::Pool;
@@ -224,6 +225,13 @@ impl Shard {
             }
             self.settle();
         }
+        let Self { conns, legs, sessions, timers, .. } = self;
+        timers.tidy(conns.len() + legs.len() + sessions.len(), |at, what| match what {
+            Timed::Conn(conn) => conns.get(conn).is_some_and(|conn| conn.timer == Some(at)),
+            Timed::Leg(leg) => legs.get(leg).is_some_and(|leg| leg.deadline == Some(at)),
+            Timed::Session(session) => sessions.get(session).is_some(),
+            Timed::Drain => true,
+        });
     }
 
     /// A new snapshot is in force. Sessions and streams survive.
@@ -396,7 +404,7 @@ impl Shard {
             None if client.incoming.is_none() && client.codec.is_idle() => self.close_after_flush(conn),
             None => {}
             Some(exchange) => {
-                let id = crate::exchange::ExchangeId { conn, serial: exchange.serial };
+                let id = ExchangeId { conn, serial: exchange.serial };
                 if !exchange.is_post() {
                     self.end_listener(id);
                 }

@@ -11,6 +11,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
+/// So many dead entries are no reason to look.
+const SPARE: usize = 64;
+
 /// What has a deadline.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Timed {
@@ -50,6 +53,14 @@ impl Timers {
             return None;
         }
         self.heap.pop().map(|Reverse(entry)| entry)
+    }
+
+    /// Drops entries that nothing waits for, once they are more than the `live` others: objects that are gone leave
+    /// theirs behind, and a session's would stay for as long as the session may be idle.
+    pub(crate) fn tidy(&mut self, live: usize, is_live: impl Fn(Instant, Timed) -> bool) {
+        if self.heap.len() > 2 * live + SPARE {
+            self.heap.retain(|Reverse((at, what))| is_live(*at, *what));
+        }
     }
 
     pub(crate) fn next(&self) -> Option<(Instant, &'static str)> {

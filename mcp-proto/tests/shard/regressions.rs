@@ -384,3 +384,19 @@ fn an_answer_over_several_lines_broke_the_event_it_was_put_into() {
     world.send(client, text.replace("application/json, text", "text").as_bytes());
     assert_eq!(world.messages(client)[0]["error"]["code"], -32000);
 }
+
+#[test]
+fn sessions_that_had_ended_left_their_timers_behind() {
+    let mut world = World::new(&["alpha"]);
+    for _ in 0..300 {
+        let (client, session) = world.begin();
+        world.delete(0, &session);
+        world.hang_up(client);
+        let all: Vec<_> = (0..world.clients.len()).filter(|it| world.clients[*it].key.is_some()).collect();
+        all.into_iter().for_each(|client| world.hang_up(client));
+        world.clients.clear();
+    }
+    world.advance(Duration::from_secs(100));
+    let timers = format!("{:?}", world.shards[0]).matches("Session(SessionId").count();
+    assert!(timers < 100, "{timers} timers");
+}
