@@ -177,7 +177,7 @@ impl Shard {
             return Found::At(Arc::clone(target), Some(original.into()));
         }
         if let Some((target, inner)) = names::split(&self.routes, name)
-            && (looked_up || !names::may_be_shortened(name))
+            && (looked_up || !names::may_be_shortened(name) || self.catalogue.has(&target.name, kind, inner))
         {
             return Found::At(Arc::clone(target), Some(inner.into()));
         }

@@ -400,3 +400,17 @@ fn sessions_that_had_ended_left_their_timers_behind() {
     let timers = format!("{:?}", world.shards[0]).matches("Session(SessionId").count();
     assert!(timers < 100, "{timers} timers");
 }
+
+#[test]
+fn a_tool_whose_name_looks_shortened_was_looked_up_at_every_call() {
+    let mut world = World::new(&["alpha", "beta"]);
+    let (client, session) = world.begin();
+    world.server("alpha").lists.insert("tools", vec!["log_20260101".to_owned()]);
+    for _ in 0..3 {
+        assert_eq!(
+            world.ask(client, &session, &call("alpha_log_20260101")).tool_text(),
+            "alpha:log_20260101"
+        );
+    }
+    assert_eq!(world.server("beta").count("tools/list"), 1);
+}
