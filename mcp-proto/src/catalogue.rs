@@ -6,7 +6,7 @@
 use crate::Limits;
 use crate::jsonrpc::list::Kind;
 use bytes::Bytes;
-use routing::TargetName;
+use routing::{Routes, TargetName};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,6 +94,15 @@ impl Catalogue {
     pub(crate) fn forget(&mut self, target: &TargetName, kind: Kind) {
         self.names.remove(&(target.clone(), kind.key()));
         self.lists.remove(&(target.clone(), kind.key()));
+    }
+
+    /// Forgets targets that are served no more.
+    pub(crate) fn retain(&mut self, routes: &Routes) {
+        let stays = |target: &TargetName| routes.target(target.as_str()).is_some();
+        self.names.retain(|(target, _), _| stays(target));
+        self.irregular.retain(|_, (target, _)| stays(target));
+        self.lists.retain(|(target, _), _| stays(target));
+        self.capabilities.retain(|target, _| stays(target));
     }
 
     pub(crate) fn learn_capabilities(&mut self, target: &TargetName, capabilities: &Value) {

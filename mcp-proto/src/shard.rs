@@ -239,6 +239,7 @@ impl Shard {
         self.now = now;
         let before = std::mem::replace(&mut self.routes, routes);
         self.rebuild_pools();
+        self.catalogue.retain(&self.routes);
         self.announce_changes(&before);
         self.settle();
     }

@@ -414,3 +414,14 @@ fn a_tool_whose_name_looks_shortened_was_looked_up_at_every_call() {
     }
     assert_eq!(world.server("beta").count("tools/list"), 1);
 }
+
+#[test]
+fn what_a_target_had_listed_was_kept_when_it_was_gone() {
+    let mut world = World::new(&["alpha", "beta"]);
+    let (client, session) = world.begin();
+    world.server("beta").lists.insert("tools", vec!["peculiar".to_owned()]);
+    world.ask(client, &session, &request("tools/list", "{}"));
+    world.reroute(routing::Routes::new(vec![target("alpha", 0)]).unwrap());
+    world.kill("beta");
+    assert!(!format!("{:?}", world.shards[0]).contains("peculiar"));
+}
