@@ -8,7 +8,7 @@
 use crate::catalogue::Catalogue;
 use crate::conn::{Client, Conn, Phase, Role};
 use crate::edge::Note;
-use crate::exchange::ExchangeId;
+use crate::exchange::{Answer, ExchangeId};
 use crate::http::ServerCodec;
 use crate::leg::{Leg, LegId, Trouble};
 use crate::pool::Pool;
@@ -406,7 +406,7 @@ impl Shard {
             None => {}
             Some(exchange) => {
                 let id = ExchangeId { conn, serial: exchange.serial };
-                if !exchange.is_post() {
+                if !exchange.is_post() && exchange.answer != Answer::Open {
                     self.end_listener(id);
                 }
             }

@@ -425,3 +425,16 @@ fn what_a_target_had_listed_was_kept_when_it_was_gone() {
     world.kill("beta");
     assert!(!format!("{:?}", world.shards[0]).contains("peculiar"));
 }
+
+#[test]
+fn a_session_that_was_being_ended_was_cut_off_by_a_drain() {
+    let mut world = World::new(&["alpha"]);
+    let (_, session) = world.begin();
+    world.server("alpha").delay = Duration::from_secs(1);
+    let client = world.connect(0);
+    let head = format!("DELETE /mcp HTTP/1.1\r\nhost: localhost\r\nmcp-session-id: {session}\r\n\r\n");
+    world.send(client, head.as_bytes());
+    world.drain(Duration::from_secs(5));
+    world.advance(Duration::from_secs(2));
+    assert_eq!(world.clients[client].answer().status, 200);
+}
