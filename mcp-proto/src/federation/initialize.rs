@@ -252,10 +252,9 @@ impl Capabilities {
         let entry = self.merged.entry(name).or_insert_with(|| json!({}));
         let Value::Object(agreed) = entry else { return };
         for (key, settings) in members {
-            match agreed.get(key) {
-                Some(known) if known != settings => {
-                    agreed.remove(key);
-                }
+            match agreed.get_mut(key) {
+                // Stays as a mark, or a third could bring it back.
+                Some(known) if known != settings => *known = Value::Null,
                 Some(_) => {}
                 None => {
                     agreed.insert(key.clone(), settings.clone());
@@ -268,6 +267,11 @@ impl Capabilities {
         if self.unknown {
             for name in ["tools", "prompts", "resources"] {
                 self.merged.entry(name).or_insert_with(|| json!({}));
+            }
+        }
+        for name in ["extensions", "experimental"] {
+            if let Some(Value::Object(agreed)) = self.merged.get_mut(name) {
+                agreed.retain(|_, settings| !settings.is_null());
             }
         }
         for name in ["tools", "prompts", "resources"] {

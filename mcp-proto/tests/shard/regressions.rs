@@ -438,3 +438,14 @@ fn a_session_that_was_being_ended_was_cut_off_by_a_drain() {
     world.advance(Duration::from_secs(2));
     assert_eq!(world.clients[client].answer().status, 200);
 }
+
+#[test]
+fn settings_that_two_targets_disagreed_on_were_those_of_a_third() {
+    let mut world = World::new(&["alpha", "beta", "gamma"]);
+    for (number, name) in ["alpha", "beta", "gamma"].into_iter().enumerate() {
+        world.server(name).capabilities = serde_json::json!({"experimental": {"x": {"n": number}, "y": {}}});
+    }
+    world.begin();
+    let answer = world.clients[0].answers().remove(0).json();
+    assert_eq!(answer["result"]["capabilities"]["experimental"], serde_json::json!({"y": {}}));
+}
