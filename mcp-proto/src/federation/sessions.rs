@@ -41,7 +41,8 @@ impl Shard {
         }
         session.home = ShardId(session.home.0 % self.config.shards.max(1));
         let at_home = session.home == self.id;
-        if (at_home && !opening.whole) || self.sessions.len() >= self.config.limits.sessions * 2 {
+        if (at_home && !opening.whole) || self.sessions.len() >= self.config.limits.sessions.saturating_mul(2)
+        {
             return None;
         }
         let (key, home) = (session.key, session.home);
@@ -81,17 +82,20 @@ impl Shard {
         let now = self.now;
         let Some(session) = self.sessions.get(id) else { return };
         let at_home = session.home == self.id;
-        let busy = session.listener.is_some() || self.legs.iter().any(|(_, leg)| leg.session == Some(id));
-        if busy && let Some(session) = self.sessions.get_mut(id) {
-            session.used = now;
+        let review = self.review(at_home);
+        // All requests are looked through, so only for a session that seems idle.
+        if session.used + review <= now
+            && (session.listener.is_some() || self.legs.iter().any(|(_, leg)| leg.session == Some(id)))
+        {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.used = now;
+            }
+            self.touch(id);
         }
         let Some(session) = self.sessions.get(id) else { return };
         let due = session.used + if at_home { self.config.timeouts.session } else { AWAY };
         if due > now {
-            if busy {
-                self.touch(id);
-            }
-            return self.timers.set(Timed::Session(id), due.min(now + self.review(at_home)));
+            return self.timers.set(Timed::Session(id), due.min(now + review));
         }
         if session.born_here {
             self.counters.sessions_expired.add(1);
