@@ -31,7 +31,7 @@ impl Shard {
         let phase = match &slot.role {
             // All is said: what is left is that it is taken.
             Role::Client(_) if slot.closing => None,
-            Role::Client(client) => client.due(&self.config).map(|(at, _)| at),
+            Role::Client(client) => client.due(&self.config),
             Role::Target(_) if slot.paused => None,
             Role::Target(upstream) => self.target_due(upstream),
         };
@@ -89,9 +89,9 @@ impl Shard {
         let comment = self.config.timeouts.comment;
         let Some(client) = self.conns.get_mut(conn).and_then(Conn::client) else { return };
         let Some(exchange) = &mut client.exchange else {
-            return match (client.incoming.is_some() || client.codec.is_in_head(), client.used) {
-                (true, _) => self.answer_late_request(conn),
-                (false, _) => self.close_after_flush(conn),
+            return match client.incoming.is_some() || client.codec.is_in_head() {
+                true => self.answer_late_request(conn),
+                false => self.close_after_flush(conn),
             };
         };
         let id = ExchangeId { conn, serial: exchange.serial };

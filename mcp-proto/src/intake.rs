@@ -10,6 +10,7 @@ use crate::session::{Revision, SessionId};
 use crate::shard::{Closing, Deferred, Shard};
 use crate::{Config, ConnId};
 use bytes::Bytes;
+use std::time::Instant;
 
 /// A part of a request body that is read ahead while the request before it is still being answered.
 const AHEAD: usize = 64 << 10;
@@ -348,20 +349,20 @@ impl Part {
 }
 
 impl Client {
-    /// When the present phase has taken too long, and why.
-    pub(crate) fn due(&self, config: &Config) -> Option<(std::time::Instant, &'static str)> {
+    /// When the present phase has taken too long.
+    pub(crate) fn due(&self, config: &Config) -> Option<Instant> {
         let timeouts = &config.timeouts;
         if let Some(exchange) = &self.exchange {
             let due = [exchange.deadline, exchange.comment];
             let streams = exchange.streams.iter().map(|stream| stream.again);
-            return due.into_iter().chain(streams).flatten().min().map(|at| (at, "exchange"));
+            return due.into_iter().chain(streams).flatten().min();
         }
         Some(if self.incoming.is_some() {
-            (self.since + timeouts.body, "request body")
+            self.since + timeouts.body
         } else if self.codec.is_in_head() || !self.used {
-            (self.since + timeouts.head, "request head")
+            self.since + timeouts.head
         } else {
-            (self.since + timeouts.keep_alive, "idle")
+            self.since + timeouts.keep_alive
         })
     }
 }

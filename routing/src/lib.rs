@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! command line ┐
-//! config file  ├─► Routes (immutable, shared by Arc) ─► names::resolve / names::federated ─► Target
+//! config file  ├─► Routes (immutable, shared by Arc) ─► names::split / names::federated ─► Target
 //! Kubernetes   ┘
 //! ```
 //!

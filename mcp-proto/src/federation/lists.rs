@@ -4,7 +4,6 @@
 //! cursor, sealed, so it is good on any shard and for this session only.
 
 use crate::exchange::{ExchangeId, Slot, What};
-
 use crate::jsonrpc::envelope::Text;
 use crate::jsonrpc::list::{self, PageError};
 use crate::jsonrpc::splice::quote;

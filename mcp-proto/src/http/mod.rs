@@ -10,8 +10,8 @@
 //! the pieces it came in (`body`). Heads and bodies are slices of what was fed, never copies.
 //!
 //! Both directions are strict: what two parsers could read in two ways is refused, not repaired. On the client's
-//! side that is a [`Refusal`], an answer with a status and then a close; on the target's side it is [`Malformed`], a
-//! 502 for the client and the end of that connection. Heads are never forwarded as they came: [`mod@write`] makes new
+//! side that is a [`Refusal`], an answer with a status and then a close; on the target's side it is [`Malformed`], the
+//! failure of that request and the end of that connection. Heads are never forwarded as they came: [`mod@write`] makes new
 //! ones from parsed fields.
 //!
 //! ```
@@ -46,7 +46,7 @@ pub struct Refusal {
     pub reason: &'static str,
 }
 
-/// The target's fault: 502 for the client, and the connection is not used again.
+/// The target's fault: the request fails, and the connection is not used again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Malformed(pub &'static str);
 

@@ -87,7 +87,7 @@ fn number(out: &mut Vec<u8>, mut n: u64, radix: u64) {
     }
 }
 
-/// Reason phrases of RFC 9110 15, and of RFC 6585.
+/// Reason phrases of RFC 9110 15, RFC 5842 and RFC 6585.
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
@@ -125,6 +125,7 @@ fn reason(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
+        508 => "Loop Detected",
         // The phrase may be empty, the blank before it may not be left out (RFC 9112 4).
         _ => "",
     }
