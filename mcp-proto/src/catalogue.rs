@@ -9,6 +9,7 @@ use bytes::Bytes;
 use routing::{Routes, TargetName};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 /// A target and a kind of list.
 type Place = (TargetName, &'static str);
@@ -17,7 +18,8 @@ type Place = (TargetName, &'static str);
 pub(crate) struct Catalogue {
     names: BTreeMap<Place, BTreeSet<String>>,
     irregular: BTreeMap<(&'static str, String), (TargetName, String)>,
-    lists: BTreeMap<Place, Bytes>,
+    /// And since when they have been the same.
+    lists: BTreeMap<Place, (Bytes, Instant)>,
     capabilities: BTreeMap<TargetName, Value>,
 }
 
@@ -76,18 +78,30 @@ impl Catalogue {
     }
 
     /// Keeps a target's whole list, renamed, for when it is late.
-    pub(crate) fn keep_list(&mut self, target: &TargetName, kind: Kind, items: &[u8], limits: &Limits) {
+    pub(crate) fn keep_list(
+        &mut self,
+        target: &TargetName,
+        kind: Kind,
+        items: &[u8],
+        limits: &Limits,
+        now: Instant,
+    ) {
         let place = (target.clone(), kind.key());
         if items.len() > limits.catalogue {
             self.lists.remove(&place);
-        } else if self.lists.get(&place).is_none_or(|kept| kept != items) {
-            self.lists.insert(place, Bytes::copy_from_slice(items));
+        } else if self.lists.get(&place).is_none_or(|(kept, _)| kept != items) {
+            self.lists.insert(place, (Bytes::copy_from_slice(items), now));
         }
     }
 
     /// The last good list.
     pub(crate) fn list(&self, target: &TargetName, kind: Kind) -> Option<Bytes> {
-        self.lists.get(&(target.clone(), kind.key())).cloned()
+        self.lists.get(&(target.clone(), kind.key())).map(|(items, _)| items.clone())
+    }
+
+    /// Whether the last good list has been the same since before `then`: who was given it then missed nothing.
+    pub(crate) fn is_older(&self, target: &TargetName, kind: Kind, then: Instant) -> bool {
+        self.lists.get(&(target.clone(), kind.key())).is_some_and(|(_, since)| *since < then)
     }
 
     /// A list changed: what is remembered of it is no longer good.

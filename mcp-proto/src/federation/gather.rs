@@ -151,12 +151,13 @@ impl Shard {
         let limit = self.config.limits.gather;
         let Some(leg) = self.legs.get(id) else { return };
         let (session, target, list) = (leg.session, Arc::clone(&leg.target), leg.list);
+        let asked = leg.sent_at;
         self.settle_leg(id);
         let readable =
             (200..300).contains(&status) || Envelope::parse(body, self.config.limits.depth).is_ok();
         let Some(gather) = self.gather_at(exchange, part) else {
             if let (Some(session), Some(kind), true) = (session, list, readable) {
-                self.list_arrived(session, &target, kind, body);
+                self.list_arrived(session, asked, &target, kind, body);
             }
             return;
         };

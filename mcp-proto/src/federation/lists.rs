@@ -16,6 +16,7 @@ use bytes::Bytes;
 use routing::{Target, TargetName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What a merged page is made of.
 #[derive(Default)]
@@ -108,7 +109,7 @@ impl Shard {
             Ok(Ok(page)) => {
                 self.catalogue.learn_irregular(target, kind, page.irregular, &limits);
                 if first && page.next_cursor.is_none() && self.may_keep(target) {
-                    self.catalogue.keep_list(target, kind, &items, &limits);
+                    self.catalogue.keep_list(target, kind, &items, &limits, self.now);
                 }
                 if let Some(cursor) = page.next_cursor {
                     merged.cursors.push((target.clone(), cursor));
@@ -138,10 +139,12 @@ impl Shard {
         self.routes.target(target.as_str()).is_some_and(|target| target.forward.fields.is_empty())
     }
 
-    /// A list came after its answer had been given without it.
+    /// A list came after its answer had been given without it. It is news unless the copy that stood in for it, when it
+    /// was `asked` for, was the same: a client that lists again at every word of a slow target would never come to rest.
     pub(super) fn list_arrived(
         &mut self,
         session: SessionId,
+        asked: Option<Instant>,
         target: &Arc<Target>,
         kind: list::Kind,
         body: &[u8],
@@ -151,7 +154,10 @@ impl Shard {
         let Ok(page) = list::federate(body, kind, &target.name, limits.depth, &mut items) else { return };
         self.catalogue.learn_irregular(&target.name, kind, page.irregular, &limits);
         if page.next_cursor.is_none() && self.may_keep(&target.name) {
-            self.catalogue.keep_list(&target.name, kind, &items, &limits);
+            self.catalogue.keep_list(&target.name, kind, &items, &limits, self.now);
+            if asked.is_some_and(|asked| self.catalogue.is_older(&target.name, kind, asked)) {
+                return;
+            }
         }
         self.list_changed(session, kind);
     }

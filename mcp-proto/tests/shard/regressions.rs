@@ -449,3 +449,17 @@ fn settings_that_two_targets_disagreed_on_were_those_of_a_third() {
     let answer = world.clients[0].answers().remove(0).json();
     assert_eq!(answer["result"]["capabilities"]["experimental"], serde_json::json!({"y": {}}));
 }
+
+#[test]
+fn a_slow_target_was_announced_and_listed_again_without_end() {
+    let mut world = World::new(&["alpha", "beta"]);
+    let (client, session) = world.begin();
+    let listener = world.listen(0, &session);
+    world.server("beta").delay = Duration::from_secs(7);
+    for _ in 0..4 {
+        world.ask_later(client, &session, &request("tools/list", "{}"));
+        world.advance(Duration::from_secs(10));
+    }
+    // Told once, when it was news; then the copy that stood in was as good.
+    assert_eq!(world.methods(listener), ["notifications/tools/list_changed"]);
+}
