@@ -151,13 +151,15 @@ impl Shard {
         let limit = self.config.limits.gather;
         let Some(leg) = self.legs.get(id) else { return };
         let (session, target, list) = (leg.session, Arc::clone(&leg.target), leg.list);
-        let asked = leg.sent_at;
+        let (asked, question) = (leg.sent_at, leg.body.clone());
         self.settle_leg(id);
         let readable =
             (200..300).contains(&status) || Envelope::parse(body, self.config.limits.depth).is_ok();
         let Some(gather) = self.gather_at(exchange, part) else {
             if let (Some(session), Some(kind), true) = (session, list, readable) {
-                self.list_arrived(session, asked, &target, kind, body);
+                let question = Envelope::parse(&question, usize::MAX);
+                let first = question.is_ok_and(|question| question.params.cursor.is_none());
+                self.list_arrived(session, asked, &target, kind, body, first);
             }
             return;
         };

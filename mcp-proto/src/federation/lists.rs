@@ -148,12 +148,13 @@ impl Shard {
         target: &Arc<Target>,
         kind: list::Kind,
         body: &[u8],
+        first: bool,
     ) {
         let limits = self.config.limits;
         let mut items = Vec::new();
         let Ok(page) = list::federate(body, kind, &target.name, limits.depth, &mut items) else { return };
         self.catalogue.learn_irregular(&target.name, kind, page.irregular, &limits);
-        if page.next_cursor.is_none() && self.may_keep(&target.name) {
+        if first && page.next_cursor.is_none() && self.may_keep(&target.name) {
             self.catalogue.keep_list(&target.name, kind, &items, &limits, self.now);
             if asked.is_some_and(|asked| self.catalogue.is_older(&target.name, kind, asked)) {
                 return;

@@ -463,3 +463,19 @@ fn a_slow_target_was_announced_and_listed_again_without_end() {
     // Told once, when it was news; then the copy that stood in was as good.
     assert_eq!(world.methods(listener), ["notifications/tools/list_changed"]);
 }
+
+#[test]
+fn the_last_page_of_a_list_that_came_late_stood_in_for_the_whole_list() {
+    let mut world = World::new(&["alpha", "beta"]);
+    let (client, session) = world.begin();
+    world.server("beta").page = 1;
+    let cursor =
+        world.ask(client, &session, &request("tools/list", "{}")).json()["result"]["nextCursor"].clone();
+    world.server("beta").delay = Duration::from_secs(7);
+    for params in [format!(r#"{{"cursor":{cursor}}}"#), "{}".to_owned()] {
+        world.ask_later(client, &session, &request("tools/list", &params));
+        world.advance(Duration::from_secs(10));
+    }
+    let partial = &world.clients[client].answer().json()["result"]["_meta"]["mcp-gateway/partial"];
+    assert_eq!((&partial[0]["target"], &partial[0]["stale"]), (&"beta".into(), &false.into()));
+}
