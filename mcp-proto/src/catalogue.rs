@@ -11,6 +11,9 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+/// Longer names are not remembered: no model API takes them, and a target could fill the memory with one.
+const LONGEST_NAME: usize = 1 << 10;
+
 /// A target and a kind of list.
 type Place = (TargetName, &'static str);
 
@@ -51,7 +54,8 @@ impl Catalogue {
         names: Vec<(String, String)>,
         limits: &Limits,
     ) {
-        for (federated, original) in names {
+        for (federated, original) in names.into_iter().filter(|(_, original)| original.len() <= LONGEST_NAME)
+        {
             let key = (kind.key(), federated);
             if self.irregular.len() >= limits.names && !self.irregular.contains_key(&key) {
                 self.irregular.pop_first();
@@ -74,7 +78,7 @@ impl Catalogue {
             names.clear();
         }
         let room = limits.names.saturating_sub(names.len());
-        names.extend(page.into_iter().take(room));
+        names.extend(page.into_iter().filter(|name| name.len() <= LONGEST_NAME).take(room));
     }
 
     /// Keeps a target's whole list, renamed, for when it is late.

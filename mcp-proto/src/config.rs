@@ -64,6 +64,8 @@ pub struct Limits {
     pub target_waiting: usize,
     /// Sessions a shard remembers.
     pub sessions: usize,
+    /// What one client may have kept in its session: capabilities, its own description, log level, subscriptions.
+    pub session: usize,
     /// A session id in its sealed form; beyond it the parts about targets stay in the memory of the session's home.
     pub session_id: usize,
     /// Irregular names a shard remembers, of all targets; and names of one list it looked up.
@@ -87,6 +89,7 @@ impl Default for Limits {
             target_connections: 1_024,
             target_waiting: 4_096,
             sessions: 50_000,
+            session: 64 << 10,
             session_id: 2 << 10,
             names: 10_000,
             catalogue: 4 << 20,

@@ -126,6 +126,11 @@ impl Shard {
         let event_id = end.id.as_ref().and_then(|last| self.event_id(id, last));
         if passing {
             if let Some(exchange) = self.event_reader(id) {
+                if !complete {
+                    // Half of it is with the client already: it must not take that for the whole.
+                    self.cut(exchange, "the target's answer ended in the middle");
+                    return Ok(());
+                }
                 self.write_copy(exchange, &held.out);
                 let mut rest = Vec::new();
                 sse::write::end_with(&mut rest, event_id.as_deref());

@@ -174,7 +174,7 @@ impl Shard {
             return Err(Refusal::http(406, "accept application/json, text/event-stream, or both"));
         }
         let body = exchange.body.clone();
-        match envelope::body(&body, limits.depth, limits.batch) {
+        match envelope::body(&body, limits.depth, limits.batch.min(usize::from(u16::MAX))) {
             Err(invalid) => return Err(Refusal::invalid(&invalid)),
             Ok(Body::Message(_)) => exchange.parts.push(Part::new(0..body.len())),
             Ok(Body::Batch(messages)) => {
@@ -205,7 +205,7 @@ impl Shard {
 
     /// The session the request's `Mcp-Session-Id` names.
     pub(crate) fn required_session(&mut self, id: ExchangeId) -> Result<SessionId, Refusal> {
-        let now = self.now;
+        let (now, unix) = (self.now, self.unix());
         let Some(client) = self.conns.get_mut(id.conn).and_then(Conn::client) else {
             return Err(Refusal::session_missing());
         };
@@ -218,7 +218,8 @@ impl Shard {
             return Err(Refusal::session_missing());
         };
         let known = client.memo.as_ref().filter(|(text, _)| text == sealed).map(|(_, session)| *session);
-        let session = match known.filter(|session| self.sessions.get(*session).is_some()) {
+        let alive = |id: &SessionId| self.sessions.get(*id).is_some_and(|session| session.expires >= unix);
+        let session = match known.filter(alive) {
             Some(session) => session,
             None => {
                 let sealed = Bytes::copy_from_slice(sealed);

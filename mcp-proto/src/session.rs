@@ -127,6 +127,15 @@ impl Session {
         &mut self.targets[at].state
     }
 
+    /// Bytes kept on the client's behalf.
+    pub(crate) fn kept(&self) -> usize {
+        let subscriptions: usize = self.subscriptions.iter().map(|(_, uri)| uri.len()).sum();
+        self.capabilities.len()
+            + self.client.len()
+            + self.level.as_ref().map_or(0, Bytes::len)
+            + subscriptions
+    }
+
     pub(crate) fn ready(&self, target: &Target) -> Option<&Opened> {
         match self.target(&target.name) {
             Some(TargetState::Ready(opened)) => Some(opened),

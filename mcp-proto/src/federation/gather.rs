@@ -271,6 +271,12 @@ impl Shard {
         let depth = self.config.limits.depth;
         let has_result = |body: &&Bytes| Envelope::parse(body, depth).is_ok_and(|it| it.result.is_some());
         let mut answers = slots.iter().filter_map(|slot| slot.outcome.as_ref()?.as_ref().ok());
+        if let (None, Some(Slot { target, outcome: Some(Err(reason)), .. })) =
+            (answers.clone().next(), slots.first())
+        {
+            let words = format!("target \"{target}\" failed: {reason}");
+            return self.fail_part(id, part, refusal::INTERNAL_ERROR, &words, None);
+        }
         let refused = answers.clone().next().filter(|_| !answers.any(|body| has_result(&body))).cloned();
         let Some(exchange) = self.exchange(id) else { return };
         let body = match refused {

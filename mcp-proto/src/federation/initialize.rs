@@ -54,6 +54,11 @@ impl Shard {
         };
         let capabilities = kept(envelope.params.capabilities.clone());
         let client = kept(envelope.params.client_info.clone());
+        if capabilities.len() + client.len() > self.config.limits.session {
+            let words = "capabilities and clientInfo are too large";
+            self.fail_part(id, part, refusal::INVALID_PARAMS, words, None);
+            return Ok(());
+        }
         let revision = Revision::parse(&offered.value);
         let message = match revision {
             Some(_) => message.clone(),

@@ -73,7 +73,10 @@ impl Shard {
             "prompts/get" => self.by_name(id, part, list::Kind::Prompts, params.name.as_ref(), message, true),
             "resources/read" => self.by_uri(id, part, params.uri.as_ref(), message),
             "resources/subscribe" | "resources/unsubscribe" => {
-                self.subscription(id, params.uri.as_ref(), method == "resources/subscribe");
+                if !self.subscription(id, params.uri.as_ref(), method == "resources/subscribe") {
+                    let words = "the session has too many subscriptions";
+                    return self.fail_part(id, part, refusal::INTERNAL_ERROR, words, None);
+                }
                 self.by_uri(id, part, params.uri.as_ref(), message);
             }
             "completion/complete" => self.completion(id, part, params, message),
@@ -181,12 +184,14 @@ impl Shard {
         {
             return Found::At(Arc::clone(target), Some(inner.into()));
         }
-        if !looked_up {
+        let targets = self.routes.targets();
+        let known = targets.iter().all(|target| self.catalogue.knows(&target.name, kind))
+            && targets.iter().any(|target| self.catalogue.has(&target.name, kind, name));
+        if !looked_up && !known {
             return Found::Lookup(kind);
         }
         // A client may still use the plain names of a time with one target, if they are still unambiguous.
-        let mut owners =
-            self.routes.targets().iter().filter(|target| self.catalogue.has(&target.name, kind, name));
+        let mut owners = targets.iter().filter(|target| self.catalogue.has(&target.name, kind, name));
         let what = if kind == list::Kind::Tools { "tool" } else { "prompt" };
         let words = match (owners.next(), owners.next()) {
             (Some(owner), None) => return Found::At(Arc::clone(owner), None),
@@ -214,15 +219,16 @@ impl Shard {
         part.is_some_and(|part| part.looked_up)
     }
 
-    /// Remembers a subscription, for a target whose session must be opened anew.
-    fn subscription(&mut self, id: ExchangeId, uri: Option<&Text<'_>>, on: bool) {
-        let Some(session) = self.exchange(id).and_then(|exchange| exchange.session) else { return };
+    /// Remembers a subscription; false when the session may have no more. One that leads nowhere is refused later.
+    fn subscription(&mut self, id: ExchangeId, uri: Option<&Text<'_>>, on: bool) -> bool {
+        let Some(session) = self.exchange(id).and_then(|exchange| exchange.session) else { return true };
         if let Some(uri) = uri
             && let Found::At(target, original) = self.find_uri(&uri.value)
         {
             let uri = original.map_or_else(|| uri.value.to_string(), Cow::into_owned);
-            self.remember_subscription(session, &target.name, uri, on);
+            return self.remember_subscription(session, &target.name, uri, on);
         }
+        true
     }
 
     /// Level changes go to every target, and to those that come later.

@@ -345,32 +345,39 @@ impl Shard {
     }
 
     pub(super) fn remember_level(&mut self, id: SessionId, params: Bytes) {
+        let most = self.config.limits.session;
         let Some(session) = self.sessions.get_mut(id) else { return };
-        session.level = Some(params.clone());
+        session.level = Some(params.clone()).filter(|params| session.kept() + params.len() <= most);
         if session.home != self.id {
             let (home, sealed) = (session.home, session.sealed.clone());
             self.post(home, Note::Level { sealed, params });
         }
     }
 
+    /// Remembers what a client subscribed to, for a target session that must be opened anew; false at the limit.
     pub(super) fn remember_subscription(
         &mut self,
         id: SessionId,
         target: &TargetName,
         uri: String,
         on: bool,
-    ) {
-        let most = self.config.limits.names;
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        if on && session.subscriptions.len() < most {
-            session.subscriptions.insert((target.clone(), uri.clone()));
-        } else if !on {
-            session.subscriptions.remove(&(target.clone(), uri.clone()));
+    ) -> bool {
+        let limits = self.config.limits;
+        let Some(session) = self.sessions.get_mut(id) else { return false };
+        let entry = (target.clone(), uri.clone());
+        if !on {
+            session.subscriptions.remove(&entry);
+        } else if !session.subscriptions.contains(&entry) {
+            if session.subscriptions.len() >= limits.names || session.kept() + uri.len() > limits.session {
+                return false;
+            }
+            session.subscriptions.insert(entry);
         }
         if session.home != self.id {
             let (home, sealed) = (session.home, session.sealed.clone());
             self.post(home, Note::Subscribed { sealed, target: target.clone(), uri, on });
         }
+        true
     }
 
     /// What another shard has to say.
@@ -413,7 +420,7 @@ impl Shard {
             }
             Note::Subscribed { sealed, target, uri, on } => {
                 if let Some(id) = self.open_sealed(&sealed) {
-                    self.remember_subscription(id, &target, uri, on);
+                    _ = self.remember_subscription(id, &target, uri, on);
                 }
             }
         }

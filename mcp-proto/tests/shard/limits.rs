@@ -242,3 +242,20 @@ fn irregular_names_and_kept_lists_are_bounded() {
     world.advance(Duration::from_secs(5));
     assert_eq!(world.clients[client].answer().json()["result"]["tools"].as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn a_session_keeps_only_so_much_for_its_client() {
+    let mut world = Setup::new(&["alpha"]).config(|config| config.limits.session = 400).build();
+    let client = world.connect(0);
+    let large = format!(r#"{{"experimental":{{"{}":{{}}}}}}"#, "x".repeat(400));
+    world.send(client, &post("", &initialize("2025-11-25", &large)));
+    assert_eq!(world.clients[client].answer().code(), Some(-32602));
+    assert_eq!(world.server("alpha").methods().len(), 0);
+
+    let (client, session) = world.begin();
+    let subscribe = |uri: &str| request("resources/subscribe", &format!(r#"{{"uri":"demo://{uri}"}}"#));
+    assert_eq!(world.ask(client, &session, &subscribe("one")).code(), None);
+    assert_eq!(world.ask(client, &session, &subscribe(&"x".repeat(300))).code(), Some(-32603));
+    assert_eq!(world.ask(client, &session, &subscribe("one")).code(), None);
+    assert_eq!(world.server("alpha").count("resources/subscribe"), 2);
+}

@@ -479,3 +479,43 @@ fn the_last_page_of_a_list_that_came_late_stood_in_for_the_whole_list() {
     let partial = &world.clients[client].answer().json()["result"]["_meta"]["mcp-gateway/partial"];
     assert_eq!((&partial[0]["target"], &partial[0]["stale"]), (&"beta".into(), &false.into()));
 }
+
+#[test]
+fn a_plain_name_asked_all_targets_for_their_lists_at_every_call() {
+    let mut world = World::new(&["alpha", "beta"]);
+    world.server("beta").lists.get_mut("tools").unwrap().push("only".to_owned());
+    let (client, session) = world.begin();
+    for _ in 0..3 {
+        assert_eq!(world.ask(client, &session, &call("only")).tool_text(), "beta:only");
+    }
+    assert_eq!(world.server("alpha").count("tools/list"), 1);
+}
+
+#[test]
+fn an_answer_that_ended_in_the_middle_of_its_event_was_taken_for_whole() {
+    let mut world = World::new(&["alpha", "beta"]);
+    let (client, session) = world.begin();
+    world.server("alpha").on("tools/call", |seen| {
+        let whole = seen.response(r#"{"x":"yyyy"}"#);
+        let (half, _) = whole.split_at(whole.len() - 4);
+        vec![
+            Step::Send(format!("{}{}", stream_head(), chunk(&format!("data: {half}"))).into()),
+            Step::Wait(Duration::from_secs(1)),
+            Step::Send(chunk("\n\n").into()),
+        ]
+    });
+    world.ask_later(client, &session, &call("alpha_echo"));
+    world.advance(Duration::from_secs(2));
+    assert_eq!(world.clients[client].end, Some(End::Aborted));
+}
+
+#[test]
+fn a_level_that_no_target_took_was_said_to_be_set() {
+    let mut world = World::new(&["alpha", "beta"]);
+    let (client, session) = world.begin();
+    for target in ["alpha", "beta"] {
+        world.server(target).on("logging/setLevel", |_| reply(500, "", ""));
+    }
+    let set = request("logging/setLevel", r#"{"level":"info"}"#);
+    assert_eq!(world.ask(client, &session, &set).code(), Some(-32603));
+}
