@@ -8,6 +8,9 @@ use crate::shard::{Closing, Deferred, Shard};
 use bytes::Bytes;
 use std::sync::Arc;
 
+/// Room that is kept for putting answers together, of all that are under way at once the last one's.
+const SCRATCH: usize = 256 << 10;
+
 /// How much of an answer is kept that only explains a failure.
 const EXPLANATION: usize = 64 << 10;
 
@@ -117,7 +120,7 @@ impl Shard {
                     self.fail_part(exchange, 0, crate::refusal::INTERNAL_ERROR, words, None);
                 }
                 body.clear();
-                body.shrink_to(EXPLANATION);
+                body.shrink_to(SCRATCH);
                 self.scratch = body;
             }
             (Inbound::Pass { event, .. }, Purpose::Part { exchange, .. }) => {

@@ -63,6 +63,7 @@ impl Shard {
             return;
         }
         slot.timer = None;
+        slot.outbox.rest();
         if self.due(conn).is_some_and(|due| due <= self.now) {
             let Some(slot) = self.conns.get(conn) else { return };
             if !slot.outbox.is_empty() && slot.progress + self.config.timeouts.write <= self.now {

@@ -13,8 +13,9 @@ const COPY: usize = 4 << 10;
 /// The taken front of a tail is given up from this size on.
 const TRIM: usize = 64 << 10;
 
-/// An emptied tail keeps at most this much room.
-const KEEP: usize = 2 << 10;
+/// An emptied tail keeps at most this much room while its connection is in use: growing it anew for every piece of a
+/// long answer doubled what a 64 KB answer costs.
+const KEEP: usize = 512 << 10;
 
 /// Bytes on their way to one peer.
 #[derive(Debug, Default)]
@@ -46,6 +47,13 @@ impl Outbox {
             self.parts.push_back(tail);
         }
         self.parts.push_back(bytes);
+    }
+
+    /// Gives up room that is not in use.
+    pub(crate) fn rest(&mut self) {
+        if self.waiting == 0 {
+            self.tail = Vec::new();
+        }
     }
 
     /// Bytes waiting.
@@ -116,6 +124,17 @@ mod tests {
             outbox.sent(bytes.len());
         }
         out
+    }
+
+    #[test]
+    fn an_outbox_at_rest_holds_no_room() {
+        let mut outbox = Outbox::default();
+        outbox.write(|tail| tail.extend_from_slice(&[7; 1000]));
+        outbox.rest();
+        assert_eq!(outbox.waiting(), 1000);
+        outbox.sent(1000);
+        outbox.rest();
+        assert_eq!(outbox.tail.capacity(), 0);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use futures_io::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 use glommio::timer::Timer;
-use runtime::{BLOCK, LEAST_ROOM, Net};
+use runtime::{Blocks, Net};
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -40,12 +40,11 @@ impl Net for Glommio {
     fn poll_read(
         stream: &mut TcpStream,
         cx: &mut Context<'_>,
-        block: &mut BytesMut,
+        blocks: &mut Blocks,
     ) -> Poll<io::Result<BytesMut>> {
-        if block.len() < LEAST_ROOM {
-            // glommio reads into initialised memory only: zeroed once per block, not per read.
-            *block = BytesMut::zeroed(BLOCK);
-        }
+        let block = blocks.room();
+        // glommio reads into initialised memory only: zeroed once a block, not once a read.
+        block.resize(block.capacity(), 0);
         let count = ready!(Pin::new(stream).poll_read(cx, block))?;
         Poll::Ready(Ok(block.split_to(count)))
     }

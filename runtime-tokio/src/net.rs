@@ -1,7 +1,7 @@
 //! tokio as a worker needs it.
 
 use bytes::BytesMut;
-use runtime::{BLOCK, LEAST_ROOM, Net};
+use runtime::{Blocks, Net};
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -40,12 +40,9 @@ impl Net for Tokio {
     fn poll_read(
         stream: &mut TcpStream,
         cx: &mut Context<'_>,
-        block: &mut BytesMut,
+        blocks: &mut Blocks,
     ) -> Poll<io::Result<BytesMut>> {
-        if block.capacity() < LEAST_ROOM {
-            // Takes the same block again when nobody holds a part of it any more.
-            block.reserve(BLOCK);
-        }
+        let block = blocks.room();
         ready!(pin!(stream.read_buf(block)).poll(cx))?;
         Poll::Ready(Ok(block.split()))
     }

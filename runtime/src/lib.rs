@@ -12,6 +12,7 @@
 //! is a `Net`, a thread set up for it ([`Worker::start`]), and three tasks on that: one that accepts,
 //! [`keep_time`] and [`serve`].
 
+mod blocks;
 mod net;
 mod panics;
 mod peer;
@@ -19,7 +20,8 @@ mod pump;
 mod wake;
 mod worker;
 
-pub use net::{BLOCK, LEAST_ROOM, Net};
+pub use blocks::{BLOCK, Blocks};
+pub use net::Net;
 pub use panics::quietly;
 pub use pump::Pump;
 pub use worker::{Worker, keep_time, serve};

@@ -1,16 +1,12 @@
 //! What a worker asks of the runtime it stands on.
 
+use crate::Blocks;
 use bytes::BytesMut;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Instant;
-
-/// What is read at once at most, in bytes.
-pub const BLOCK: usize = 64 << 10;
-/// The least room worth reading into, in bytes.
-pub const LEAST_ROOM: usize = BLOCK / 4;
 
 /// A runtime: its sockets, tasks and timers, all of one thread. It is never a value.
 pub trait Net: 'static {
@@ -35,12 +31,11 @@ pub trait Net: 'static {
     /// When the other side is gone already.
     fn set_nodelay(stream: &Self::Stream) -> io::Result<()>;
 
-    /// What has come, up to [`BLOCK`] bytes, split off `block`; nothing at the end. A new `block` is taken when the old
-    /// one has less than [`LEAST_ROOM`].
+    /// What has come, as much as there is [room](Blocks::room) for, split off its block; nothing at the end.
     fn poll_read(
         stream: &mut Self::Stream,
         cx: &mut Context<'_>,
-        block: &mut BytesMut,
+        blocks: &mut Blocks,
     ) -> Poll<io::Result<BytesMut>>;
 
     /// Writes some of `slices`, at once if the socket takes any. Pending means that `cx` is woken when it does; it

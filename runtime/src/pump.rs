@@ -1,6 +1,7 @@
 //! What the tasks of a worker share: the shard, its connections, its timer. Tasks tell the pump what happened; each
 //! such turn enters the shard, then does everything the shard asks for, at once and without waiting.
 
+use crate::blocks::Blocks;
 use crate::net::Net;
 use crate::peer::{self, Peer};
 use crate::wake::Waiting;
@@ -31,8 +32,7 @@ pub struct Pump<N: Net> {
     entropy: fn() -> [u8; 32],
     /// By `ConnId::index`.
     peers: RefCell<Vec<Option<Rc<Peer<N>>>>>,
-    /// One block for all reads: idle connections hold none, and what is handed to the shard is split off uncopied.
-    scratch: RefCell<BytesMut>,
+    blocks: RefCell<Blocks>,
     /// What the timer is set to; never later than the shard's deadline.
     armed: Cell<Option<Instant>>,
     timer: Waiting,
@@ -60,7 +60,7 @@ impl<N: Net> Pump<N> {
             start: RefCell::new(start),
             entropy,
             peers: RefCell::default(),
-            scratch: RefCell::default(),
+            blocks: RefCell::default(),
             armed: Cell::default(),
             timer: Waiting::default(),
             draining: Cell::default(),
@@ -174,13 +174,13 @@ impl<N: Net> Pump<N> {
         if done { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// What has come on `stream`, read into the shared block.
+    /// What has come on `stream`, read into a shared block.
     pub(crate) fn poll_read(
         &self,
         stream: &mut N::Stream,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<BytesMut>> {
-        N::poll_read(stream, cx, &mut self.scratch.borrow_mut())
+        N::poll_read(stream, cx, &mut self.blocks.borrow_mut())
     }
 
     // A turn.

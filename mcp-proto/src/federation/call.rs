@@ -149,7 +149,8 @@ impl Shard {
                 Inbound::Pass { rewriter: None, event: false }
             }
             (target, Length(length)) if length <= SHORT => {
-                let body = std::mem::take(&mut self.scratch);
+                let mut body = std::mem::take(&mut self.scratch);
+                body.reserve(length as usize);
                 Inbound::Short { rewriter: self.rewriter(target, Scope::Result), body }
             }
             (target, _) => {
