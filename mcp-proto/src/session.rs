@@ -110,6 +110,33 @@ pub(crate) struct Opened {
 }
 
 impl Session {
+    /// A session of which nothing is known yet but what it is.
+    pub(crate) fn new(
+        key: SessionKey,
+        home: ShardId,
+        revision: Revision,
+        expires: Duration,
+        now: Instant,
+    ) -> Self {
+        Self {
+            key,
+            home,
+            revision,
+            capabilities: Bytes::new(),
+            client: Bytes::new(),
+            expires,
+            sealed: Bytes::new(),
+            targets: Vec::new(),
+            level: None,
+            subscriptions: BTreeSet::new(),
+            listener: None,
+            changed: false,
+            used: now,
+            born_here: false,
+            touched: now,
+        }
+    }
+
     pub(crate) fn target(&self, name: &TargetName) -> Option<&TargetState> {
         self.targets.iter().find(|entry| entry.target == *name).map(|entry| &entry.state)
     }
@@ -179,23 +206,10 @@ impl Session {
         let content = keys.open(Kind::Session, sealed)?;
         let mut reader = Reader::new(&content);
         let whole = reader.u8()? == 1;
-        let mut session = Self {
-            key: reader.u128()?,
-            home: ShardId(reader.u16()?),
-            revision: revision(reader.u8()?)?,
-            expires: Duration::from_secs(reader.u64()?),
-            capabilities: Bytes::new(),
-            client: Bytes::new(),
-            sealed: sealed.clone(),
-            targets: Vec::new(),
-            level: None,
-            subscriptions: BTreeSet::new(),
-            listener: None,
-            changed: false,
-            used: now,
-            born_here: false,
-            touched: now,
-        };
+        let (key, home) = (reader.u128()?, ShardId(reader.u16()?));
+        let revision_of_client = revision(reader.u8()?)?;
+        let mut session = Self::new(key, home, revision_of_client, Duration::from_secs(reader.u64()?), now);
+        session.sealed = sealed.clone();
         if session.expires < unix {
             return None;
         }
@@ -264,22 +278,11 @@ mod tests {
     }
 
     fn session(now: Instant) -> Session {
+        let expires = Duration::from_secs(100);
         Session {
-            key: 7,
-            home: ShardId(3),
-            revision: Revision::V2025_06_18,
             capabilities: Bytes::from_static(b"{\"roots\":{}}"),
             client: Bytes::from_static(b"{\"name\":\"c\"}"),
-            expires: Duration::from_secs(100),
-            sealed: Bytes::new(),
-            targets: Vec::new(),
-            level: None,
-            subscriptions: BTreeSet::new(),
-            listener: None,
-            changed: false,
-            used: now,
-            born_here: false,
-            touched: now,
+            ..Session::new(7, ShardId(3), Revision::V2025_06_18, expires, now)
         }
     }
 

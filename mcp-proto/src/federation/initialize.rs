@@ -14,7 +14,6 @@ use bytes::Bytes;
 use routing::TargetName;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// The instructions of all targets together; models pay for every word.
@@ -74,24 +73,14 @@ impl Shard {
     }
 
     fn new_session(&mut self, revision: Revision, capabilities: Bytes, client: Bytes) -> SessionId {
+        let key = u128::from_be_bytes(self.random());
+        let expires = self.unix() + self.config.timeouts.session_life;
         let session = Session {
-            key: u128::from_be_bytes(self.random()),
-            home: self.id,
-            revision,
             capabilities,
             client,
-            expires: self.unix() + self.config.timeouts.session_life,
-            sealed: Bytes::new(),
-            targets: Vec::new(),
-            level: None,
-            subscriptions: BTreeSet::new(),
-            listener: None,
-            changed: false,
-            used: self.now,
             born_here: true,
-            touched: self.now,
+            ..Session::new(key, self.id, revision, expires, self.now)
         };
-        let key = session.key;
         let id = self.sessions.insert(session);
         self.by_key.insert(key, id);
         self.counters.sessions.add(1);
