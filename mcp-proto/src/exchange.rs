@@ -153,6 +153,11 @@ impl Exchange {
         self.head.method == Method::Post
     }
 
+    /// Whether a part is a request, which wants an answer.
+    pub(crate) fn is_request(&self, part: u16) -> bool {
+        self.parts.get(usize::from(part)).is_some_and(|part| part.id.is_some())
+    }
+
     /// The raw id of a part, `null` if it has none.
     pub(crate) fn id_text(&self, part: u16) -> &[u8] {
         self.parts.get(usize::from(part)).and_then(|part| self.body.get(part.id.clone()?)).unwrap_or(b"null")

@@ -4,7 +4,6 @@
 //! longer or has other characters is shortened in the same way every time, with a hash of the full name at its end.
 
 use crate::{Routes, Target, TargetName};
-use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The longest name a client is shown.
@@ -60,8 +59,8 @@ pub fn split<'r, 'n>(routes: &'r Routes, federated: &'n str) -> Option<(&'r Arc<
 
 /// `name` as the log prefix of a target: `target/name`.
 #[must_use]
-pub fn logger<'a>(target: &TargetName, name: &'a str) -> Cow<'a, str> {
-    Cow::Owned(format!("{target}/{name}"))
+pub fn logger(target: &TargetName, name: &str) -> String {
+    format!("{target}/{name}")
 }
 
 fn legal(c: char) -> bool {

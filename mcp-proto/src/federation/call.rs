@@ -99,16 +99,16 @@ impl Shard {
         head: &Response,
     ) -> Inbound {
         let Some(leg) = self.legs.get(id) else { return Inbound::Drop };
-        let target = (self.routes.single().is_none()).then(|| leg.target.name.clone());
+        let target = self.renames(&leg.target);
         let took = leg.sent_at.map(|at| self.now.saturating_duration_since(at));
         let status = head.status;
         let Some(waiting) = self.exchange_mut(exchange) else { return Inbound::Drop };
         waiting.log.target_duration = took;
-        let has_id = waiting.parts.get(usize::from(part)).is_some_and(|part| part.id.is_some());
+        let is_request = waiting.is_request(part);
         if !(200..300).contains(&status) {
             return Inbound::Whole { status, body: Vec::new() };
         }
-        if !has_id {
+        if !is_request {
             self.part_done(exchange, part);
             self.quiet(id);
             return Inbound::Drop;
@@ -160,6 +160,11 @@ impl Shard {
         }
     }
 
+    /// The name that goes in front of what `target` calls things: none when it is the only one.
+    pub(crate) fn renames(&self, target: &Target) -> Option<TargetName> {
+        self.routes.single().is_none().then(|| target.name.clone())
+    }
+
     pub(crate) fn rewriter(&self, target: Option<TargetName>, scope: Scope) -> Box<Rewriter> {
         Box::new(Rewriter::new(target, scope, self.config.limits.depth))
     }
@@ -203,23 +208,22 @@ impl Shard {
             return self.leg_failed(id, trouble);
         };
         let single = waiting.parts.len() == 1 && waiting.batch.is_none();
-        let target =
-            (self.routes.single().is_none()).then(|| self.legs.get(id).map(|leg| leg.target.name.clone()));
+        let target = self.legs.get(id).and_then(|leg| self.renames(&leg.target));
         let code = envelope.error.as_ref().and_then(|error| error.code);
         // An error whose id the target did not know belongs to the only request there was.
         let mut body = match (envelope.id, envelope.id_span) {
             (Id::Raw(_), _) => body.to_vec(),
             (_, span) => with_id(body, span, waiting.id_text(part)),
         };
-        if let Some(target) = target.flatten() {
-            body = self.rewritten(Some(target), Scope::Result, &body);
+        if target.is_some() {
+            body = self.rewritten(target, Scope::Result, &body);
         }
-        let has_id = waiting.parts.get(usize::from(part)).is_some_and(|part| part.id.is_some());
+        let is_request = waiting.is_request(part);
         self.drop_leg(id);
         if let Some(waiting) = self.exchange_mut(exchange) {
             waiting.log.code = code;
         }
-        if !has_id {
+        if !is_request {
             self.counters.dropped.add(1);
             return self.part_done(exchange, part);
         }
@@ -250,7 +254,7 @@ impl Shard {
         let words = format!("target \"{target}\" failed: {trouble}");
         let Some(waiting) = self.exchange_mut(exchange) else { return };
         waiting.log.error = Some(words.clone());
-        let has_id = waiting.parts.get(usize::from(part)).is_some_and(|part| part.id.is_some());
+        let is_request = waiting.is_request(part);
         match waiting.answer {
             Answer::Begun { events: false, .. } => return self.cut(exchange, &words),
             // The client has an event id and comes back for the rest.
@@ -258,7 +262,7 @@ impl Shard {
             Answer::Begun { .. } if waiting.half => return self.cut(exchange, &words),
             _ => {}
         }
-        if !has_id {
+        if !is_request {
             self.counters.dropped.add(1);
             return self.part_done(exchange, part);
         }

@@ -131,8 +131,7 @@ impl Shard {
         if head.status == 200 && Media::of(head) == Media::Events {
             self.begin(exchange, 200, Content::Events, &[]);
             self.stream_answer(id);
-            let single = self.routes.single().is_some();
-            let target = self.legs.get(id).filter(|_| !single).map(|leg| leg.target.name.clone());
+            let target = self.legs.get(id).and_then(|leg| self.renames(&leg.target));
             return Inbound::Events(Box::new(self.events(target, Scope::Result)));
         }
         Inbound::Whole { status: head.status, body: Vec::new() }

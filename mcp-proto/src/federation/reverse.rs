@@ -61,19 +61,19 @@ impl Shard {
             self.send_quietly(session, Arc::clone(target), Method::Post, body.into());
             return;
         };
-        let several = self.routes.single().is_none();
+        let renames = self.renames(target);
         let Some(key) = self.sessions.get(session).map(|session| session.key) else { return };
         let mut edits = Vec::new();
         if let Some(span) = envelope.id_span.clone() {
             edits.push((span, self.seal_for(Kind::Reply, key, &target.name, rpc_id.as_bytes())));
         }
-        if let Some(span) = envelope.params.meta_progress_token.clone().filter(|_| several) {
+        if let Some(span) = envelope.params.meta_progress_token.clone().filter(|_| renames.is_some()) {
             let token = raw.get(span.clone()).unwrap_or_default();
             edits.push((span, self.seal_for(Kind::Progress, key, &target.name, token)));
         }
         let scope = if method == "sampling/createMessage" { Scope::Sampling } else { Scope::Nothing };
         let message = edited(raw, edits);
-        let message = self.rewritten(several.then(|| target.name.clone()), scope, &message);
+        let message = self.rewritten(renames, scope, &message);
         self.tell(id, reader, &message, event_id);
     }
 
@@ -86,8 +86,7 @@ impl Shard {
         held: &Held,
         event_id: Option<&str>,
     ) {
-        let several = self.routes.single().is_none();
-        let name = || several.then(|| target.name.clone());
+        let name = || self.renames(target);
         let method = envelope.method.as_ref().map_or("", |method| &method.value);
         let message = match method {
             "notifications/cancelled" => {

@@ -425,7 +425,7 @@ impl Edit {
     fn apply(self, target: &TargetName, text: &str) -> String {
         match self {
             Self::Uri => uris::federated(target, text),
-            Self::Logger => names::logger(target, text).into_owned(),
+            Self::Logger => names::logger(target, text),
         }
     }
 }
