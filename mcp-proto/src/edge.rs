@@ -3,7 +3,7 @@
 use crate::session::{Opened, SessionKey};
 use crate::{Config, Counters};
 use bytes::Bytes;
-use routing::{Routes, TargetName};
+use routing::{Process, Routes, TargetName};
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -110,6 +110,16 @@ pub enum Action {
         conn: ConnId,
         /// Where to.
         address: SocketAddr,
+    },
+    /// Start the target's child process, with the other end of a socket pair as its standard input and output; report
+    /// `connected` or `lost`. Closing the connection, in whatever way, ends the process and all it has started.
+    Spawn {
+        /// The id the connection will have.
+        conn: ConnId,
+        /// Whose process it is: its standard error is logged under this name.
+        target: TargetName,
+        /// What to start.
+        process: Arc<Process>,
     },
     /// `unsent` has bytes: write now, report `sent`; on would-block write on when the socket takes more.
     Flush {

@@ -27,4 +27,4 @@ mod target;
 pub mod uris;
 
 pub use snapshot::{DuplicateTarget, Routes};
-pub use target::{Forwarding, InvalidTargetName, Target, TargetName, Timeouts};
+pub use target::{Forwarding, InvalidTargetName, Process, Protocol, Target, TargetName, Timeouts};

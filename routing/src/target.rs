@@ -113,6 +113,35 @@ pub struct Forwarding {
     pub fields: Vec<String>,
 }
 
+/// What a target speaks, as far as its configuration says.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Protocol {
+    /// Found out by asking it.
+    #[default]
+    Auto,
+    /// 2026-07-28 or later: no session, every request stands for itself.
+    Modern,
+    /// A revision with a handshake, 2025-03-26 to 2025-11-25, over Streamable HTTP; over stdio also 2024-11-05.
+    Legacy,
+    /// 2024-11-05 over HTTP+SSE: one stream for everything it says.
+    Sse,
+}
+
+/// A target that is a child process: it reads messages from its standard input and writes them to its standard output.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Process {
+    /// The program: a path, or a name that is looked for in `PATH`.
+    pub command: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its environment, whole: nothing of the gateway's own is added.
+    pub env: Vec<(String, String)>,
+    /// The folder it starts in; the gateway's own when not given.
+    pub cwd: Option<String>,
+    /// One process for all client sessions instead of one for each. A process that speaks 2026-07-28 is always shared.
+    pub shared: bool,
+}
+
 /// One named MCP server and its endpoints.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Target {
@@ -130,6 +159,10 @@ pub struct Target {
     pub forward: Forwarding,
     /// Its deadlines.
     pub timeouts: Timeouts,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Set for a target that is a child process; it has no endpoints then.
+    pub process: Option<Arc<Process>>,
 }
 
 impl Target {
@@ -144,6 +177,8 @@ impl Target {
             headers: Vec::new(),
             forward: Forwarding::default(),
             timeouts: Timeouts::default(),
+            protocol: Protocol::default(),
+            process: None,
         }
     }
 }

@@ -216,6 +216,8 @@ impl<N: Net> Pump<N> {
                 let peer = self.insert(conn, None);
                 N::spawn(peer::dial(Rc::clone(self), peer, address));
             }
+            // Nothing starts processes here yet.
+            Action::Spawn { conn, .. } => self.lost(&self.insert(conn, None), mcp_proto::Fault::Other, now),
             Action::Flush { conn } => self.with(conn, |peer| self.flush(peer, None, now)),
             Action::Pause { conn } => self.with(conn, Peer::pause),
             Action::Resume { conn } => self.with(conn, Peer::resume),

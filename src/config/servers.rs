@@ -3,7 +3,7 @@
 use super::report::{Entry, Report};
 use super::tree::Value;
 use axum::http::{HeaderName, HeaderValue, Uri};
-use routing::{Forwarding, Target, TargetName, Timeouts};
+use routing::{Forwarding, Protocol, Target, TargetName, Timeouts};
 use std::time::Duration;
 
 /// A configured server: a target whose host is not looked up yet.
@@ -230,6 +230,8 @@ impl Draft {
                 headers: self.headers,
                 forward: Forwarding { fields: self.forward },
                 timeouts: self.timeouts,
+                protocol: Protocol::default(),
+                process: None,
             },
             host: place.host,
             port: place.port,

@@ -291,6 +291,7 @@ impl World {
         let key = |conn| Key { shard, conn };
         match action {
             Action::Open { conn, address } => self.open(key(conn), address),
+            Action::Spawn { target, .. } => panic!("no process was expected for {target}"),
             Action::Flush { conn } => self.link(key(conn)).flush = true,
             Action::Pause { conn } => {
                 let link = self.link(key(conn));

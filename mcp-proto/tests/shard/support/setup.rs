@@ -2,7 +2,7 @@
 
 use super::{Key, READ, Server, World};
 use mcp_proto::{AccessLog, Config, Counters, Keys, Limits, Shard, ShardId, Start, Timeouts};
-use routing::{Routes, Target, TargetName};
+use routing::{Protocol, Routes, Target, TargetName};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -93,5 +93,5 @@ impl Setup {
 /// A target at an address of its own.
 pub(crate) fn target(name: &str, number: usize) -> Target {
     let address = SocketAddr::from(([10, 0, 0, 1 + number as u8], 80));
-    Target::new(TargetName::parse(name).unwrap(), address, "/mcp")
+    Target { protocol: Protocol::Legacy, ..Target::new(TargetName::parse(name).unwrap(), address, "/mcp") }
 }
