@@ -109,6 +109,7 @@ impl Shard {
             head,
             accepts,
             session: None,
+            modern: None,
             body,
             answer: Answer::Open,
             half: false,

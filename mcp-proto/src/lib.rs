@@ -87,6 +87,7 @@ mod conn;
 mod counters;
 mod deadlines;
 mod edge;
+mod era;
 mod events;
 mod exchange;
 mod federation;

@@ -10,12 +10,20 @@
 //! ```
 
 mod call;
+mod discover;
+mod dress;
 mod gather;
+mod hidden;
 mod initialize;
 mod listen;
 mod lists;
+mod modern;
+mod probe;
 mod reverse;
 mod route;
 mod sessions;
 
 pub(crate) use call::Media;
+pub(crate) use dress::Dress;
+pub(crate) use hidden::Likeness;
+pub(crate) use probe::{Era, Verdict};
