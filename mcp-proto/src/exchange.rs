@@ -118,6 +118,8 @@ pub(crate) struct Gather {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum What {
     Initialize,
+    /// `server/discover`
+    Discover,
     List(list::Kind),
     /// `logging/setLevel`: done when one target did it.
     Level,

@@ -241,6 +241,11 @@ impl Shard {
         Ok(session)
     }
 
+    /// Whether a request came over HTTP, so that its head must agree with its body.
+    pub(crate) fn is_over_http(&self, id: ExchangeId) -> bool {
+        self.exchange(id).is_some()
+    }
+
     pub(crate) fn exchange(&self, id: ExchangeId) -> Option<&Exchange> {
         match &self.conns.get(id.conn)?.role {
             crate::conn::Role::Client(client) => client.exchange.as_ref().filter(|it| it.serial == id.serial),

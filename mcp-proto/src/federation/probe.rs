@@ -150,6 +150,24 @@ impl Shard {
         true
     }
 
+    /// A target that refuses both questions may be older than both: then its first word comes on a GET
+    /// (basic/transports/streamable-http, HTTP+SSE Transport).
+    pub(crate) fn try_sse(&mut self, id: LegId, target: &Arc<Target>) -> bool {
+        if target.protocol != Protocol::Auto || self.era(target) != Some(Era::Legacy) {
+            return false;
+        }
+        self.judge(&target.name, Era::Sse);
+        self.deferred.push_back(Deferred::Start(id));
+        true
+    }
+
+    /// A verdict turned out to be wrong, and what is right is not known.
+    pub(crate) fn unsure(&mut self, target: &TargetName) {
+        if let Some(pool) = self.pools.get_mut(target) {
+            pool.verdict.known = None;
+        }
+    }
+
     /// A target answered the probe.
     pub(crate) fn probe_answered(&mut self, id: LegId, status: u16, body: &[u8]) {
         let Some(target) = self.legs.get(id).map(|leg| Arc::clone(&leg.target)) else { return };
