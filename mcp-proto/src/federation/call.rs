@@ -140,14 +140,14 @@ impl Shard {
             self.quiet(id);
             return Inbound::Drop;
         }
-        let (batch, accepts) = (waiting.batch.is_some(), waiting.accepts);
+        let (whole, accepts) = (!waiting.takes_pieces(), waiting.accepts);
         match Media::of(head) {
             Media::Events => {
                 self.stream_answer(id);
                 Inbound::Events(Box::new(self.events(plan)))
             }
-            Media::Json if batch && !plan.crosses() => Inbound::Whole { status, body: Vec::new() },
-            Media::Json if batch || plan.crosses() => Inbound::Look(Box::new(self.look(plan))),
+            Media::Json if whole && !plan.crosses() => Inbound::Whole { status, body: Vec::new() },
+            Media::Json if whole || plan.crosses() => Inbound::Look(Box::new(self.look(plan))),
             Media::Json if accepts.json => self.json_head(exchange, plan, head),
             Media::Json => {
                 let mut start = Vec::new();
