@@ -152,7 +152,7 @@ impl Shard {
     }
 
     /// An answer that was kept whole.
-    fn whole_answer(&mut self, id: LegId, purpose: Purpose, status: u16, body: &[u8]) {
+    pub(crate) fn whole_answer(&mut self, id: LegId, purpose: Purpose, status: u16, body: &[u8]) {
         if self.is_session_lost(id, status, body) {
             return self.renew(id);
         }

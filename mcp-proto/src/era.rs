@@ -44,12 +44,12 @@ pub(crate) fn claim(
     let header = over_http && is_modern(&exchange.head.fields);
     if modern.version.is_none() {
         return match envelope.kind() {
-            Kind::Request if header && is_initialize(envelope) => Err(mismatch(
-                "MCP-Protocol-Version names a revision without initialize",
-            )),
-            Kind::Request if header => Err(Refusal::invalid_params(format!(
-                "params._meta[\"{PREFIX}protocolVersion\"] is missing"
-            ))),
+            Kind::Request if header && is_initialize(envelope) => {
+                Err(mismatch("MCP-Protocol-Version names a revision without initialize"))
+            }
+            Kind::Request if header => {
+                Err(Refusal::invalid_params(format!("params._meta[\"{PREFIX}protocolVersion\"] is missing")))
+            }
             _ => Ok(None),
         };
     }
@@ -90,7 +90,13 @@ fn is_initialize(envelope: &Envelope<'_>) -> bool {
 /// RFC 5424 severities, as logging has them (server/utilities/logging).
 fn check_level(level: &[u8]) -> Result<(), Refusal> {
     const LEVELS: [&[u8]; 8] = [
-        b"\"debug\"", b"\"info\"", b"\"notice\"", b"\"warning\"", b"\"error\"", b"\"critical\"", b"\"alert\"",
+        b"\"debug\"",
+        b"\"info\"",
+        b"\"notice\"",
+        b"\"warning\"",
+        b"\"error\"",
+        b"\"critical\"",
+        b"\"alert\"",
         b"\"emergency\"",
     ];
     match LEVELS.contains(&level) {
@@ -140,7 +146,9 @@ fn check_field(
     };
     match same {
         true => Ok(()),
-        false => Err(mismatch(format!("the {shown} header field differs from the body, which says {expected:?}"))),
+        false => {
+            Err(mismatch(format!("the {shown} header field differs from the body, which says {expected:?}")))
+        }
     }
 }
 

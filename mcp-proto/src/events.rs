@@ -1,7 +1,7 @@
 //! A target's event stream: what is an answer passes, what is a request or notice is looked at first.
 
 use crate::exchange::{Answer, ExchangeId};
-use crate::jsonrpc::rewrite::{Kind, Plan, Rewriter};
+use crate::jsonrpc::rewrite::{Kind, Plan, ResultType, Rewriter};
 use crate::leg::{Events, LegId, Purpose, Trouble};
 use crate::shard::Shard;
 use crate::sse::{self, Item};
@@ -16,6 +16,8 @@ pub(crate) struct Held {
     pub(crate) raw: Vec<u8>,
     /// Rewritten for the client.
     pub(crate) out: Vec<u8>,
+    /// What a result said it is.
+    pub(crate) result_type: Option<ResultType>,
 }
 
 impl Shard {
@@ -121,7 +123,8 @@ impl Shard {
     fn event_ended(&mut self, id: LegId, events: &mut Events, end: &sse::End) -> Result<(), Trouble> {
         let kind = events.rewriter.kind();
         let complete = events.rewriter.is_complete();
-        let held = std::mem::take(&mut events.held);
+        let mut held = std::mem::take(&mut events.held);
+        held.result_type = events.rewriter.result_type();
         let passing = std::mem::take(&mut events.passing);
         events.rewriter = *self.rewriter(events.plan.clone());
         let broken = std::mem::take(&mut events.broken);
@@ -179,7 +182,7 @@ impl Shard {
             return self.counters.malformed.add(1);
         };
         for message in messages.into_iter().filter_map(|span| raw.get(span)) {
-            let mut held = Held { raw: message.to_vec(), out: Vec::new() };
+            let mut held = Held { raw: message.to_vec(), ..Held::default() };
             let mut rewriter: Rewriter = *self.rewriter(events.plan.clone());
             let read = rewriter.push(message, &mut held.out);
             match (read, rewriter.kind()) {

@@ -2,8 +2,8 @@
 
 use crate::answer::Content;
 use crate::exchange::{Answer, ExchangeId, Work};
-use crate::http::{Method, Response};
 use crate::federation::probe::Era;
+use crate::http::{Method, Response};
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
 use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
 use crate::refusal;
@@ -297,9 +297,9 @@ impl Shard {
             return self.part_done(exchange, part);
         }
         let body = match self.is_tool_call(exchange, part) {
-            true => self.exchange(exchange).map(|it| {
-                refusal::tool_failure(it.id_text(part), &words, it.modern.is_some())
-            }),
+            true => self
+                .exchange(exchange)
+                .map(|it| refusal::tool_failure(it.id_text(part), &words, it.modern.is_some())),
             false => self.exchange(exchange).map(|it| {
                 refusal::error(it.id_text(part), refusal::INTERNAL_ERROR, &words, Some(target.as_str()))
             }),

@@ -12,7 +12,7 @@ use crate::era::{self, MODERN, PREFIX};
 use crate::exchange::{Exchange, ExchangeId};
 use crate::federation::probe::Era;
 use crate::jsonrpc::envelope::{Envelope, Kind};
-use crate::jsonrpc::rewrite::{Finish, Plan, Scope};
+use crate::jsonrpc::rewrite::{Finish, Plan, ResultType, Rewriter, Scope};
 use crate::jsonrpc::{mirror, params};
 use crate::leg::{Leg, LegId, Purpose};
 use crate::refusal;
@@ -157,7 +157,7 @@ pub(crate) fn is_cacheable(method: &str) -> bool {
 /// A modern message for a legacy target, under `number`.
 fn legacy(leg: &Leg, number: u64) -> Option<Dress> {
     let envelope = Envelope::parse(&leg.body, usize::MAX).ok()?;
-    let plain = params::without_envelope(&leg.body, &envelope);
+    let plain = params::without(&leg.body, params::handshake(&leg.body, &envelope));
     let envelope = Envelope::parse(&plain, usize::MAX).ok()?;
     let mut body = Vec::with_capacity(plain.len() + 16);
     let renumbered = envelope.kind() == Kind::Request;
@@ -178,4 +178,28 @@ fn level_of(params: &[u8]) -> Option<&[u8]> {
         level: &'a RawValue,
     }
     serde_json::from_slice::<Level<'_>>(params).ok().map(|level| level.level.get().as_bytes())
+}
+
+impl Plan {
+    /// Whether the answer is of another era than its client.
+    pub(crate) fn crosses(&self) -> bool {
+        !matches!(self.finish, Finish::Keep)
+    }
+
+    /// Whether the answer passes as it comes.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.target.is_none()
+            && self.id.is_none()
+            && self.task.is_none()
+            && self.codes.is_empty()
+            && !self.crosses()
+            && !self.watch
+    }
+}
+
+impl Rewriter {
+    /// Whether the message is certainly an answer, and no question back.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.result_type().is_some_and(|it| it != ResultType::InputRequired)
+    }
 }

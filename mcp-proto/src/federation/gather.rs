@@ -1,5 +1,6 @@
 //! One message for several targets: all are asked at once, none is waited for too long, one answer is made.
 
+use super::probe::Era;
 use crate::edge::Note;
 use crate::exchange::{ExchangeId, Gather, Slot, What, Work};
 use crate::http::Method;
@@ -7,7 +8,6 @@ use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::list;
 use crate::leg::{Leg, LegId, Purpose};
 use crate::refusal;
-use super::probe::Era;
 use crate::session::{Opened, SessionId, TargetState};
 use crate::shard::Shard;
 use bytes::Bytes;

@@ -80,7 +80,12 @@ impl Shard {
         Ok(())
     }
 
-    pub(super) fn new_session(&mut self, revision: Revision, capabilities: Bytes, client: Bytes) -> SessionId {
+    pub(super) fn new_session(
+        &mut self,
+        revision: Revision,
+        capabilities: Bytes,
+        client: Bytes,
+    ) -> SessionId {
         let key = u128::from_be_bytes(self.random());
         let expires = self.unix() + self.config.timeouts.session_life;
         let session = Session {

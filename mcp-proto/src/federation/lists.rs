@@ -3,6 +3,7 @@
 //! One page for a client is a page of each target that has one left. The cursor to the next names every target's own
 //! cursor, sealed, so it is good on any shard and for this session only.
 
+use super::probe::Era;
 use crate::exchange::{ExchangeId, Slot, What};
 use crate::jsonrpc::envelope::Text;
 use crate::jsonrpc::list::{self, PageError};
@@ -122,7 +123,8 @@ impl Shard {
                 if let Some(cursor) = page.next_cursor {
                     merged.cursors.push((target.clone(), cursor));
                 }
-                merged.add_extra(page.extra);
+                let modern = self.routes.target(target.as_str()).and_then(|target| self.era(target));
+                merged.add_extra(page.extra, modern == Some(Era::Modern));
                 return merged.append(&items);
             }
             // A target without such a list has nothing to add.
@@ -211,13 +213,19 @@ impl Shard {
 
 impl Merged {
     /// Members of a target's result beside its items.
-    fn add_extra(&mut self, extra: Vec<(String, Vec<u8>)>) {
+    fn add_extra(&mut self, extra: Vec<(String, Vec<u8>)>, from_modern: bool) {
         let mut ttl = 0;
         let mut public = false;
         for (key, value) in extra {
             match key.as_str() {
+                // To a legacy client from a legacy target they are members like any other.
+                "resultType" | "ttlMs" | "cacheScope" if !self.modern && !from_modern => {
+                    self.extra.entry(key).or_insert(value);
+                }
                 "resultType" => {}
-                "ttlMs" => ttl = std::str::from_utf8(&value).ok().and_then(|ttl| ttl.parse().ok()).unwrap_or(0),
+                "ttlMs" => {
+                    ttl = std::str::from_utf8(&value).ok().and_then(|ttl| ttl.parse().ok()).unwrap_or(0)
+                }
                 "cacheScope" => public = value == b"\"public\"",
                 _ => _ = self.extra.entry(key).or_insert(value),
             }

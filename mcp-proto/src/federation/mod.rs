@@ -9,6 +9,7 @@
 //!                          └─► reverse: an answer to a target's own request finds its way back
 //! ```
 
+mod asks;
 mod call;
 mod discover;
 mod dress;

@@ -42,10 +42,11 @@ impl Shard {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let target = Arc::clone(&leg.target);
         // It was asked anew what the target speaks, and it speaks what this was asked in: the answer stands.
+        let purpose = leg.purpose;
         if let Some((status, body)) = leg.refused_with.take() {
-            return self.whole_answer(id, leg.purpose, status, &body);
+            return self.whole_answer(id, purpose, status, &body);
         }
-        match leg.purpose {
+        match purpose {
             Purpose::Open { asker: Some((exchange, part, slot)) } => {
                 leg.purpose = Purpose::Part { exchange, part, slot: Some(slot) };
                 leg.body = Bytes::from_static(DISCOVER);
@@ -55,9 +56,8 @@ impl Shard {
             }
             Purpose::Open { asker: None } => {
                 let session = leg.session.and_then(|session| self.sessions.get_mut(session));
-                let before = session.map(|session| {
-                    std::mem::replace(session.target_mut(&target.name), TargetState::Absent)
-                });
+                let before = session
+                    .map(|session| std::mem::replace(session.target_mut(&target.name), TargetState::Absent));
                 if let Some(TargetState::Opening { waiting, .. }) = before {
                     self.deferred.extend(waiting.into_iter().map(Deferred::Start));
                 }
@@ -88,7 +88,10 @@ impl Shard {
             leg.body = Bytes::from_static(DISCOVER);
         }
         let body = match (kind, method.as_deref()) {
-            (Some(Kind::Request), Some("logging/setLevel" | "resources/subscribe" | "resources/unsubscribe")) => {
+            (
+                Some(Kind::Request),
+                Some("logging/setLevel" | "resources/subscribe" | "resources/unsubscribe"),
+            ) => {
                 let id = self.exchange(exchange).map(|exchange| exchange.id_text(part).to_vec());
                 refusal::result(&id.unwrap_or_default(), b"{}")
             }
@@ -145,11 +148,12 @@ impl Shard {
         if look.rewriter.kind() == Some(rewrite::Kind::Method) {
             return self.leg_failed(id, Trouble::Malformed("it is no JSON-RPC response"));
         }
-        if self.asks(id, exchange, part, &look.held, look.rewriter.result_type()) {
+        let held = Held { result_type: look.rewriter.result_type(), ..look.held };
+        if self.asks(id, exchange, part, &held) {
             return;
         }
         self.drop_leg(id);
-        self.answer_part_coded(exchange, part, &look.held.out);
+        self.answer_part_coded(exchange, part, &held.out);
     }
 
     /// Whether an answer makes it doubtful that the target still speaks what it was asked in: then it is asked again,

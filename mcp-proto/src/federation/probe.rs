@@ -221,7 +221,8 @@ impl Shard {
 }
 
 /// What a probe asks; the envelope is added like to any other request.
-pub(crate) const DISCOVER: &[u8] = br#"{"jsonrpc":"2.0","id":"mcp-gateway-discover","method":"server/discover"}"#;
+pub(crate) const DISCOVER: &[u8] =
+    br#"{"jsonrpc":"2.0","id":"mcp-gateway-discover","method":"server/discover"}"#;
 
 fn said(status: u16, body: &[u8], depth: usize) -> Said {
     let legacy = Said::Era(Era::Legacy);
@@ -261,9 +262,12 @@ mod tests {
     fn every_kind_of_answer_tells_its_era() {
         let modern = Said::Era(Era::Modern);
         let legacy = Said::Era(Era::Legacy);
-        let result = r#"{"jsonrpc":"2.0","id":1,"result":{"supportedVersions":["2026-07-28"],"capabilities":{}}}"#;
-        let only_legacy = r#"{"jsonrpc":"2.0","id":1,"result":{"supportedVersions":["2025-11-25"],"capabilities":{}}}"#;
-        let error = |code: i64| format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":{code},"message":""}}}}"#);
+        let result =
+            r#"{"jsonrpc":"2.0","id":1,"result":{"supportedVersions":["2026-07-28"],"capabilities":{}}}"#;
+        let only_legacy =
+            r#"{"jsonrpc":"2.0","id":1,"result":{"supportedVersions":["2025-11-25"],"capabilities":{}}}"#;
+        let error =
+            |code: i64| format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":{code},"message":""}}}}"#);
         let unsupported = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"","data":{"supported":["2025-11-25"]}}}"#;
         for (status, body, expected) in [
             (200, result, modern),

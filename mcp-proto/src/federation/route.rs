@@ -46,7 +46,10 @@ impl Shard {
             self.modern_message(id, part, &envelope, &message);
             return Ok(());
         }
-        if !request && envelope.kind() == Kind::Notification && over_http && era::is_modern(&exchange.head.fields)
+        if !request
+            && envelope.kind() == Kind::Notification
+            && over_http
+            && era::is_modern(&exchange.head.fields)
         {
             self.part_done(id, part);
             return Ok(());

@@ -257,9 +257,8 @@ impl Shard {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let (target, session, opened) = (Arc::clone(&leg.target), leg.session, leg.opened.take());
         let level = session.and_then(|id| self.sessions.get(id)).and_then(|session| session.level.as_ref());
-        let message = level
-            .filter(|_| leg.body == INITIALIZED)
-            .map(|level| own_request("logging/setLevel", level));
+        let message =
+            level.filter(|_| leg.body == INITIALIZED).map(|level| own_request("logging/setLevel", level));
         self.drop_leg(id);
         let (Some(id), Some(opened)) = (session, opened) else { return };
         let Some(session) = self.sessions.get(id) else { return self.end_at(target, opened) };
