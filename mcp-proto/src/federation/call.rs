@@ -3,7 +3,7 @@
 use crate::answer::Content;
 use crate::exchange::{Answer, ExchangeId, Work};
 use crate::http::{Method, Response};
-use crate::jsonrpc::rewrite::{Rewriter, Scope};
+use crate::jsonrpc::rewrite::{Plan, Rewriter, Scope};
 use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
 use crate::refusal;
 use crate::session::{Revision, SessionId, TargetState};
@@ -166,7 +166,7 @@ impl Shard {
     }
 
     pub(crate) fn rewriter(&self, target: Option<TargetName>, scope: Scope) -> Box<Rewriter> {
-        Box::new(Rewriter::new(target, scope, self.config.limits.depth))
+        Box::new(Rewriter::new(Plan::names(target, scope), self.config.limits.depth))
     }
 
     /// A piece of JSON on its way to the client.
