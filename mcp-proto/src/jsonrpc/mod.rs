@@ -13,6 +13,7 @@ mod depth;
 pub mod envelope;
 pub mod list;
 pub mod members;
+pub mod mirror;
 pub mod params;
 pub mod rewrite;
 pub mod splice;
