@@ -29,7 +29,7 @@ impl Shard {
                 }
                 self.whole_or_events(id, head)
             }
-            Purpose::Probe => self.whole_or_events(id, head),
+            Purpose::Probe | Purpose::Schemas { .. } => self.whole_or_events(id, head),
             Purpose::Open { .. } => {
                 leg.given_id = head.fields.first("mcp-session-id").map(Bytes::copy_from_slice);
                 self.whole_or_events(id, head)
@@ -168,6 +168,8 @@ impl Shard {
             Purpose::Stream { exchange } => self.stream_refused(id, exchange, status),
             Purpose::Resume { exchange } => self.resume_refused(id, exchange, status),
             Purpose::Probe => self.probe_answered(id, status, body),
+            Purpose::Schemas { .. } if (200..300).contains(&status) => self.schemas_answered(id, body),
+            Purpose::Schemas { .. } => self.leg_failed(id, Trouble::Status(status)),
             Purpose::Quiet | Purpose::Greet { .. } => self.drop_leg(id),
         }
     }
@@ -224,6 +226,7 @@ impl Shard {
             Purpose::Resume { exchange } => self.finish_or_fail(exchange, &trouble),
             Purpose::Greet { .. } => self.target_refused(&leg.target, leg.session, None, &trouble),
             Purpose::Probe => self.probe_failed(&leg.target, &trouble),
+            Purpose::Schemas { .. } => self.schemas_failed(&leg.target.name, &trouble),
             Purpose::Quiet => {}
         }
     }
