@@ -90,6 +90,7 @@ mod edge;
 mod events;
 mod exchange;
 mod federation;
+mod forward;
 pub mod http;
 mod intake;
 pub mod jsonrpc;

@@ -46,6 +46,16 @@ impl Refusal {
         Self { status: 404, code: SESSION_NOT_FOUND, message: "session not found".into(), id: None }
     }
 
+    /// What serves it is full, or was lost a moment ago: the client may try again.
+    pub(crate) fn busy() -> Self {
+        Self { code: INTERNAL_ERROR, ..Self::http(503, "what serves this request can't take it now") }
+    }
+
+    /// It was sent to where it is to be served, and is not served there.
+    pub(crate) fn misplaced() -> Self {
+        Self { code: INTERNAL_ERROR, ..Self::http(500, "what serves this request is not where it should be") }
+    }
+
     pub(crate) fn overloaded() -> Self {
         Self {
             status: 503,
