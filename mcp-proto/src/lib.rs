@@ -81,12 +81,14 @@
 
 mod answer;
 mod answers;
+mod base64;
 mod catalogue;
 mod config;
 mod conn;
 mod counters;
 mod deadlines;
 mod edge;
+mod era;
 mod events;
 mod exchange;
 mod federation;

@@ -9,6 +9,7 @@ use crate::catalogue::Catalogue;
 use crate::conn::{Client, Conn, Phase, Role, Wire};
 use crate::edge::Note;
 use crate::exchange::{Answer, ExchangeId};
+use crate::federation::Likeness;
 use crate::forward::Forwards;
 use crate::leg::{Leg, LegId, Trouble};
 use crate::pool::Pool;
@@ -48,10 +49,14 @@ pub struct Shard {
     pub(crate) sessions: Table<SessionId, Session>,
     pub(crate) by_key: BTreeMap<SessionKey, SessionId>,
     pub(crate) ended: Ended,
+    /// Sessions of modern clients at legacy targets, by what they stand for.
+    pub(crate) hidden: BTreeMap<Likeness, Vec<SessionId>>,
     pub(crate) pools: BTreeMap<TargetName, Pool>,
     pub(crate) catalogue: Catalogue,
     pub(crate) clients: usize,
     pub(crate) forwards: Forwards,
+    /// The last id given to a request of which the target must not see the client's.
+    pub(crate) numbers: u64,
 
     pub(crate) timers: Timers,
     actions: VecDeque<Action>,
@@ -66,6 +71,8 @@ pub struct Shard {
 pub(crate) enum Deferred {
     /// A request could not even be sent.
     Fail(LegId, Trouble),
+    /// What a request's target speaks is known, or known anew: begin.
+    Start(LegId),
     /// A request's target session is open: send it.
     Send(LegId),
     /// The last request of a connection was answered: look for the next.
@@ -92,10 +99,12 @@ impl Shard {
             sessions: Table::default(),
             by_key: BTreeMap::new(),
             ended: Ended::default(),
+            hidden: BTreeMap::new(),
             pools: BTreeMap::new(),
             catalogue: Catalogue::default(),
             clients: 0,
             forwards: Forwards::default(),
+            numbers: 0,
             timers: Timers::default(),
             actions: VecDeque::new(),
             deferred: VecDeque::new(),
@@ -415,6 +424,7 @@ impl Shard {
         while let Some(deferred) = self.deferred.pop_front() {
             match deferred {
                 Deferred::Fail(leg, trouble) => self.leg_failed(leg, trouble),
+                Deferred::Start(leg) => self.start_in_session(leg),
                 Deferred::Send(leg) => self.dispatch_leg(leg),
                 Deferred::Next(conn) => self.read_client(conn),
                 Deferred::HandOver(conn) => self.hand_over(conn),
