@@ -12,5 +12,6 @@ mod depth;
 pub mod envelope;
 pub mod list;
 pub mod rewrite;
+pub mod skim;
 pub mod splice;
 mod walk;
