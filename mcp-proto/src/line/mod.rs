@@ -184,7 +184,7 @@ mod tests {
             let pieces: Vec<_> = cuts.windows(2).map(|cut| &text.as_bytes()[cut[0]..cut[1]]).collect();
             let first = match over {
                 true => Err(TooLong { id: Some(Bytes::from_static(b"5")), has_method: false }),
-                false => Ok(message.clone()),
+                false => Ok(message),
             };
             prop_assert_eq!(read(&mut Lines::new(limit), &pieces), [first, Ok("next".to_owned())]);
         }
