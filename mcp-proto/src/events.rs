@@ -93,8 +93,8 @@ impl Shard {
     /// The client's stream that answers on this request's stream go to.
     fn event_reader(&self, id: LegId) -> Option<ExchangeId> {
         let exchange = self.legs.get(id)?.purpose.answers()?;
-        // The answers to a batch share one stream, where half of one would be in the way of the others.
-        self.exchange(exchange).filter(|it| it.accepts.events && it.batch.is_none())?;
+        // Where several answers share one stream, half of one would be in the way of the others.
+        self.exchange(exchange).filter(|it| it.accepts.events && it.takes_pieces())?;
         Some(exchange)
     }
 

@@ -39,6 +39,8 @@ pub(crate) struct Exchange {
     pub(crate) answer: Answer,
     /// Half an event is written: until its end nothing else may be.
     pub(crate) half: bool,
+    /// Its stream is that of others as well: it carries whole messages only, and none of them has an event id.
+    pub(crate) shared: bool,
     /// The client was given an event id of its own stream, so it can resume it.
     pub(crate) resumable: bool,
     /// Written as a JSON array, or as events, because it came as a batch.
@@ -60,6 +62,8 @@ pub(crate) struct Exchange {
 /// What the access log will say beyond what the exchange knows anyway.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
+    /// It is no request of a client, or is told of elsewhere.
+    pub(crate) silent: bool,
     pub(crate) status: u16,
     pub(crate) code: Option<i64>,
     pub(crate) error: Option<String>,
@@ -149,6 +153,34 @@ pub(crate) struct Stream {
 }
 
 impl Exchange {
+    pub(crate) fn new(serial: u32, head: Request, accepts: Accepts, body: Bytes, started: Instant) -> Self {
+        Self {
+            serial,
+            head,
+            accepts,
+            session: None,
+            body,
+            answer: Answer::Open,
+            half: false,
+            shared: false,
+            resumable: false,
+            batch: None,
+            parts: Vec::new(),
+            open: 0,
+            deadline: None,
+            comment: None,
+            streams: Vec::new(),
+            started,
+            sent: 0,
+            log: Notes::default(),
+        }
+    }
+
+    /// Whether an answer may be written piece by piece, as it comes.
+    pub(crate) fn takes_pieces(&self) -> bool {
+        self.batch.is_none() && !self.shared
+    }
+
     pub(crate) fn is_post(&self) -> bool {
         self.head.method == Method::Post
     }

@@ -104,6 +104,7 @@ mod shard;
 pub mod sse;
 mod table;
 mod timers;
+mod virtual_client;
 mod wire;
 
 pub use config::{AccessLog, Config, Limits, Timeouts};

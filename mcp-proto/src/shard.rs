@@ -6,10 +6,9 @@
 //! returns, so that no function is entered while it runs.
 
 use crate::catalogue::Catalogue;
-use crate::conn::{Client, Conn, Phase, Role};
+use crate::conn::{Client, Conn, Phase, Role, Wire};
 use crate::edge::Note;
 use crate::exchange::{Answer, ExchangeId};
-use crate::http::ServerCodec;
 use crate::leg::{Leg, LegId, Trouble};
 use crate::pool::Pool;
 use crate::session::{Ended, Session, SessionId, SessionKey};
@@ -116,17 +115,7 @@ impl Shard {
         self.clients += 1;
         self.counters.client_connections.add(1);
         self.counters.client_connections_total.add(1);
-        let client = Client {
-            peer,
-            codec: ServerCodec::new(&self.config.limits),
-            incoming: None,
-            exchange: None,
-            serial: 0,
-            memo: None,
-            since: now,
-            ended: false,
-            used: false,
-        };
+        let client = Client::new(Wire::Socket, peer, &self.config.limits, now);
         let conn = self.conns.insert(Conn::new(Role::Client(Box::new(client)), now));
         self.watch(conn);
         Ok(conn)
@@ -354,7 +343,7 @@ impl Shard {
     pub(crate) fn set_paused(&mut self, conn: ConnId, paused: bool) {
         let now = self.now;
         let Some(slot) = self.conns.get_mut(conn) else { return };
-        if slot.paused == paused {
+        if slot.paused == paused || !slot.has_socket() {
             return;
         }
         slot.paused = paused;
@@ -377,10 +366,14 @@ impl Shard {
 
     /// Takes a connection out of the tables and tells the frontend.
     pub(crate) fn close(&mut self, conn: ConnId, how: Closing) {
-        match self.conns.get(conn).map(|slot| &slot.role) {
-            Some(Role::Client(_)) => self.forget_client(conn),
-            Some(Role::Target(_)) => self.forget_upstream(conn),
-            None => return,
+        let Some(slot) = self.conns.get(conn) else { return };
+        let has_socket = slot.has_socket();
+        match &slot.role {
+            Role::Client(_) => self.forget_client(conn),
+            Role::Target(_) => self.forget_upstream(conn),
+        }
+        if !has_socket {
+            return;
         }
         self.act(match how {
             Closing::Finish => Action::Finish { conn },

@@ -113,13 +113,13 @@ impl Shard {
             self.quiet(id);
             return Inbound::Drop;
         }
-        let (batch, accepts) = (waiting.batch.is_some(), waiting.accepts);
+        let (whole, accepts) = (!waiting.takes_pieces(), waiting.accepts);
         match Media::of(head) {
             Media::Events => {
                 self.stream_answer(id);
                 Inbound::Events(Box::new(self.events(target, Scope::Result)))
             }
-            Media::Json if batch => Inbound::Whole { status, body: Vec::new() },
+            Media::Json if whole => Inbound::Whole { status, body: Vec::new() },
             Media::Json if accepts.json => self.json_head(exchange, target, head),
             Media::Json => {
                 let mut start = Vec::new();
