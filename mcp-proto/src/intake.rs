@@ -225,7 +225,7 @@ impl Shard {
     pub(crate) fn exchange(&self, id: ExchangeId) -> Option<&Exchange> {
         match &self.conns.get(id.conn)?.role {
             crate::conn::Role::Client(client) => client.exchange.as_ref().filter(|it| it.serial == id.serial),
-            crate::conn::Role::Target(_) => None,
+            crate::conn::Role::Target(_) | crate::conn::Role::Child(_) => None,
         }
     }
 

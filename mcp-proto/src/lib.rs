@@ -82,6 +82,7 @@
 mod answer;
 mod answers;
 mod catalogue;
+mod channel;
 mod config;
 mod conn;
 mod counters;

@@ -5,7 +5,6 @@ use crate::edge::Fault;
 use crate::http::{ClientCodec, ResponseEvent, write};
 use crate::leg::{Inbound, LegId, Purpose, Trouble};
 use crate::shard::{Closing, Deferred, Shard};
-use crate::timers::Timed;
 use crate::{Action, ConnId};
 use routing::{Routes, Target};
 use std::collections::VecDeque;
@@ -64,6 +63,11 @@ impl Shard {
         let now = self.now;
         let Some(leg) = self.legs.get_mut(id) else { return };
         let target = Arc::clone(&leg.target);
+        let carries = leg.carried.is_some() || matches!(leg.purpose, Purpose::Feed { .. });
+        if self.is_channel(&target) && !carries {
+            return self.dispatch_on_channel(id);
+        }
+        let Some(leg) = self.legs.get_mut(id) else { return };
         let Some(pool) = self.pools.get_mut(&target.name) else {
             return self.deferred.push_back(Deferred::Fail(id, Trouble::Nowhere));
         };
@@ -89,8 +93,7 @@ impl Shard {
                 return self.deferred.push_back(Deferred::Fail(id, Trouble::Busy));
             }
             pool.waiting.push_back(id);
-            leg.deadline = Some(now + target.timeouts.gather);
-            return self.timers.set(Timed::Leg(id), now + target.timeouts.gather);
+            return self.limit_leg(id, now + target.timeouts.gather);
         }
         pool.open += 1;
         self.counters.target_connections.add(1);
@@ -135,9 +138,13 @@ impl Shard {
             Some(opened) => (opened.id.clone(), Some(opened.revision)),
             None => (None, None),
         };
+        let (path, body) = match &leg.carried {
+            Some(carried) => (&*carried.path, &carried.message),
+            None => (leg.target.path.as_str(), &leg.body),
+        };
         let Role::Target(upstream) = &mut slot.role else { return };
         slot.outbox.write(|out| {
-            write::request(out, leg.method, &leg.target.path);
+            write::request(out, leg.method, path);
             write::field(out, "host", leg.target.authority.as_bytes());
             let accept: &[u8] = match leg.method {
                 crate::http::Method::Get => b"text/event-stream",
@@ -146,7 +153,7 @@ impl Shard {
             write::field(out, "accept", accept);
             if leg.method == crate::http::Method::Post {
                 write::field(out, "content-type", b"application/json");
-                write::length(out, leg.body.len() as u64);
+                write::length(out, body.len() as u64);
             }
             if !matches!(leg.purpose, Purpose::Open { .. }) {
                 if let Some(id) = &session_id {
@@ -172,7 +179,7 @@ impl Shard {
             }
             write::end(out);
         });
-        slot.outbox.push(leg.body.clone());
+        slot.outbox.push(body.clone());
         upstream.codec.expect(leg.method);
         upstream.leg = Some(id);
         upstream.phase = Phase::Waiting(now);
@@ -347,6 +354,7 @@ impl Shard {
     pub(crate) fn abandon(&mut self, id: LegId) {
         let Some(leg) = self.legs.remove(id) else { return };
         self.counters.calls.sub(1);
+        self.leave_channel(id, &leg);
         if let Some(conn) = leg.conn {
             self.close(conn, Closing::Abort);
         }

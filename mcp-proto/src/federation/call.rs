@@ -9,7 +9,6 @@ use crate::refusal;
 use crate::session::{Revision, SessionId, TargetState};
 use crate::shard::{Deferred, Shard};
 use crate::sse;
-use crate::timers::Timed;
 use bytes::Bytes;
 use routing::{Target, TargetName};
 use std::sync::Arc;
@@ -85,9 +84,7 @@ impl Shard {
                 self.open_target(session_id, &target, None, vec![id]);
             }
         }
-        let Some(leg) = self.legs.get_mut(id) else { return };
-        leg.deadline = Some(now + target.timeouts.gather);
-        self.timers.set(Timed::Leg(id), now + target.timeouts.gather);
+        self.limit_leg(id, now + target.timeouts.gather);
     }
 
     /// The head of a target's answer to one message.

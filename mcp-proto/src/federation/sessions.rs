@@ -157,6 +157,7 @@ impl Shard {
     pub(crate) fn forget_session(&mut self, id: SessionId) {
         let Some(session) = self.sessions.remove(id) else { return };
         self.by_key.remove(&session.key);
+        self.end_channels_of(id);
         if session.home == self.id {
             self.counters.sessions.sub(1);
         }
@@ -279,7 +280,7 @@ impl Shard {
     }
 
     /// Tells a target that lost its session what the client had set.
-    fn restore(&mut self, id: SessionId, target: &Arc<Target>) {
+    pub(crate) fn restore(&mut self, id: SessionId, target: &Arc<Target>) {
         let Some(session) = self.sessions.get(id) else { return };
         let mut messages = Vec::new();
         if let Some(level) = &session.level {
@@ -319,6 +320,7 @@ impl Shard {
         let reason: Arc<str> = trouble.to_string().into();
         if let Some(id) = session {
             self.target_unavailable(id, &target.name, Arc::clone(&reason));
+            self.end_channel_at(id, &target.name);
             if let Some(session) = self.sessions.get(id)
                 && !session.sealed.is_empty()
             {
@@ -410,6 +412,7 @@ impl Shard {
                     _ = self.notify_listener(listener, &message);
                 }
             }
+            Note::Channel(mail) => self.channel_mail(mail),
             Note::Slow { target } => {
                 self.mark_slow(&target);
             }
