@@ -303,7 +303,9 @@ impl Shard {
         if give_up {
             return self.abandon(id);
         }
-        if let Some(conn) = leg.conn {
+        if let Some(conn) = self.feeder(id)
+            && !self.is_crowded(conn)
+        {
             self.set_paused(conn, false);
         }
     }

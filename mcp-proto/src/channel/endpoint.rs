@@ -51,7 +51,7 @@ fn scheme(text: &str) -> Option<(&str, &str)> {
 
 /// An authority without the port that goes without saying.
 fn origin(authority: &str) -> &str {
-    authority.strip_suffix(":80").or(authority.strip_suffix(':')).unwrap_or(authority)
+    authority.strip_suffix(":80").or_else(|| authority.strip_suffix(':')).unwrap_or(authority)
 }
 
 fn parts(text: &str) -> (&str, Option<&str>) {

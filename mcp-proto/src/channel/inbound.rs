@@ -178,7 +178,7 @@ impl Shard {
         }
         let calls = channel.pending.values().rev().map(|pending| pending.leg);
         let calls: Vec<_> = calls.filter(|leg| self.is_call(*leg)).collect();
-        let asks = calls.iter().copied().find(|leg| self.can_ask(*leg)).or(calls.first().copied());
+        let asks = calls.iter().copied().find(|leg| self.can_ask(*leg)).or_else(|| calls.first().copied());
         match asks {
             Some(leg) => self.leg_told(leg, raw),
             None => self.session_told(id, raw),

@@ -113,7 +113,11 @@ impl World {
     }
 
     pub(crate) fn begin_as(&mut self, revision: &str, capabilities: &str) -> (usize, String) {
-        let client = self.connect(0);
+        self.begin_on(0, revision, capabilities)
+    }
+
+    pub(crate) fn begin_on(&mut self, shard: usize, revision: &str, capabilities: &str) -> (usize, String) {
+        let client = self.connect(shard);
         self.send(client, &post("", &initialize(revision, capabilities)));
         let answer = self.clients[client].answer();
         assert_eq!(answer.status, 200, "{}", answer.text());

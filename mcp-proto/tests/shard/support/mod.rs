@@ -174,6 +174,12 @@ impl World {
         }
     }
 
+    /// A child writes to its standard output, whatever it was asked.
+    pub(crate) fn print(&mut self, name: &str, text: &str) {
+        let key = *self.connections(name).last().unwrap();
+        self.say(key, vec![Step::Send(text.into())]);
+    }
+
     fn server_of(&self, key: Key) -> Option<usize> {
         match self.links.get(&key)?.peer {
             Peer::Server(number) => Some(number),
@@ -291,7 +297,10 @@ impl World {
         let key = |conn| Key { shard, conn };
         match action {
             Action::Open { conn, address } => self.open(key(conn), address),
-            Action::Spawn { target, .. } => panic!("no process was expected for {target}"),
+            Action::Spawn { conn, target, .. } => {
+                let address = self.server(target.as_str()).address;
+                self.open(key(conn), address);
+            }
             Action::Flush { conn } => self.link(key(conn)).flush = true,
             Action::Pause { conn } => {
                 let link = self.link(key(conn));
