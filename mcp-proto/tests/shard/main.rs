@@ -12,6 +12,7 @@ mod regressions;
 mod reverse;
 mod sessions;
 mod shards;
+mod shared_targets;
 mod simulation;
 mod splits;
 mod sse_targets;

@@ -2,9 +2,8 @@
 
 use crate::support::client::{EVERYTHING, call, initialize, post, request, session_field};
 use crate::support::rand::Dice;
-use crate::support::server::Talks;
 use crate::support::setup::{process, target};
-use crate::support::{End, Server, Setup, Step, World};
+use crate::support::{End, Setup, Step, World};
 use mcp_proto::Fault;
 use routing::{Routes, Target};
 use serde_json::{Value, json};
@@ -23,24 +22,6 @@ fn line(text: &str) -> Vec<Step> {
 
 fn numbered(id: &str, name: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{name}"}}}}"#)
-}
-
-/// A client of its own asks something and does not wait.
-fn begin_call(world: &mut World, shard: usize, session: &str, body: &str) -> usize {
-    let client = world.connect(shard);
-    world.ask_later(client, session, body);
-    client
-}
-
-/// Nothing is left when all sessions are ended.
-fn assert_clean(world: &mut World) {
-    for shard in 0..world.shards.len() {
-        let counters = world.counters(shard);
-        assert_eq!((counters.sessions.value(), counters.calls.value()), (0, 0), "shard {shard}");
-        assert_eq!((counters.processes.value(), counters.target_streams.value()), (0, 0), "shard {shard}");
-    }
-    let children = world.servers.iter().filter(|server| server.talks == Talks::Lines);
-    assert_eq!(children.map(Server::running).sum::<usize>(), 0);
 }
 
 #[test]
@@ -68,7 +49,7 @@ fn a_session_has_a_process_of_its_own_and_speaks_to_it_in_lines() {
     assert_eq!(world.delete(0, &session).status, 200);
     assert_eq!(world.server("alpha").running(), 1);
     world.delete(0, &other);
-    assert_clean(&mut world);
+    world.assert_clean();
 }
 
 #[test]
@@ -78,7 +59,7 @@ fn answers_find_their_calls_in_any_order_and_with_equal_ids() {
     world.server("alpha").on("tools/call", |_| Vec::new());
     let calls: Vec<_> = [(0, "7"), (1, "7"), (0, "\"7\""), (1, "-7.5e3")]
         .into_iter()
-        .map(|(shard, id)| (begin_call(&mut world, shard, &session, &numbered(id, "echo")), id))
+        .map(|(shard, id)| (world.call_later(shard, &session, &numbered(id, "echo")), id))
         .collect();
     let sent = world.server("alpha").seen.split_off(2);
     assert_eq!(sent.iter().map(|seen| seen.id.clone().unwrap()).collect::<Vec<_>>(), ["2", "3", "4", "5"]);
@@ -92,7 +73,7 @@ fn answers_find_their_calls_in_any_order_and_with_equal_ids() {
         );
     }
     world.delete(1, &session);
-    assert_clean(&mut world);
+    world.assert_clean();
 }
 
 #[test]
@@ -133,7 +114,7 @@ fn a_process_asks_in_the_middle_of_a_call() {
             let (_, session) = world.begin();
             let name = if targets.len() == 1 { "echo" } else { "alpha_echo" };
             world.server("alpha").on("tools/call", move |_| line(ask));
-            let client = begin_call(&mut world, shard, &session, &call(name));
+            let client = world.call_later(shard, &session, &call(name));
             let asked = world.messages(client).pop().unwrap();
             let original: Value = serde_json::from_str(ask).unwrap();
             assert_eq!((&asked["method"], &asked["params"]), (&original["method"], &original["params"]));
@@ -167,9 +148,9 @@ fn questions_belong_to_the_latest_call_notices_to_the_only_one_or_the_session() 
         world.messages(client).iter().map(|message| message["params"]["data"].clone()).collect()
     };
     world.print("alpha", &format!("{}\n", notice("none")));
-    let first = begin_call(&mut world, 0, &session, &numbered("1", "echo"));
+    let first = world.call_later(0, &session, &numbered("1", "echo"));
     world.print("alpha", &format!("{}\n", notice("one")));
-    let second = begin_call(&mut world, 0, &session, &numbered("2", "echo"));
+    let second = world.call_later(0, &session, &numbered("2", "echo"));
     world.print("alpha", &format!("{}\n", notice("two")));
     assert_eq!(data(&world, listener), ["none", "two"]);
     assert_eq!(data(&world, first), ["one"]);
@@ -198,7 +179,7 @@ fn a_question_without_a_call_goes_to_the_sessions_stream_or_is_refused() {
     world.print("alpha", "{\"jsonrpc\":\"2.0\",\"id\":\"p\",\"method\":\"ping\"}\n");
     assert_eq!(world.server("alpha").seen.last().unwrap().body, r#"{"jsonrpc":"2.0","id":"p","result":{}}"#);
     world.delete(0, &session);
-    assert_clean(&mut world);
+    world.assert_clean();
 }
 
 #[test]
@@ -216,7 +197,7 @@ fn progress_finds_its_call_and_gives_it_time() {
                 r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"_meta":{{"progressToken":{token}}},"name":"x"}}}}"#
             )
         };
-        let clients = ["5", "\"5\""].map(|token| begin_call(&mut world, shard, &session, &asked(token)));
+        let clients = ["5", "\"5\""].map(|token| world.call_later(shard, &session, &asked(token)));
         assert!(world.server("alpha").last("tools/call").body.contains(r#""progressToken":"5""#));
         for (client, token) in clients.into_iter().zip(["5", "\"5\""]) {
             for step in 1..=3 {
@@ -249,7 +230,7 @@ fn a_call_without_an_answer_is_given_up_and_the_process_told() {
         let mut world = Setup::new(&["alpha"]).shards(2).process("alpha").build();
         let (_, session) = world.begin();
         world.server("alpha").on("tools/call", |_| Vec::new());
-        let client = begin_call(&mut world, shard, &session, &call("echo"));
+        let client = world.call_later(shard, &session, &call("echo"));
         world.advance(299 * SECOND);
         assert!(world.clients[client].answers().is_empty());
         world.advance(SECOND);
@@ -263,7 +244,7 @@ fn a_call_without_an_answer_is_given_up_and_the_process_told() {
         world.print("alpha", "{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{}}\n");
         assert_eq!(world.counters(0).dropped.value(), 1);
         world.delete(0, &session);
-        assert_clean(&mut world);
+        world.assert_clean();
     }
 }
 
@@ -275,7 +256,7 @@ fn a_clients_cancellation_names_the_request_as_the_process_knows_it() {
         world.server("alpha").on("tools/call", |_| Vec::new());
         let name = if targets.len() == 1 { "echo" } else { "alpha_echo" };
         for (shard, id) in [(0, "\"x\""), (1, "9")] {
-            begin_call(&mut world, shard, &session, &numbered(id, name));
+            world.call_later(shard, &session, &numbered(id, name));
             let sent = world.server("alpha").last("tools/call").id.clone().unwrap();
             let cancel = format!(
                 r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"r"}}}}"#
@@ -301,7 +282,7 @@ fn a_process_that_dies_fails_its_calls_and_is_started_anew() {
         world.ask_on(0, &session, &request("resources/subscribe", r#"{"uri":"alpha+demo://a"}"#));
         let listener = world.listen(shard, &session);
         world.server("alpha").on("tools/call", |_| Vec::new());
-        let clients = [0, 1].map(|shard| begin_call(&mut world, shard, &session, &call("alpha_echo")));
+        let clients = [0, 1].map(|shard| world.call_later(shard, &session, &call("alpha_echo")));
         let key = world.connections("alpha")[0];
         world.say(key, vec![last]);
         for client in clients {
@@ -328,7 +309,7 @@ fn a_process_that_dies_fails_its_calls_and_is_started_anew() {
         assert_eq!(alpha.last("logging/setLevel").json()["params"], json!({"level": "error"}));
         assert!(world.methods(listener).contains(&"notifications/tools/list_changed".to_owned()));
         world.delete(0, &session);
-        assert_clean(&mut world);
+        world.assert_clean();
     }
 }
 
@@ -373,7 +354,7 @@ fn a_process_that_cannot_be_started_is_told_of() {
     world.advance(SECOND);
     assert_eq!(world.ask(client, &session, &call("echo")).tool_text(), "alpha:echo");
     world.delete(0, &session);
-    assert_clean(&mut world);
+    world.assert_clean();
 }
 
 #[test]
@@ -384,7 +365,7 @@ fn a_process_that_refuses_the_session_is_ended() {
     world.send(client, &post("", &initialize("2025-11-25", "{}")));
     let answer = world.clients[client].answer();
     assert_eq!(answer.text(), r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32602,"message":"no"}}"#);
-    assert_clean(&mut world);
+    world.assert_clean();
 }
 
 #[test]
@@ -427,7 +408,7 @@ fn several_messages_on_one_line_are_as_many() {
     let mut world = alone();
     let (_, session) = world.begin_as("2025-03-26", EVERYTHING);
     world.server("alpha").on("tools/call", |_| Vec::new());
-    let clients = ["1", "2"].map(|id| begin_call(&mut world, 0, &session, &numbered(id, "x")));
+    let clients = ["1", "2"].map(|id| world.call_later(0, &session, &numbered(id, "x")));
     world.print("alpha", "[{\"jsonrpc\":\"2.0\",\"id\":3,\"result\":{\"n\":3}},{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{\"n\":2}}]\n");
     for (client, n) in clients.into_iter().zip([2, 3]) {
         assert_eq!(world.clients[client].answer().json()["result"]["n"], n);
@@ -478,7 +459,7 @@ fn it_makes_no_difference_how_lines_are_cut() {
         let list = world.ask(client, &session, &request("tools/list", "{}")).json();
         assert_eq!(list["result"]["tools"].as_array().unwrap().len(), 4);
         world.delete(0, &session);
-        assert_clean(&mut world);
+        world.assert_clean();
     }
 }
 
@@ -492,7 +473,7 @@ fn a_process_ends_with_its_session_however_that_ends() {
     world.advance(25 * 60 * SECOND);
     assert_eq!(world.server("alpha").running(), 1);
     world.advance(10 * 60 * SECOND);
-    assert_clean(&mut world);
+    world.assert_clean();
     // Never begun.
     let mut world = alone();
     world.server("alpha").delay = SECOND;
@@ -502,12 +483,12 @@ fn a_process_ends_with_its_session_however_that_ends() {
     world.hang_up(client);
     assert_eq!(world.server("alpha").running(), 0);
     world.advance(600 * SECOND);
-    assert_clean(&mut world);
+    world.assert_clean();
     // With everything.
     let mut world = alone();
     let (client, session) = world.begin();
     world.server("alpha").on("tools/call", |_| Vec::new());
-    let calling = begin_call(&mut world, 0, &session, &call("echo"));
+    let calling = world.call_later(0, &session, &call("echo"));
     world.drain(SECOND);
     world.advance(SECOND);
     assert_eq!(world.clients[calling].end, Some(End::Aborted));
@@ -522,7 +503,7 @@ fn a_session_from_another_life_starts_its_process_again() {
     assert_eq!(world.ask_on(0, &session, &call("echo")).tool_text(), "alpha:echo");
     assert_eq!(world.server("alpha").methods(), ["initialize", "notifications/initialized", "tools/call"]);
     assert_eq!(world.delete(0, &session).status, 200);
-    assert_clean(&mut world);
+    world.assert_clean();
 }
 
 #[test]
@@ -552,7 +533,7 @@ fn a_process_that_reads_nothing_is_ended() {
     world.server("alpha").window = 0;
     let mut clients = Vec::new();
     for _ in 0..3 {
-        clients.push(begin_call(&mut world, 0, &session, &call("echo")));
+        clients.push(world.call_later(0, &session, &call("echo")));
     }
     assert_eq!(
         world.clients[clients[2]].answer().tool_text(),
@@ -578,7 +559,7 @@ fn a_client_that_reads_slowly_slows_its_own_process() {
     world.take(slow, 0);
     world.clients[slow].window = 0;
     world.ask_later(slow, &session, &call("echo"));
-    let quick = begin_call(&mut world, 0, &session, &numbered("\"q\"", "echo"));
+    let quick = world.call_later(0, &session, &numbered("\"q\"", "echo"));
     let key = world.connections("alpha")[0];
     let progress = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"roots/list","params":{{"x":"{}"}}}}"#,
@@ -589,7 +570,7 @@ fn a_client_that_reads_slowly_slows_its_own_process() {
     assert!(world.clients[quick].answer().complete);
     world.print("alpha", &format!("{progress}\n").repeat(6));
     assert!(world.is_paused(key));
-    let other = begin_call(&mut world, 0, &session, &numbered("\"o\"", "echo"));
+    let other = world.call_later(0, &session, &numbered("\"o\"", "echo"));
     world.print("alpha", "{\"jsonrpc\":\"2.0\",\"id\":4,\"result\":{}}\n");
     assert!(world.clients[other].answers().is_empty(), "it is one stream");
     world.take(slow, usize::MAX);
@@ -609,7 +590,7 @@ fn a_process_that_is_another_now_ends_with_its_last_call() {
     let mut world = Setup::new(&["alpha", "beta"]).process("beta").build();
     let (_, session) = world.begin();
     world.server("beta").on("tools/call", |_| Vec::new());
-    let client = begin_call(&mut world, 0, &session, &call("beta_echo"));
+    let client = world.call_later(0, &session, &call("beta_echo"));
     let first = world.connections("beta")[0];
     let old = |world: &mut World| world.connections("beta").contains(&first);
     let another = Target {
@@ -628,189 +609,8 @@ fn a_process_that_is_another_now_ends_with_its_last_call() {
     assert_eq!(world.server("beta").running(), 1);
 }
 
-// --- shared ---
-
 #[test]
-fn one_process_serves_all_sessions_of_all_shards() {
-    let mut world = Setup::new(&["alpha"]).shards(2).shared("alpha").build();
-    let (_, first) = world.begin();
-    let second = world.begin_on(1, "2025-06-18", "{}").1;
-    assert_eq!(world.server("alpha").running(), 1);
-    assert_eq!(world.server("alpha").methods(), ["initialize", "notifications/initialized"]);
-    let greeting = world.server("alpha").last("initialize").json();
-    assert_eq!(greeting["params"]["capabilities"], json!({}), "it can't ask the right one");
-    assert_eq!(greeting["params"]["clientInfo"]["name"], "mcp-gateway");
-    world.server("alpha").on("tools/call", |_| Vec::new());
-    let calls: Vec<_> = [(0, &first), (1, &first), (0, &second), (1, &second)]
-        .into_iter()
-        .map(|(shard, session)| begin_call(&mut world, shard, session, &numbered("1", "echo")))
-        .collect();
-    for (number, client) in (2..6).zip(calls).rev() {
-        world.print(
-            "alpha",
-            &format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"result\":{{\"n\":{number}}}}}\n"),
-        );
-        assert_eq!(
-            world.clients[client].answer().text(),
-            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"n":{number}}}}}"#)
-        );
-    }
-    let changed = r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#;
-    assert_eq!(world.ask_on(0, &first, changed).status, 202);
-    assert_eq!(world.server("alpha").count("notifications/roots/list_changed"), 0);
-    world.delete(0, &first);
-    world.delete(0, &second);
-    assert_eq!(world.server("alpha").running(), 1, "others may come");
-    world.advance(599 * SECOND);
-    assert_eq!(world.server("alpha").running(), 1);
-    world.advance(SECOND);
-    assert_clean(&mut world);
-}
-
-#[test]
-fn a_client_is_answered_in_its_own_revision() {
-    let mut world = Setup::new(&["alpha"]).shards(2).shared("alpha").build();
-    for (shard, revision) in [(0, "2025-06-18"), (1, "2025-03-26"), (1, "2025-11-25")] {
-        let client = world.connect(shard);
-        world.send(client, &post("", &initialize(revision, "{}")));
-        let answer = world.clients[client].answer().json();
-        assert_eq!((&answer["id"], &answer["result"]["protocolVersion"]), (&json!(0), &json!(revision)));
-        assert_eq!(answer["result"]["serverInfo"]["name"], "alpha");
-    }
-    assert_eq!(world.server("alpha").count("initialize"), 1);
-    // One that speaks less says so itself.
-    let mut world = Setup::new(&["alpha"]).shared("alpha").build();
-    world.server("alpha").revision = Some("2024-11-05".to_owned());
-    let client = world.connect(0);
-    world.send(client, &post("", &initialize("2025-06-18", "{}")));
-    assert_eq!(world.clients[client].answer().json()["result"]["protocolVersion"], "2024-11-05");
-}
-
-#[test]
-fn progress_tokens_of_two_clients_are_told_apart() {
-    let mut world = Setup::new(&["alpha"]).shards(2).shared("alpha").build();
-    world.server("alpha").on("tools/call", |_| Vec::new());
-    let sessions = [world.begin().1, world.begin_on(1, "2025-11-25", "{}").1];
-    let asked = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","_meta":{"progressToken":"t"}}}"#;
-    let clients: Vec<_> =
-        (0..2).map(|shard| begin_call(&mut world, shard, &sessions[shard], asked)).collect();
-    let tokens: Vec<_> = world.server("alpha").seen[2..]
-        .iter()
-        .map(|seen| seen.json()["params"]["_meta"]["progressToken"].clone())
-        .collect();
-    assert_eq!(tokens, [2, 3]);
-    for (client, token) in clients.iter().zip(&tokens) {
-        world.print("alpha", &format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{{\"progressToken\":{token},\"progress\":{token}}}}}\n"));
-        assert_eq!(
-            world.messages(*client),
-            [
-                json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": "t", "progress": token}})
-            ]
-        );
-    }
-    // A cancellation of the one is not one of the other, who calls it the same.
-    let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
-    world.ask_on(0, &sessions[1], cancel);
-    assert_eq!(world.server("alpha").last("notifications/cancelled").json()["params"]["requestId"], 3);
-}
-
-#[test]
-fn a_shared_process_may_not_ask_and_tells_everyone_what_concerns_everyone() {
-    let mut world = Setup::new(&["alpha", "beta"]).shards(2).shared("alpha").build();
-    let sessions = [world.begin().1, world.begin_on(1, "2025-11-25", "{}").1];
-    let listeners = [world.listen(1, &sessions[0]), world.listen(1, &sessions[1])];
-    world.print("alpha", "{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"roots/list\"}\n");
-    let refused = world.server("alpha").seen.last().unwrap().json();
-    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(5), &json!(-32601)));
-    world.ask_on(0, &sessions[1], &request("resources/subscribe", r#"{"uri":"alpha+demo://a"}"#));
-    world.print("alpha", "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{\"uri\":\"demo://a\"}}\n");
-    world.print("alpha", "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n");
-    assert_eq!(world.methods(listeners[0]), ["notifications/tools/list_changed"]);
-    assert_eq!(
-        world.methods(listeners[1]),
-        ["notifications/resources/updated", "notifications/tools/list_changed"]
-    );
-    assert_eq!(world.messages(listeners[1])[0]["params"]["uri"], "alpha+demo://a");
-    // One session's unsubscription is not the other's.
-    let answer =
-        world.ask_on(1, &sessions[1], &request("resources/unsubscribe", r#"{"uri":"alpha+demo://a"}"#));
-    assert_eq!(answer.text(), r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
-    assert_eq!(world.server("alpha").count("resources/unsubscribe"), 0);
-    world.print("alpha", "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{\"uri\":\"demo://a\"}}\n");
-    assert_eq!(world.messages(listeners[1]).len(), 2);
-    // A log message of nobody's call is nobody's.
-    let log = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"info\",\"data\":1}}\n";
-    world.print("alpha", log);
-    assert_eq!((world.messages(listeners[0]).len(), world.messages(listeners[1]).len()), (1, 2));
-    world.server("alpha").on("tools/call", |_| Vec::new());
-    let client = begin_call(&mut world, 1, &sessions[0], &call("alpha_echo"));
-    world.print("alpha", log);
-    assert_eq!(world.methods(client), ["notifications/message"]);
-}
-
-#[test]
-fn a_shared_process_that_ends_is_started_on_demand_and_told_again() {
-    let mut world = Setup::new(&["alpha", "beta"]).shards(2).shared("alpha").build();
-    let sessions = [world.begin().1, world.begin_on(1, "2025-11-25", "{}").1];
-    world.ask_on(0, &sessions[1], &request("resources/subscribe", r#"{"uri":"alpha+demo://a"}"#));
-    let listener = world.listen(0, &sessions[0]);
-    world.advance(600 * SECOND);
-    assert_eq!(world.server("alpha").running(), 0, "nobody used it");
-    let before = world.server("alpha").seen.len();
-    assert_eq!(world.ask_on(1, &sessions[0], &call("alpha_echo")).tool_text(), "alpha:echo");
-    let mut after = world.server("alpha").methods()[before..].to_vec();
-    after[2..].sort_unstable();
-    assert_eq!(after, ["initialize", "notifications/initialized", "resources/subscribe", "tools/call"]);
-    assert!(world.methods(listener).contains(&"notifications/tools/list_changed".to_owned()));
-    world.server("alpha").on("tools/call", |_| vec![Step::Fin]);
-    for (shard, session) in [(0, &sessions[0]), (1, &sessions[1])] {
-        let words = world.ask_on(shard, session, &call("alpha_echo")).tool_text();
-        assert_eq!(words, "target \"alpha\" failed: its process ended");
-    }
-}
-
-#[test]
-fn a_shared_process_waits_for_no_client() {
-    for shard in [0, 1] {
-        let mut world = Setup::new(&["alpha"])
-            .shards(2)
-            .shared("alpha")
-            .config(|config| config.limits.buffer = 4 << 10)
-            .build();
-        let sessions = [world.begin().1, world.begin().1];
-        world.server("alpha").on("tools/call", |_| Vec::new());
-        let slow = world.connect(shard);
-        world.clients[slow].window = 0;
-        world.ask_later(slow, &sessions[0], r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","_meta":{"progressToken":1}}}"#);
-        let quick = begin_call(&mut world, 0, &sessions[1], &call("echo"));
-        let progress = format!(
-            "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{{\"progressToken\":2,\"progress\":1,\"message\":\"{}\"}}}}\n",
-            "x".repeat(1000)
-        );
-        world.print("alpha", &progress.repeat(100));
-        assert_eq!(world.clients[slow].end, Some(End::Aborted));
-        world.print("alpha", "{\"jsonrpc\":\"2.0\",\"id\":3,\"result\":{}}\n");
-        assert!(world.clients[quick].answer().complete);
-    }
-}
-
-#[test]
-fn a_process_that_never_greets_is_given_up() {
-    let mut world = Setup::new(&["alpha", "beta"]).shared("alpha").build();
-    world.server("alpha").on("initialize", |_| Vec::new());
-    let client = world.connect(0);
-    world.send(client, &post("", &initialize("2025-11-25", "{}")));
-    world.advance(3 * SECOND);
-    let session = world.clients[client].answer().field("mcp-session-id").unwrap().to_owned();
-    world.advance(297 * SECOND);
-    assert_eq!(world.server("alpha").running(), 0);
-    world.delete(0, &session);
-    assert_clean(&mut world);
-}
-
-#[test]
-fn a_session_is_named_in_what_is_sent_for_it() {
-    // A batch of a client is as many lines.
+fn a_batch_of_a_client_is_as_many_lines() {
     let mut world = alone();
     let (client, session) = world.begin_as("2025-03-26", EVERYTHING);
     let batch = format!("[{},{}]", numbered("1", "a"), numbered("1", "b"));

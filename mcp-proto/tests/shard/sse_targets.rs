@@ -2,7 +2,7 @@
 
 use crate::support::client::{EVERYTHING, call, initialize, post, request};
 use crate::support::rand::Dice;
-use crate::support::server::{Talks, chunk, event, json_reply, reply, stream_end, stream_head};
+use crate::support::server::{chunk, event, json_reply, reply, stream_end, stream_head};
 use crate::support::{Setup, Step, World};
 use mcp_proto::Fault;
 use serde_json::{Value, json};
@@ -16,25 +16,6 @@ fn alone() -> World {
 
 fn said(message: &str) -> Vec<Step> {
     vec![Step::Send(event(message).into())]
-}
-
-fn begin_call(world: &mut World, shard: usize, session: &str, body: &str) -> usize {
-    let client = world.connect(shard);
-    world.ask_later(client, session, body);
-    client
-}
-
-fn assert_clean(world: &mut World) {
-    for shard in 0..world.shards.len() {
-        let counters = world.counters(shard);
-        assert_eq!((counters.sessions.value(), counters.calls.value()), (0, 0), "shard {shard}");
-        assert_eq!(counters.target_streams.value(), 0, "shard {shard}");
-    }
-    for name in ["alpha", "beta"] {
-        if world.servers.iter().any(|server| server.name == name && server.talks == Talks::Stream) {
-            assert!(world.server(name).stream().is_none(), "a stream of {name} is left open");
-        }
-    }
 }
 
 #[test]
@@ -78,7 +59,7 @@ fn a_session_has_a_stream_of_its_own_and_posts_to_its_endpoint() {
     assert_eq!(world.counters(0).target_streams.value(), 2);
     world.delete(1, &session);
     world.delete(0, &other);
-    assert_clean(&mut world);
+    world.assert_clean();
 }
 
 #[test]
@@ -86,7 +67,7 @@ fn answers_and_questions_come_on_the_stream_in_any_order() {
     let mut world = Setup::new(&["alpha", "beta"]).shards(2).sse("alpha").build();
     let (_, session) = world.begin();
     world.server("alpha").on("tools/call", |_| Vec::new());
-    let clients = [0, 1].map(|shard| begin_call(&mut world, shard, &session, &call("alpha_echo")));
+    let clients = [0, 1].map(|shard| world.call_later(shard, &session, &call("alpha_echo")));
     world.say_on_stream(
         "alpha",
         r#"{"jsonrpc":"2.0","id":"e","method":"elicitation/create","params":{"message":"?"}}"#,
@@ -111,7 +92,7 @@ fn answers_and_questions_come_on_the_stream_in_any_order() {
     world.say_on_stream("alpha", r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#);
     assert_eq!(world.server("alpha").seen.last().unwrap().body, r#"{"jsonrpc":"2.0","id":"p","result":{}}"#);
     world.delete(0, &session);
-    assert_clean(&mut world);
+    world.assert_clean();
 }
 
 #[test]
@@ -132,7 +113,7 @@ fn an_answer_may_come_before_its_posts() {
     world.advance(2 * SECOND);
     assert_eq!(world.counters(0).calls.value(), 1, "the stream itself");
     world.delete(0, &session);
-    assert_clean(&mut world);
+    world.assert_clean();
 }
 
 #[test]
@@ -161,7 +142,7 @@ fn a_post_that_is_refused_fails_its_call() {
     assert_eq!(world.ask(client, &session, &call("echo")).tool_text(), "alpha:echo");
     assert_eq!(world.server("alpha").count("initialize"), 2);
     world.delete(0, &session);
-    assert_clean(&mut world);
+    world.assert_clean();
 }
 
 #[test]
@@ -245,7 +226,7 @@ fn a_stream_that_never_names_an_endpoint_is_given_up() {
     world.advance(297 * SECOND);
     assert_eq!(world.server("beta").stream(), None);
     world.delete(0, &session);
-    assert_clean(&mut world);
+    world.assert_clean();
 }
 
 #[test]
@@ -256,7 +237,7 @@ fn a_stream_that_ends_fails_its_calls_and_is_opened_anew() {
         world.ask_on(0, &session, &request("resources/subscribe", r#"{"uri":"alpha+demo://a"}"#));
         let listener = world.listen(0, &session);
         world.server("alpha").on("tools/call", |_| Vec::new());
-        let clients = [0, 1].map(|shard| begin_call(&mut world, shard, &session, &call("alpha_echo")));
+        let clients = [0, 1].map(|shard| world.call_later(shard, &session, &call("alpha_echo")));
         let key = world.server("alpha").stream().unwrap();
         world.say(key, end);
         for client in clients {
@@ -274,7 +255,7 @@ fn a_stream_that_ends_fails_its_calls_and_is_opened_anew() {
         );
         assert!(world.methods(listener).contains(&"notifications/tools/list_changed".to_owned()));
         world.delete(0, &session);
-        assert_clean(&mut world);
+        world.assert_clean();
     }
 }
 
@@ -326,7 +307,7 @@ fn it_makes_no_difference_how_the_stream_is_cut() {
         let list = world.ask(client, &session, &request("tools/list", "{}")).json();
         assert_eq!(list["result"]["tools"].as_array().unwrap().len(), 4);
         world.delete(0, &session);
-        assert_clean(&mut world);
+        world.assert_clean();
     }
 }
 
@@ -335,7 +316,7 @@ fn a_call_without_an_answer_is_given_up_and_the_target_told() {
     let mut world = alone();
     let (_, session) = world.begin();
     world.server("alpha").on("tools/call", |_| Vec::new());
-    let client = begin_call(&mut world, 0, &session, &call("echo"));
+    let client = world.call_later(0, &session, &call("echo"));
     world.advance(300 * SECOND);
     assert_eq!(
         world.clients[client].answer().tool_text(),
@@ -343,7 +324,7 @@ fn a_call_without_an_answer_is_given_up_and_the_target_told() {
     );
     assert_eq!(world.server("alpha").last("notifications/cancelled").json()["params"]["requestId"], 2);
     world.delete(0, &session);
-    assert_clean(&mut world);
+    world.assert_clean();
 }
 
 #[test]
@@ -420,6 +401,6 @@ fn all_kinds_of_targets_are_one_server() {
     assert_eq!(world.ask_on(1, &session, &call("gamma_echo")).tool_text(), "gamma:echo");
     world.delete(0, &session);
     world.advance(600 * SECOND);
-    assert_clean(&mut world);
+    world.assert_clean();
     assert_eq!(world.counters(0).processes.value(), 0);
 }

@@ -145,6 +145,13 @@ impl World {
         self.clients[client].answers().get(number).is_some_and(|answer| answer.complete)
     }
 
+    /// The same on a connection of its own: the number of that client.
+    pub(crate) fn call_later(&mut self, shard: usize, session: &str, body: &str) -> usize {
+        let client = self.connect(shard);
+        self.ask_later(client, session, body);
+        client
+    }
+
     /// The same on a connection of its own, on a shard.
     pub(crate) fn ask_on(&mut self, shard: usize, session: &str, body: &str) -> Answer {
         let client = self.connect(shard);

@@ -86,6 +86,9 @@ pub(crate) enum Talks {
 
 pub(crate) type Script = Box<dyn FnMut(&Seen) -> Option<Reply>>;
 
+/// How a POST is answered where that is not the answer to its message.
+pub(crate) type Posts = Box<dyn FnMut(&Seen) -> Reply>;
+
 pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
@@ -95,7 +98,7 @@ pub(crate) struct Server {
     /// Answers that a test wants otherwise; `None` leaves it to the server.
     pub(crate) script: Option<Script>,
     /// How the POSTs of messages are answered, by a server that answers messages on a stream.
-    pub(crate) posts: Option<Box<dyn FnMut(&Seen) -> Reply>>,
+    pub(crate) posts: Option<Posts>,
     pub(crate) seen: Vec<Seen>,
     pub(crate) capabilities: Value,
     pub(crate) instructions: Option<String>,

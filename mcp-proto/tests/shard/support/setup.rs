@@ -1,7 +1,6 @@
 //! What a world is made of before it begins.
 
-use super::server::Talks;
-use super::{Key, READ, Server, World};
+use super::{Key, READ, Server, Talks, World};
 use mcp_proto::{AccessLog, Config, Counters, Keys, Limits, Shard, ShardId, Start, Timeouts};
 use routing::{Process, Protocol, Routes, Target, TargetName};
 use std::collections::{BTreeMap, VecDeque};
