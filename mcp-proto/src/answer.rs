@@ -199,7 +199,8 @@ impl Shard {
         exchange.log.code = Some(refusal.code);
         let known = refusal.id.clone().map(String::into_bytes);
         let rpc_id = known.unwrap_or_else(|| exchange.id_text(0).to_vec());
-        let body = refusal::error(&rpc_id, refusal.code, &refusal.message, None);
+        let data = refusal.data.as_ref().map(String::as_bytes);
+        let body = refusal::error_with(&rpc_id, refusal.code, &refusal.message, data);
         let allow: &[(&str, &[u8])] = match refusal.status {
             405 => &[("allow", b"POST, GET, DELETE, OPTIONS")],
             503 => &[("retry-after", b"1")],
@@ -245,7 +246,8 @@ impl Shard {
             batch.push(Bytes::copy_from_slice(body));
             self.part_done(id, part);
         } else {
-            self.respond(id, 200, body, &[]);
+            let code = exchange.log.code.filter(|_| exchange.modern.is_some());
+            self.respond(id, code.map_or(200, refusal::status), body, &[]);
         }
     }
 
@@ -259,6 +261,8 @@ impl Shard {
         target: Option<&str>,
     ) {
         let Some(exchange) = self.exchange_mut(id) else { return };
+        let mapped = refusal::TO_MODERN.iter().find(|(legacy, _)| *legacy == code).map(|(_, modern)| *modern);
+        let code = mapped.filter(|_| exchange.modern.is_some()).unwrap_or(code);
         exchange.log.code = Some(code);
         exchange.log.error = Some(message.to_owned());
         let body = refusal::error(exchange.id_text(part), code, message, target);

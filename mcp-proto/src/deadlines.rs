@@ -49,6 +49,7 @@ impl Shard {
             Some(Purpose::Part { slot: None, .. } | Purpose::Stream { .. } | Purpose::Resume { .. }) => {
                 timeouts.first_byte
             }
+            Some(Purpose::Probe) => timeouts.first_byte.min(timeouts.gather),
             _ => timeouts.first_byte.min(timeouts.gather.max(PATIENCE)),
         };
         match upstream.phase {

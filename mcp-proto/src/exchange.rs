@@ -4,6 +4,7 @@
 //! feed one answer. Requests to targets are [legs](crate::leg); they know their exchange by id, so a leg outlives a
 //! client that went away.
 
+use crate::era::Claim;
 use crate::http::{Method, Request};
 use crate::jsonrpc::envelope::{Envelope, Text};
 use crate::jsonrpc::list;
@@ -35,6 +36,8 @@ pub(crate) struct Exchange {
     pub(crate) head: Request,
     pub(crate) accepts: Accepts,
     pub(crate) session: Option<SessionId>,
+    /// What the message claims, when it belongs to no session (2026-07-28).
+    pub(crate) modern: Option<Box<Claim>>,
     pub(crate) body: Bytes,
     pub(crate) answer: Answer,
     /// Half an event is written: until its end nothing else may be.
@@ -119,6 +122,8 @@ pub(crate) struct Gather {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum What {
     Initialize,
+    /// `server/discover`
+    Discover,
     List(list::Kind),
     /// `logging/setLevel`: done when one target did it.
     Level,
@@ -159,6 +164,7 @@ impl Exchange {
             head,
             accepts,
             session: None,
+            modern: None,
             body,
             answer: Answer::Open,
             half: false,
@@ -183,6 +189,19 @@ impl Exchange {
 
     pub(crate) fn is_post(&self) -> bool {
         self.head.method == Method::Post
+    }
+
+    /// A modern client's description, capabilities and log level, as it wrote them; empty where it said nothing.
+    pub(crate) fn claimed(&self) -> (&[u8], &[u8], Option<&[u8]>) {
+        let text = |span: Range<usize>| self.body.get(span).unwrap_or_default();
+        match self.modern.as_deref() {
+            Some(claim) => (
+                claim.client.clone().map(text).unwrap_or_default(),
+                text(claim.capabilities.clone()),
+                claim.log_level.clone().map(text),
+            ),
+            None => (b"", b"", None),
+        }
     }
 
     /// Whether a part is a request, which wants an answer.

@@ -222,6 +222,14 @@ impl Shard {
         Ok(session)
     }
 
+    /// Whether a request came over HTTP, so that its head must agree with its body.
+    pub(crate) fn is_over_http(&self, id: ExchangeId) -> bool {
+        match self.conns.get(id.conn).map(|conn| &conn.role) {
+            Some(crate::conn::Role::Client(client)) => !client.wire.carries_messages(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn exchange(&self, id: ExchangeId) -> Option<&Exchange> {
         match &self.conns.get(id.conn)?.role {
             crate::conn::Role::Client(client) => client.exchange.as_ref().filter(|it| it.serial == id.serial),

@@ -81,6 +81,7 @@
 
 mod answer;
 mod answers;
+mod base64;
 mod catalogue;
 mod channel;
 mod config;
@@ -88,6 +89,7 @@ mod conn;
 mod counters;
 mod deadlines;
 mod edge;
+mod era;
 mod events;
 mod exchange;
 mod federation;

@@ -2,8 +2,11 @@
 
 use crate::conn::{Conn, Phase, Role, Upstream};
 use crate::edge::Fault;
+use crate::era::MODERN;
+use crate::federation::{Era, Verdict};
 use crate::http::{ClientCodec, ResponseEvent, write};
 use crate::leg::{Inbound, LegId, Purpose, Trouble};
+use crate::session::Revision;
 use crate::shard::{Closing, Deferred, Shard};
 use crate::{Action, ConnId};
 use routing::{Routes, Target};
@@ -27,6 +30,8 @@ pub(crate) struct Pool {
     down: Option<(Instant, Arc<str>)>,
     /// It let a merged answer wait in vain: until it answers again, others wait for it only briefly.
     pub(crate) slow: bool,
+    /// What it speaks.
+    pub(crate) verdict: Verdict,
 }
 
 impl Shard {
@@ -38,6 +43,7 @@ impl Shard {
             if pool.endpoints != target.endpoints {
                 pool.endpoints.clone_from(&target.endpoints);
                 pool.down = None;
+                pool.verdict.grow_old();
             }
         }
         let mut stale = Vec::new();
@@ -64,7 +70,9 @@ impl Shard {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let target = Arc::clone(&leg.target);
         let carries = leg.carried.is_some() || matches!(leg.purpose, Purpose::Feed { .. });
-        if self.is_channel(&target) && !carries {
+        // Whether it still answers on a stream is asked without one.
+        let asks = leg.purpose == Purpose::Probe && target.process.is_none();
+        if self.is_channel(&target) && !carries && !asks {
             return self.dispatch_on_channel(id);
         }
         let Some(leg) = self.legs.get_mut(id) else { return };
@@ -138,9 +146,10 @@ impl Shard {
             Some(opened) => (opened.id.clone(), Some(opened.revision)),
             None => (None, None),
         };
+        let modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
         let (path, body) = match &leg.carried {
-            Some(carried) => (&*carried.path, &carried.message),
-            None => (leg.target.path.as_str(), &leg.body),
+            Some(carried) => (&*carried.path, carried.message.clone()),
+            None => (leg.target.path.as_str(), leg.message().clone()),
         };
         let Role::Target(upstream) = &mut slot.role else { return };
         slot.outbox.write(|out| {
@@ -159,9 +168,13 @@ impl Shard {
                 if let Some(id) = &session_id {
                     write::field(out, "mcp-session-id", id);
                 }
-                if let Some(revision) = leg.version.or(revision) {
-                    write::field(out, "mcp-protocol-version", revision.as_str().as_bytes());
+                let revision = leg.version.or(revision).map(Revision::as_str);
+                if let Some(revision) = if modern { Some(MODERN) } else { revision } {
+                    write::field(out, "mcp-protocol-version", revision.as_bytes());
                 }
+            }
+            for (name, value) in leg.dress.iter().flat_map(|dress| &dress.fields) {
+                write::field(out, name, value);
             }
             if let Some(last) = &leg.last_event {
                 write::field(out, "last-event-id", last);
@@ -179,7 +192,7 @@ impl Shard {
             }
             write::end(out);
         });
-        slot.outbox.push(body.clone());
+        slot.outbox.push(body);
         upstream.codec.expect(leg.method);
         upstream.leg = Some(id);
         upstream.phase = Phase::Waiting(now);

@@ -10,6 +10,7 @@ use crate::channel::Channels;
 use crate::conn::{Client, Conn, Phase, Role, Wire};
 use crate::edge::Note;
 use crate::exchange::{Answer, ExchangeId};
+use crate::federation::Likeness;
 use crate::leg::{Leg, LegId, Trouble};
 use crate::pool::Pool;
 use crate::session::{Ended, Session, SessionId, SessionKey};
@@ -48,10 +49,14 @@ pub struct Shard {
     pub(crate) sessions: Table<SessionId, Session>,
     pub(crate) by_key: BTreeMap<SessionKey, SessionId>,
     pub(crate) ended: Ended,
+    /// Sessions of modern clients at legacy targets, by what they stand for.
+    pub(crate) hidden: BTreeMap<Likeness, Vec<SessionId>>,
     pub(crate) pools: BTreeMap<TargetName, Pool>,
     pub(crate) channels: Channels,
     pub(crate) catalogue: Catalogue,
     pub(crate) clients: usize,
+    /// The last id given to a request of which the target must not see the client's.
+    pub(crate) numbers: u64,
 
     pub(crate) timers: Timers,
     actions: VecDeque<Action>,
@@ -70,6 +75,8 @@ pub(crate) enum Deferred {
     Settled(LegId),
     /// A request's answer is there, whole.
     Answered(LegId, Bytes),
+    /// What a request's target speaks is known, or known anew: begin.
+    Start(LegId),
     /// A request's target session is open: send it.
     Send(LegId),
     /// The last request of a connection was answered: look for the next.
@@ -94,10 +101,12 @@ impl Shard {
             sessions: Table::default(),
             by_key: BTreeMap::new(),
             ended: Ended::default(),
+            hidden: BTreeMap::new(),
             pools: BTreeMap::new(),
             channels: Channels::default(),
             catalogue: Catalogue::default(),
             clients: 0,
+            numbers: 0,
             timers: Timers::default(),
             actions: VecDeque::new(),
             deferred: VecDeque::new(),
@@ -404,6 +413,7 @@ impl Shard {
         while let Some(deferred) = self.deferred.pop_front() {
             match deferred {
                 Deferred::Fail(leg, trouble) => self.leg_failed(leg, trouble),
+                Deferred::Start(leg) => self.start_in_session(leg),
                 Deferred::Send(leg) => self.dispatch_leg(leg),
                 Deferred::Settled(leg) => self.leg_settled(leg),
                 Deferred::Answered(leg, message) => self.leg_answered(leg, &message),

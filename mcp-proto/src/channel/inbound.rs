@@ -85,6 +85,18 @@ impl Shard {
             }
             _ => {}
         }
+        if let Purpose::Part { exchange, part, slot: None } = purpose
+            && self.exchange(exchange).is_some()
+        {
+            let plan = self.plan(id, exchange, part);
+            if plan.crosses() {
+                let mut look = self.look(plan);
+                return match self.look_body(id, exchange, &mut look, message) {
+                    Ok(_) => self.looked_at_answer(id, exchange, part, look),
+                    Err(trouble) => self.leg_failed(id, trouble),
+                };
+            }
+        }
         self.whole_answer(id, purpose, 200, message);
     }
 
@@ -102,9 +114,11 @@ impl Shard {
             Purpose::Greet { again } => self.greeted(id, again),
             Purpose::Stream { exchange } => self.stream_refused(id, exchange, 405),
             Purpose::Resume { exchange } => self.resume_refused(id, exchange, 405),
-            Purpose::Open { .. } | Purpose::Feed { .. } | Purpose::Remote { .. } | Purpose::Quiet => {
-                self.drop_leg(id);
-            }
+            Purpose::Open { .. }
+            | Purpose::Probe
+            | Purpose::Feed { .. }
+            | Purpose::Remote { .. }
+            | Purpose::Quiet => self.drop_leg(id),
         }
     }
 
@@ -260,7 +274,7 @@ fn number(text: &[u8]) -> Option<u64> {
 }
 
 pub(super) fn held(raw: &Bytes) -> Held {
-    Held { raw: raw.to_vec(), out: raw.to_vec() }
+    Held { raw: raw.to_vec(), out: raw.to_vec(), result_type: None }
 }
 
 fn spliced(message: &[u8], edits: Vec<(std::ops::Range<usize>, &Bytes)>) -> Bytes {

@@ -26,7 +26,7 @@ enum Outgoing {
 impl Leg {
     /// What is sent.
     pub(crate) fn message(&self) -> &Bytes {
-        &self.body
+        self.dress.as_ref().map_or(&self.body, |dress| &dress.body)
     }
 
     /// Whether it wants an answer.

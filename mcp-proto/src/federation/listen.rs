@@ -5,7 +5,7 @@ use crate::conn::{Role, Wire};
 use crate::exchange::{Exchange, ExchangeId, Stream};
 use crate::federation::Media;
 use crate::http::{Method, Response};
-use crate::jsonrpc::rewrite::Scope;
+use crate::jsonrpc::rewrite::{Plan, Scope};
 use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
 use crate::refusal::Refusal;
 use crate::seal::Kind;
@@ -136,7 +136,7 @@ impl Shard {
             self.begin(exchange, 200, Content::Events, &[]);
             self.stream_answer(id);
             let target = self.legs.get(id).and_then(|leg| self.renames(&leg.target));
-            return Inbound::Events(Box::new(self.events(target, Scope::Result)));
+            return Inbound::Events(Box::new(self.events(Plan::names(target, Scope::Result))));
         }
         Inbound::Whole { status: head.status, body: Vec::new() }
     }
@@ -202,7 +202,7 @@ impl Shard {
         if let Some(stream) = self.stream_of(exchange, id) {
             stream.pause = PAUSE;
         }
-        Inbound::Events(Box::new(self.events(None, Scope::Nothing)))
+        Inbound::Events(Box::new(self.events(Plan::default())))
     }
 
     fn stream_of(&mut self, exchange: ExchangeId, leg: LegId) -> Option<&mut Stream> {

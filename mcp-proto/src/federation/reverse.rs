@@ -9,7 +9,7 @@ use crate::exchange::ExchangeId;
 use crate::http::Method;
 use crate::jsonrpc::envelope::{Envelope, Kind as Message};
 use crate::jsonrpc::list;
-use crate::jsonrpc::rewrite::Scope;
+use crate::jsonrpc::rewrite::{Plan, Scope};
 use crate::jsonrpc::splice;
 use crate::leg::{LegId, Purpose};
 use crate::refusal;
@@ -31,7 +31,9 @@ impl Shard {
         };
         let Some(leg) = self.legs.get(id) else { return };
         let target = Arc::clone(&leg.target);
-        let Some(session) = leg.session else { return self.counters.dropped.add(1) };
+        let Some(session) = leg.session else {
+            return self.stateless_notice(id, &target, &envelope, held);
+        };
         self.target_said(Some(id), session, &target, &envelope, held, event_id);
     }
 
@@ -93,7 +95,7 @@ impl Shard {
         }
         let scope = if method == "sampling/createMessage" { Scope::Sampling } else { Scope::Nothing };
         let message = edited(raw, edits);
-        let message = self.rewritten(renames, scope, &message);
+        let message = self.rewritten(Plan::names(renames, scope), &message);
         self.tell(id, reader, &message, event_id);
     }
 
@@ -116,10 +118,12 @@ impl Shard {
                 };
                 let request = held.raw.get(span.clone()).unwrap_or_default();
                 let edits = vec![(span, self.seal_for(Kind::Reply, key, &target.name, request))];
-                self.rewritten(None, Scope::Nothing, &edited(&held.raw, edits))
+                self.rewritten(Plan::default(), &edited(&held.raw, edits))
             }
-            "notifications/resources/updated" => self.rewritten(name(), Scope::Updated, &held.raw),
-            "notifications/message" => self.rewritten(name(), Scope::Log, &held.raw),
+            "notifications/resources/updated" => {
+                self.rewritten(Plan::names(name(), Scope::Updated), &held.raw)
+            }
+            "notifications/message" => self.rewritten(Plan::names(name(), Scope::Log), &held.raw),
             _ => {
                 self.invalidate(&target.name, method);
                 held.out.clone()
@@ -157,7 +161,13 @@ impl Shard {
         Some(exchange)
     }
 
-    fn tell(&mut self, id: Option<LegId>, reader: ExchangeId, message: &[u8], event_id: Option<&str>) {
+    pub(super) fn tell(
+        &mut self,
+        id: Option<LegId>,
+        reader: ExchangeId,
+        message: &[u8],
+        event_id: Option<&str>,
+    ) {
         // An event id is a place in one stream: on another it would lead its reader astray.
         let event_id = event_id.filter(|_| id.and_then(|id| self.message_reader(id)) == Some(reader));
         let mut event = Vec::with_capacity(message.len() + 64);
