@@ -28,6 +28,7 @@ mod sse;
 
 use crate::ConnId;
 use crate::conn::{Conn, Role};
+use crate::federation::Era;
 use crate::http::{Fields, Method};
 use crate::leg::{Leg, LegId, Purpose, Trouble};
 use crate::session::{SessionId, TargetState};
@@ -37,7 +38,7 @@ use crate::timers::Timed;
 use crate::{ShardId, deadlines};
 use bytes::Bytes;
 use greeting::Greeting;
-use routing::{Protocol, Target, TargetName};
+use routing::{Target, TargetName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,6 +52,9 @@ key!(ChannelId, "A channel to a target.");
 /// A target that ended before it had said anything is left alone for so long; the time doubles with every such end.
 const REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(30);
+
+/// A process gets at least so long to begin and say what it speaks: silence means something else.
+const BEGINNING: Duration = Duration::from_secs(10);
 
 /// Where the shared channels are.
 const SHARED: ShardId = ShardId(0);
@@ -180,18 +184,33 @@ impl Leg {
 impl Shard {
     /// Whether a target answers on a channel.
     pub(crate) fn is_channel(&self, target: &Target) -> bool {
-        target.process.is_some() || target.protocol == Protocol::Sse
+        target.process.is_some() || self.era(target) == Some(Era::Sse)
     }
 
     /// Whether all sessions use one channel to it.
     pub(crate) fn shares_channel(&self, target: &Target) -> bool {
-        target.process.as_ref().is_some_and(|process| process.shared || target.protocol == Protocol::Modern)
+        let modern = || self.era(target) == Some(Era::Modern);
+        target.process.as_ref().is_some_and(|process| process.shared || modern())
     }
 
     /// The shard on which a session's channel to a target lives.
     pub(crate) fn channel_owner(&self, session: Option<SessionId>, target: &Target) -> ShardId {
-        let session = session.filter(|_| !self.shares_channel(target));
-        session.and_then(|session| self.sessions.get(session)).map_or(SHARED, |session| session.home)
+        if self.shares_channel(target) {
+            return SHARED;
+        }
+        // Without a session it is only asked what it speaks.
+        session.and_then(|session| self.sessions.get(session)).map_or(self.id, |session| session.home)
+    }
+
+    /// It is known what a target speaks. If it has no sessions, the process that was asked is not the one that serves.
+    pub(crate) fn channel_judged(&mut self, target: &TargetName, era: Era) {
+        let place = Place { target: target.clone(), session: None };
+        if era == Era::Modern
+            && self.id != SHARED
+            && let Some(id) = self.channels.places.get(&place).copied()
+        {
+            self.end_channel(id, &Trouble::Exited, Closing::Finish);
+        }
     }
 
     /// Sends a request on the channel it belongs to; opens that when there is none.
@@ -208,18 +227,29 @@ impl Shard {
         }
         let session = leg.session.filter(|_| !self.shares_channel(&target));
         let place = Place { target: target.name.clone(), session };
+        let (opens, fields) = (leg.opens(), leg.fields.clone());
         let known = self.channels.places.get(&place).copied();
+        let known = known.or_else(|| if opens { self.adopt(&place) } else { None });
         match known {
             Some(channel) => self.use_channel(id, channel),
-            None if session.is_none() || leg.opens() => {
-                let fields = leg.fields.clone();
-                match self.open_channel(place, target, fields) {
-                    Ok(channel) => self.use_channel(id, channel),
-                    Err(trouble) => self.deferred.push_back(Deferred::Fail(id, trouble)),
-                }
-            }
+            None if session.is_none() || opens => match self.open_channel(place, target, fields) {
+                Ok(channel) => self.use_channel(id, channel),
+                Err(trouble) => self.deferred.push_back(Deferred::Fail(id, trouble)),
+            },
             None => self.revive(id),
         }
+    }
+
+    /// A process that was started to ask what it speaks becomes the first session's that needs one (2026-07-28, stdio,
+    /// Backward Compatibility: the handshake follows the question).
+    fn adopt(&mut self, place: &Place) -> Option<ChannelId> {
+        let asked = Place { target: place.target.clone(), session: None };
+        let id = self.channels.places.get(&asked).copied().filter(|_| place.session.is_some())?;
+        let channel = self.channels.table.get_mut(id).filter(|channel| channel.is_idle())?;
+        channel.session = place.session;
+        self.channels.places.remove(&asked);
+        self.channels.places.insert(place.clone(), id);
+        Some(id)
     }
 
     fn open_channel(
@@ -266,11 +296,14 @@ impl Shard {
     /// Sends a request on a channel, or lets it wait until that can be done.
     fn use_channel(&mut self, id: LegId, on: ChannelId) {
         let most = self.config.limits.target_waiting;
+        let modern = self.channels.table.get(on).and_then(|it| self.era(&it.target)) == Some(Era::Modern);
         let (Some(leg), Some(channel)) = (self.legs.get_mut(id), self.channels.table.get_mut(on)) else {
             return;
         };
         channel.used = self.now;
-        let greets = channel.is_shared() && channel.greeting.lacks(leg);
+        // Without sessions there is no handshake, nor before it is known whether there are.
+        let greets =
+            channel.is_shared() && !channel.greeting.is_done() && !modern && leg.purpose != Purpose::Probe;
         if channel.is_open() && !greets {
             return self.send_on_channel(id, on);
         }
@@ -344,7 +377,10 @@ impl Shard {
         let now = self.now;
         let Some(channel) = self.channels.table.get(id) else { return };
         self.counters.channels_failed.add(1);
-        if !channel.spoke {
+        // One that can't stand being asked what it speaks may well answer to what it knows.
+        let asked =
+            |pending: &Pending| self.legs.get(pending.leg).is_some_and(|leg| leg.purpose == Purpose::Probe);
+        if !channel.spoke && !channel.pending.values().any(asked) {
             let starts = self.channels.starts.entry(channel.target.name.clone()).or_default();
             let rest = REST.saturating_mul(1 << starts.failures.min(8)).min(LONGEST_REST);
             starts.failures += 1;
@@ -552,6 +588,7 @@ fn patience(leg: &Leg) -> Duration {
         Purpose::Part { slot: None, .. } | Purpose::Remote { .. } | Purpose::Open { .. } => {
             timeouts.first_byte
         }
+        Purpose::Probe => timeouts.first_byte.min(timeouts.gather.max(BEGINNING)),
         _ => timeouts.first_byte.min(timeouts.gather.max(deadlines::PATIENCE)),
     }
 }

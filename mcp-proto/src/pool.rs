@@ -72,7 +72,9 @@ impl Shard {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let target = Arc::clone(&leg.target);
         let carries = leg.carried.is_some() || matches!(leg.purpose, Purpose::Feed { .. });
-        if self.is_channel(&target) && !carries {
+        // Whether it still answers on a stream is asked without one.
+        let asks = leg.purpose == Purpose::Probe && target.process.is_none();
+        if self.is_channel(&target) && !carries && !asks {
             return self.dispatch_on_channel(id);
         }
         let Some(leg) = self.legs.get_mut(id) else { return };
@@ -147,10 +149,9 @@ impl Shard {
             None => (None, None),
         };
         let modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
-        let body = leg.dress.as_ref().map_or(&leg.body, |dress| &dress.body);
         let (path, body) = match &leg.carried {
             Some(carried) => (&*carried.path, carried.message.clone()),
-            None => (leg.target.path.as_str(), body.clone()),
+            None => (leg.target.path.as_str(), leg.message().clone()),
         };
         let Role::Target(upstream) = &mut slot.role else { return };
         slot.outbox.write(|out| {

@@ -6,11 +6,10 @@
 use super::ChannelId;
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::splice::{quote, splice};
-use crate::leg::{Leg, Trouble};
+use crate::leg::Trouble;
 use crate::session::Revision;
 use crate::shard::{Closing, Shard};
 use bytes::Bytes;
-use routing::Protocol;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::time::Instant;
@@ -48,9 +47,8 @@ impl Greeting {
         matches!(self, Self::Asked(asked, _) if *asked == number)
     }
 
-    /// Whether a request must wait for it. A target without sessions needs none, nor does the question whether it is one.
-    pub(super) fn lacks(&self, leg: &Leg) -> bool {
-        !matches!(self, Self::Done(_)) && leg.target.protocol != Protocol::Modern
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self, Self::Done(_))
     }
 
     /// The answer to a session's `initialize`: what was answered to ours, in words the session's client understands.

@@ -85,6 +85,18 @@ impl Shard {
             }
             _ => {}
         }
+        if let Purpose::Part { exchange, part, slot: None } = purpose
+            && self.exchange(exchange).is_some()
+        {
+            let plan = self.plan(id, exchange, part);
+            if plan.crosses() {
+                let mut look = self.look(plan);
+                return match self.look_body(id, exchange, &mut look, message) {
+                    Ok(_) => self.looked_at_answer(id, exchange, part, look),
+                    Err(trouble) => self.leg_failed(id, trouble),
+                };
+            }
+        }
         self.whole_answer(id, purpose, 200, message);
     }
 
