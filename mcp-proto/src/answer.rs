@@ -336,7 +336,7 @@ impl Shard {
             Work::Relay { leg, .. } => Some(leg),
             _ => None,
         });
-        let streams = exchange.streams.iter().filter_map(|stream| stream.leg);
+        let streams = exchange.streams.iter().flat_map(|stream| [stream.leg, stream.next]).flatten();
         // A request whose answer is written feeds nobody, though its stream may go on.
         let feeding = |leg| self.legs.get(leg).filter(|leg| leg.purpose != Purpose::Quiet)?.conn;
         calls.chain(streams).filter_map(feeding).collect()

@@ -84,6 +84,10 @@ impl Shard {
         let now = self.now;
         let Some(leg) = self.legs.get_mut(id) else { return };
         leg.refused_with = None;
+        if let Purpose::Stream { exchange } = leg.purpose {
+            self.ask_for_stream(id, exchange);
+        }
+        let Some(leg) = self.legs.get_mut(id) else { return };
         if leg.session.is_none()
             && let Some(exchange) = leg.purpose.exchange()
             && self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_some())

@@ -6,9 +6,11 @@
 //!                          │     ├─ initialize   capabilities merged, session sealed
 //!                          │     └─ lists        items renamed and joined, cursors composed
 //!                          ├─► listen: a GET stream, fed from each target's
+//!                          ├─► subscription: the same for a modern client
 //!                          └─► reverse: an answer to a target's own request finds its way back
 //! ```
 
+mod agree;
 mod asks;
 mod call;
 mod discover;
@@ -23,8 +25,10 @@ mod probe;
 mod reverse;
 mod route;
 mod sessions;
+mod subscription;
 
 pub(crate) use call::Media;
 pub(crate) use dress::Dress;
 pub(crate) use hidden::Likeness;
 pub(crate) use probe::{Era, Verdict};
+pub(crate) use subscription::Subscription;

@@ -29,6 +29,7 @@ impl Shard {
         let method = envelope.method.as_ref().map_or("", |method| &method.value);
         match method {
             "server/discover" => self.discover(id, part),
+            "subscriptions/listen" => self.subscribe(id, part, envelope, message),
             "initialize" | "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => {
                 let words = format!("{method} belongs to revisions before {}", crate::era::MODERN);
                 self.fail_part(id, part, refusal::METHOD_NOT_FOUND, &words, None);
@@ -64,7 +65,11 @@ impl Shard {
                 return self.drop_leg(id);
             }
             Purpose::Resume { exchange } => return self.resume_refused(id, exchange, 404),
-            Purpose::Stream { exchange } => return self.stream_refused(id, exchange, 405),
+            Purpose::Stream { exchange } => self.ask_to_listen(id, exchange),
+            // It had sessions a moment ago: what it is asked for now is a listen.
+            Purpose::Subscribe { .. } => {
+                return self.deferred.push_back(Deferred::Fail(id, Trouble::Status(404)));
+            }
             // What a session is told about has no meaning here.
             Purpose::Greet { .. } | Purpose::Quiet => return self.drop_leg(id),
             Purpose::Part { .. } | Purpose::Probe => {}
@@ -168,7 +173,7 @@ impl Shard {
             .map(|error| error.code.unwrap_or_default());
         let modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
         match purpose {
-            Purpose::Part { .. } if modern => {
+            Purpose::Part { .. } | Purpose::Stream { .. } if modern => {
                 let settled = matches!(code, Some(-32022..=-32020 | -32603..=-32601 | -32700));
                 if !refused || settled || !self.doubt(id, &target) {
                     return false;
