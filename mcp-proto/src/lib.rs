@@ -81,6 +81,7 @@
 
 mod answer;
 mod answers;
+mod base64;
 mod catalogue;
 mod config;
 mod conn;

@@ -3,7 +3,7 @@
 
 use crate::gateway::{Gateway, Runtime};
 use crate::on_both_runtimes;
-use crate::parts::Parts;
+use crate::parts::{Parts, Python};
 use serde_json::Value;
 use std::net::TcpListener;
 use std::process::Command;
@@ -122,7 +122,7 @@ fn typescript(parts: &Parts) -> Command {
 }
 
 fn python(parts: &Parts) -> Command {
-    parts.python("clients/python.py")
+    parts.python(Python::V1, "clients/python.py")
 }
 
 fn fixture(parts: &Parts) -> Command {

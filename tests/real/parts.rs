@@ -15,7 +15,7 @@ impl Parts {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies in the target folder");
         let parts = target.join("parts");
         // The last thing that the installation does.
-        if parts.join("installed-requirements.txt").exists() {
+        if parts.join("installed-python2.txt").exists() {
             return Some(Self(parts));
         }
         skip("the real clients and servers are not installed: run tests/run");
@@ -36,9 +36,9 @@ impl Parts {
         node
     }
 
-    /// `python` with a script of `tests/parts`.
-    pub(crate) fn python(&self, path: &str) -> Command {
-        let mut python = Command::new(self.0.join("python/bin/python"));
+    /// `python` of one generation of the SDK with a script of `tests/parts`.
+    pub(crate) fn python(&self, sdk: Python, path: &str) -> Command {
+        let mut python = Command::new(self.0.join(sdk.folder()).join("bin/python"));
         python.arg(source(path));
         python
     }
@@ -67,6 +67,22 @@ impl Parts {
         // Programs that keep settings in the user's folder shall not.
         node.env("PARTS", &self.0).env("HOME", env!("CARGO_TARGET_TMPDIR"));
         node
+    }
+}
+
+/// The generations of the Python SDK, each in an environment of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Python {
+    V1,
+    V2,
+}
+
+impl Python {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::V1 => "python1",
+            Self::V2 => "python2",
+        }
     }
 }
 

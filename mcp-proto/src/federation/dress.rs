@@ -26,6 +26,9 @@ use serde_json::value::RawValue;
 pub(crate) const OWN_INFO: &str =
     concat!("{\"name\":\"mcp-gateway\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
 
+/// The start of the names of fields that repeat a tool's arguments (Custom Headers from Tool Parameters).
+const MIRROR: &str = "mcp-param-";
+
 /// What is sent in place of a leg's message.
 #[derive(Debug)]
 pub(crate) struct Dress {
@@ -81,7 +84,10 @@ impl Shard {
             }
         }
         if let Some(exchange) = by_modern {
-            let mirrored = exchange.head.fields.iter().filter(|(name, _)| name.starts_with("mcp-param-"));
+            let is_mirror = |name: &str| {
+                name.get(..MIRROR.len()).is_some_and(|start| start.eq_ignore_ascii_case(MIRROR))
+            };
+            let mirrored = exchange.head.fields.iter().filter(|(name, _)| is_mirror(name));
             fields.extend(mirrored.map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value))));
         }
         Dress { era: Era::Modern, body, fields, renumbered: false }

@@ -315,7 +315,8 @@ impl Shard {
     ) -> bool {
         let limits = self.config.limits;
         let mut items = Vec::new();
-        let Ok(page) = list::federate(body, kind, &target.name, limits.depth, &mut items) else {
+        let Ok(page) = list::federate(body, kind, &list::View::names(&target.name), limits.depth, &mut items)
+        else {
             return true;
         };
         let first = self.gather_at(id, part).is_some_and(|gather| {

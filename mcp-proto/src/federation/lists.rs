@@ -113,7 +113,8 @@ impl Shard {
     ) {
         let limits = self.config.limits;
         let mut items = Vec::new();
-        let page = outcome.map(|body| list::federate(&body, kind, target, limits.depth, &mut items));
+        let page = outcome
+            .map(|body| list::federate(&body, kind, &list::View::names(target), limits.depth, &mut items));
         let reason = match page {
             Ok(Ok(page)) => {
                 self.catalogue.learn_irregular(target, kind, page.irregular, &limits);
@@ -160,7 +161,10 @@ impl Shard {
     ) {
         let limits = self.config.limits;
         let mut items = Vec::new();
-        let Ok(page) = list::federate(body, kind, &target.name, limits.depth, &mut items) else { return };
+        let Ok(page) = list::federate(body, kind, &list::View::names(&target.name), limits.depth, &mut items)
+        else {
+            return;
+        };
         self.catalogue.learn_irregular(&target.name, kind, page.irregular, &limits);
         if first && page.next_cursor.is_none() && self.may_keep(&target.name) {
             self.catalogue.keep_list(&target.name, kind, &items, &limits, self.now);

@@ -5,12 +5,13 @@ use crate::answer::Content;
 use crate::events::Held;
 use crate::exchange::ExchangeId;
 use crate::jsonrpc::envelope::{Envelope, Kind};
-use crate::jsonrpc::rewrite::{self, Plan};
+use crate::jsonrpc::rewrite::{self, Plan, Scope};
 use crate::leg::{Inbound, LegId, Look, Purpose, Trouble};
 use crate::refusal;
 use crate::session::TargetState;
 use crate::shard::{Deferred, Shard};
 use bytes::Bytes;
+use routing::Target;
 use std::sync::Arc;
 
 impl Shard {
@@ -114,6 +115,27 @@ impl Shard {
             None => self.answer_part(exchange, part, &body),
         }
         true
+    }
+
+    /// A modern target says something on the stream of a request that stands for itself.
+    pub(super) fn stateless_notice(
+        &mut self,
+        id: LegId,
+        target: &Target,
+        envelope: &Envelope<'_>,
+        held: &Held,
+    ) {
+        let method = envelope.method.as_ref().map_or("", |method| &method.value);
+        let Some(reader) = self.message_reader(id).filter(|_| envelope.kind() == Kind::Notification) else {
+            return self.counters.dropped.add(1);
+        };
+        match method {
+            "notifications/message" => {
+                let message = self.rewritten(Plan::names(self.renames(target), Scope::Log), &held.raw);
+                self.tell(id, reader, &message, None);
+            }
+            _ => self.tell(id, reader, &held.out, None),
+        }
     }
 
     /// An answer that is looked at before it goes to a client of the other era.

@@ -31,7 +31,9 @@ impl Shard {
         };
         let Some(leg) = self.legs.get(id) else { return };
         let target = Arc::clone(&leg.target);
-        let Some(session) = leg.session else { return self.counters.dropped.add(1) };
+        let Some(session) = leg.session else {
+            return self.stateless_notice(id, &target, &envelope, held);
+        };
         match envelope.kind() {
             // There are none on a listen, and none but notices on it.
             Message::Request if self.is_listening(id) => self.counters.malformed.add(1),
@@ -156,7 +158,7 @@ impl Shard {
         Some(exchange)
     }
 
-    fn tell(&mut self, id: LegId, reader: ExchangeId, message: &[u8], event_id: Option<&str>) {
+    pub(super) fn tell(&mut self, id: LegId, reader: ExchangeId, message: &[u8], event_id: Option<&str>) {
         // An event id is a place in one stream: on another it would lead its reader astray.
         let event_id = event_id.filter(|_| self.message_reader(id) == Some(reader));
         let mut event = Vec::with_capacity(message.len() + 64);

@@ -13,6 +13,7 @@
 //! off the path it is the business of whoever wrote the message and whoever reads it, except for what would break the
 //! event stream it travels in: line breaks go outside strings and are refused inside.
 
+mod marks;
 mod paths;
 mod plan;
 
@@ -21,8 +22,9 @@ pub use plan::{Finish, Plan, ResultType, TaskSeal};
 
 use super::envelope::decode;
 use super::splice;
+use marks::{Role, Seen, Sink};
 use memchr::memchr2;
-use paths::{Edit, NOTHING, Node, Step};
+use paths::{Edit, Node, Step};
 use std::fmt;
 
 /// The longest string that is looked at before its end; of a longer one only the start is known when it is edited.
@@ -33,9 +35,6 @@ const LONGEST_KEY: usize = 6 * "io.modelcontextprotocol/related-task".len() + 2;
 
 /// The longest error code that is looked at.
 const LONGEST_CODE: usize = "-9223372036854775808".len();
-
-/// Who answered (2026-07-28, basic, `_meta`).
-const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 
 /// What a message is, told by its first telling key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -70,37 +69,6 @@ struct Frame {
     role: Role,
     /// A member was written.
     kept: bool,
-}
-
-/// An object that has members of its own to be marked.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Role {
-    None,
-    Message,
-    Result,
-    /// `_meta` of the result.
-    Meta,
-    Error,
-}
-
-/// Where the output of the current token goes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Sink {
-    Out,
-    /// Back, until the key is known.
-    Held,
-    /// Nowhere, until the value ends.
-    Nowhere,
-}
-
-/// Which members the result has.
-#[derive(Debug, Default)]
-struct Seen {
-    result_type: bool,
-    ttl: bool,
-    cache_scope: bool,
-    meta: bool,
-    server_info: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -221,28 +189,6 @@ impl Rewriter {
         matches!(self.state, State::Complete)
     }
 
-    /// Puts what the last token wrote behind `mark` where it belongs: `sink` is where it was meant to go.
-    fn divert(&mut self, sink: Sink, mark: usize, out: &mut Vec<u8>) {
-        match sink {
-            Sink::Out => {}
-            Sink::Held => {
-                self.held.extend_from_slice(out.get(mark..).unwrap_or_default());
-                out.truncate(mark);
-            }
-            Sink::Nowhere => out.truncate(mark),
-        }
-        match self.sink {
-            Sink::Out => out.append(&mut self.held),
-            Sink::Held => {}
-            Sink::Nowhere => {
-                self.held.clear();
-                if matches!(self.state, State::Next) {
-                    self.sink = Sink::Out;
-                }
-            }
-        }
-    }
-
     /// One byte between tokens, or the first of one.
     fn structure(&mut self, byte: u8, out: &mut Vec<u8>) -> Result<(), Malformed> {
         match (self.state, byte) {
@@ -353,40 +299,6 @@ impl Rewriter {
         Ok(())
     }
 
-    /// Before the end of a marked object.
-    fn finish(&mut self, frame: &Frame, out: &mut Vec<u8>) {
-        self.sink = Sink::Out;
-        if frame.role == Role::Result && self.result_type.is_none() {
-            self.result_type = Some(ResultType::Complete);
-        }
-        let Finish::Modern { server_info, cacheable } = &self.plan.finish else { return };
-        let cacheable = *cacheable && self.result_type == Some(ResultType::Complete);
-        let mut separator: &[u8] = if frame.kept { b"," } else { b"" };
-        let mut add = |missing: bool, parts: &[&[u8]]| {
-            if missing {
-                out.extend_from_slice(std::mem::replace(&mut separator, b","));
-                parts.iter().for_each(|part| out.extend_from_slice(part));
-            }
-        };
-        let info = [b"\"".as_slice(), SERVER_INFO.as_bytes(), b"\":", server_info];
-        match frame.role {
-            Role::Result => {
-                let [quote, name, colon, info] = info;
-                add(!self.seen.result_type, &[b"\"resultType\":\"complete\""]);
-                add(cacheable && !self.seen.ttl, &[b"\"ttlMs\":0"]);
-                add(cacheable && !self.seen.cache_scope, &[b"\"cacheScope\":\"private\""]);
-                add(!self.seen.meta, &[b"\"_meta\":{", quote, name, colon, info, b"}"]);
-            }
-            Role::Meta => add(!self.seen.server_info, &info),
-            Role::None | Role::Message | Role::Error => {}
-        }
-    }
-
-    /// Whether members of an object with this role may be dropped.
-    fn drops_from(&self, role: Role) -> bool {
-        matches!(role, Role::Result | Role::Meta) && matches!(self.plan.finish, Finish::Legacy)
-    }
-
     fn capture(&mut self, quote: u8, state: State) {
         self.captured.clear();
         self.captured.push(quote);
@@ -446,11 +358,8 @@ impl Rewriter {
     }
 
     fn end_key(&mut self) {
-        let key = str::from_utf8(&self.captured)
-            .ok()
-            .filter(|raw| raw.len() <= LONGEST_KEY)
-            .and_then(decode)
-            .map(std::borrow::Cow::into_owned);
+        let captured = std::mem::take(&mut self.captured);
+        let key = str::from_utf8(&captured).ok().filter(|raw| raw.len() <= LONGEST_KEY).and_then(decode);
         let key = key.as_deref().unwrap_or_default();
         if self.path.len() == 1 && self.kind.is_none() {
             self.kind = match key {
@@ -460,59 +369,14 @@ impl Rewriter {
                 _ => None,
             };
         }
-        let Some(&Frame { node, role, .. }) = self.path.last() else { return };
-        let step = node.step(key);
-        self.state = match role {
-            Role::None => State::Colon { step, role },
-            _ => self.mark(role, key, step),
-        };
-    }
-
-    /// A member of a marked object: what its value is, and whether it stays.
-    fn mark(&mut self, role: Role, key: &str, step: Step) -> State {
-        // What has a role is looked into even if no URI is in it.
-        let inside = if matches!(step, Step::Off) { Step::Into(&NOTHING) } else { step };
-        let colon = |step, role| State::Colon { step, role };
-        let (seen, state, dropped) = match (role, key) {
-            (Role::Message, "id") if self.plan.id.is_some() => (None, colon(Step::Id, Role::None), false),
-            (Role::Message, "result") if self.plan.watches() => (None, colon(inside, Role::Result), false),
-            (Role::Message, "error") if !self.plan.codes.is_empty() => {
-                (None, colon(inside, Role::Error), false)
-            }
-            (Role::Error, "code") => (None, colon(Step::Edit(Edit::Code), Role::None), false),
-            (Role::Result, "resultType") => {
-                (Some(&mut self.seen.result_type), colon(Step::Edit(Edit::ResultType), Role::None), true)
-            }
-            (Role::Result, "ttlMs") => (Some(&mut self.seen.ttl), colon(Step::Off, Role::None), true),
-            (Role::Result, "cacheScope") => {
-                (Some(&mut self.seen.cache_scope), colon(Step::Off, Role::None), true)
-            }
-            (Role::Result, "_meta") => (Some(&mut self.seen.meta), colon(inside, Role::Meta), false),
-            (Role::Meta, SERVER_INFO) => {
-                (Some(&mut self.seen.server_info), colon(Step::Off, Role::None), true)
-            }
-            _ => (None, colon(step, Role::None), false),
-        };
-        if let Some(seen) = seen {
-            *seen = true;
+        if let Some(&Frame { node, role, .. }) = self.path.last() {
+            let step = node.step(key);
+            self.state = match role {
+                Role::None => State::Colon { step, role },
+                _ => self.mark(role, key, step),
+            };
         }
-        match dropped && self.drops_from(role) {
-            true => self.sink = Sink::Nowhere,
-            false => self.keep(),
-        }
-        state
-    }
-
-    /// The current member stays. Its comma does not when there is nothing before it any more.
-    fn keep(&mut self) {
-        let Some(frame) = self.path.last_mut() else { return };
-        let kept = std::mem::replace(&mut frame.kept, true);
-        if self.sink == Sink::Held {
-            self.sink = Sink::Out;
-            if !kept && self.held.first() == Some(&b',') {
-                self.held.remove(0);
-            }
-        }
+        self.captured = captured;
     }
 
     fn edit(&mut self, edit: Edit, part: &[u8], ended: bool, out: &mut Vec<u8>) -> Result<(), Malformed> {
