@@ -113,7 +113,10 @@ mod tests {
             keys: Keys::new([7; 32], &[]),
         };
         let name = TargetName::parse("alpha").unwrap();
-        let target = Target::new(name.clone(), ([10, 0, 0, 1], 80).into(), "/mcp");
+        let target = Target {
+            protocol: routing::Protocol::Legacy,
+            ..Target::new(name.clone(), ([10, 0, 0, 1], 80).into(), "/mcp")
+        };
         let start = Start {
             id: ShardId(0),
             config: Arc::new(config),
