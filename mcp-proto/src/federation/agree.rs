@@ -46,7 +46,8 @@ impl Shard {
     pub(super) fn ask_for_stream(&mut self, id: LegId, exchange: ExchangeId) {
         let Some(target) = self.legs.get(id).map(|leg| leg.target.name.clone()) else { return };
         let streams = self.exchange(exchange).map(|exchange| exchange.streams.as_slice()).unwrap_or_default();
-        let last = streams.iter().find(|stream| stream.target == target).and_then(|stream| stream.last.clone());
+        let last =
+            streams.iter().find(|stream| stream.target == target).and_then(|stream| stream.last.clone());
         if let Some(leg) = self.legs.get_mut(id) {
             leg.method = Method::Get;
             leg.body = Bytes::new();
@@ -77,7 +78,9 @@ impl Shard {
 
     /// A notice on a listen that is about the listen; whether it was one.
     pub(super) fn listen_notice(&mut self, id: LegId, envelope: &Envelope<'_>, raw: &[u8]) -> bool {
-        let Some(Purpose::Stream { exchange }) = self.legs.get(id).map(|leg| leg.purpose) else { return false };
+        let Some(Purpose::Stream { exchange }) = self.legs.get(id).map(|leg| leg.purpose) else {
+            return false;
+        };
         if !self.is_listening(id) {
             return false;
         }
@@ -111,7 +114,9 @@ impl Shard {
 
     /// A stream that was to take the place of another does so.
     pub(super) fn promote(&mut self, id: LegId, exchange: ExchangeId) {
-        let Some(stream) = self.stream_of(exchange, id).filter(|stream| stream.next == Some(id)) else { return };
+        let Some(stream) = self.stream_of(exchange, id).filter(|stream| stream.next == Some(id)) else {
+            return;
+        };
         stream.next = None;
         if let Some(before) = stream.leg.replace(id) {
             self.abandon(before);
@@ -123,7 +128,9 @@ impl Shard {
         let parsed = Envelope::parse(answer, self.config.limits.depth).ok();
         match parsed.and_then(|envelope| envelope.error) {
             _ if !self.is_listening(id) => self.counters.dropped.add(1),
-            Some(error) if error.code != Some(refusal::INTERNAL_ERROR) => self.stream_refused(id, exchange, 400),
+            Some(error) if error.code != Some(refusal::INTERNAL_ERROR) => {
+                self.stream_refused(id, exchange, 400)
+            }
             _ => self.listen_over(id, exchange),
         }
     }
@@ -149,7 +156,9 @@ impl Shard {
     fn ask_anew(&mut self, id: ExchangeId, target: &TargetName) {
         let now = self.now;
         let Some(exchange) = self.exchange_mut(id) else { return };
-        let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == *target) else { return };
+        let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == *target) else {
+            return;
+        };
         // One at a time: when the target has agreed to what it was asked last, it is asked for the rest.
         if stream.next.is_some() || stream.state == State::Waiting {
             stream.stale = true;
@@ -200,7 +209,9 @@ impl Shard {
         let Some(exchange) = self.exchange_mut(id) else { return };
         let session = exchange.session;
         let Some(subscription) = &exchange.subscription else { return };
-        let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == *target) else { return };
+        let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == *target) else {
+            return;
+        };
         if stream.leg.is_none() {
             return;
         }
@@ -252,7 +263,9 @@ impl Shard {
     /// A target's stream is in force. Unless it `resumes` where it ended, what was said in between is lost.
     fn stream_opened(&mut self, id: ExchangeId, target: &TargetName, resumes: bool) {
         let Some(exchange) = self.exchange_mut(id) else { return };
-        let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == *target) else { return };
+        let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == *target) else {
+            return;
+        };
         stream.pause = Stream::PAUSE;
         let gap = std::mem::take(&mut stream.gap);
         match &exchange.subscription {
@@ -327,7 +340,8 @@ impl Shard {
         let mut changed: Vec<TargetName> = Vec::new();
         for entry in entries {
             let target = entry.0.clone();
-            let news = if on { session.subscriptions.insert(entry) } else { session.subscriptions.remove(&entry) };
+            let news =
+                if on { session.subscriptions.insert(entry) } else { session.subscriptions.remove(&entry) };
             if news && !changed.contains(&target) {
                 changed.push(target);
             }
@@ -355,7 +369,8 @@ fn listen_message(exchange: &Exchange, number: u64, share: &Filter) -> Bytes {
 }
 
 fn updated(uri: &str) -> Vec<u8> {
-    let mut out = b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{\"uri\":".to_vec();
+    let mut out =
+        b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{\"uri\":".to_vec();
     splice::quote(uri, &mut out);
     out.extend_from_slice(b"}}");
     out

@@ -205,6 +205,12 @@ impl Shard {
                 }
                 true
             }
+            // It had a stream before.
+            Purpose::Stream { exchange } => {
+                refused
+                    && self.stream_of(exchange, id).is_some_and(|stream| stream.gap)
+                    && self.doubt(id, &target)
+            }
             Purpose::Open { .. } if !modern => {
                 let foreign = code.is_some_and(|code| (-32022..=-32020).contains(&code));
                 if (refused || foreign) && self.doubt(id, &target) {

@@ -8,9 +8,9 @@ use crate::events::Held;
 use crate::exchange::ExchangeId;
 use crate::http::Method;
 use crate::jsonrpc::envelope::{Envelope, Kind as Message};
-use crate::jsonrpc::{list, params};
 use crate::jsonrpc::rewrite::{Plan, Scope};
 use crate::jsonrpc::splice;
+use crate::jsonrpc::{list, params};
 use crate::leg::{LegId, Purpose};
 use crate::refusal;
 use crate::seal::Kind;
@@ -111,9 +111,7 @@ impl Shard {
                 let edits = vec![(span, self.seal_for(Kind::Reply, key, &target.name, request))];
                 self.rewritten(Plan::default(), &edited(&held.raw, edits))
             }
-            "notifications/resources/updated" => {
-                self.rewritten(Plan::names(name(), Scope::Updated), raw)
-            }
+            "notifications/resources/updated" => self.rewritten(Plan::names(name(), Scope::Updated), raw),
             "notifications/message" => self.rewritten(Plan::names(name(), Scope::Log), raw),
             _ => {
                 self.invalidate(&target.name, method);

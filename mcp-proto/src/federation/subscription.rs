@@ -359,7 +359,9 @@ impl Shard {
             State::Refused => false,
             State::Open(Some(agreed)) => agreed.uris.contains(&watched.uri),
             State::Open(None) => watched.told == Told::Yes,
-            State::Waiting => watched.told != Told::Refused && self.may_subscribe(&watched.target) != Some(false),
+            State::Waiting => {
+                watched.told != Told::Refused && self.may_subscribe(&watched.target) != Some(false)
+            }
         }
     }
 
@@ -580,6 +582,7 @@ fn notice(method: &str, tag: &[u8], more: &[u8]) -> Vec<u8> {
 /// Capabilities of a client that can't be asked anything: nobody would hear the question.
 fn mute(capabilities: &[u8]) -> Bytes {
     let members = members(capabilities).unwrap_or_default();
-    let asks = members.into_iter().filter(|it| matches!(&it.key[..], b"sampling" | b"elicitation" | b"roots"));
+    let asks =
+        members.into_iter().filter(|it| matches!(&it.key[..], b"sampling" | b"elicitation" | b"roots"));
     params::without(capabilities, asks.map(|member| member.span).collect()).into()
 }

@@ -14,5 +14,6 @@ mod shards;
 mod simulation;
 mod splits;
 mod streams;
+mod subscriptions;
 mod support;
 mod timeouts;
