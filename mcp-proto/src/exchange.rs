@@ -6,6 +6,7 @@
 
 use crate::era::Claim;
 use crate::federation::Subscription;
+use crate::forward::Ticket;
 use crate::http::{Method, Request};
 use crate::jsonrpc::envelope::{Envelope, Text};
 use crate::jsonrpc::list;
@@ -46,6 +47,8 @@ pub(crate) struct Exchange {
     pub(crate) half: bool,
     /// Its stream is that of others as well: it carries whole messages only, and none of them has an event id.
     pub(crate) shared: bool,
+    /// Another shard serves it.
+    pub(crate) forwarded: Option<Ticket>,
     /// The client was given an event id of its own stream, so it can resume it.
     pub(crate) resumable: bool,
     /// Written as a JSON array, or as events, because it came as a batch.
@@ -144,6 +147,8 @@ pub(crate) enum What {
 pub(crate) struct Slot {
     pub(crate) target: TargetName,
     pub(crate) outcome: Option<Result<Bytes, String>>,
+    /// The outcome is one of before, which holds as long as this.
+    pub(crate) until: Option<Instant>,
     /// The first of its pages has come.
     pub(crate) begun: bool,
 }
@@ -194,6 +199,7 @@ impl Exchange {
             answer: Answer::Open,
             half: false,
             shared: false,
+            forwarded: None,
             resumable: false,
             batch: None,
             parts: Vec::new(),
@@ -283,7 +289,7 @@ impl Exchange {
 
 impl Slot {
     pub(crate) fn new(target: TargetName) -> Self {
-        Self { target, outcome: None, begun: false }
+        Self { target, outcome: None, until: None, begun: false }
     }
 }
 

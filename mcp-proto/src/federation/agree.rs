@@ -269,13 +269,9 @@ impl Shard {
         stream.pause = Stream::PAUSE;
         let gap = std::mem::take(&mut stream.gap);
         match &exchange.subscription {
-            Some(subscription) if subscription.is_acknowledged() => {
-                // One that replaces another leaves no gap; a subscription has none of these.
-                if !resumes {
-                    self.tell_missed(id, target);
-                }
-            }
-            Some(_) => self.settle_subscription(id),
+            Some(subscription) if !subscription.is_acknowledged() => self.settle_subscription(id),
+            Some(_) if resumes => {}
+            Some(_) => self.tell_missed(id, target),
             None if gap => self.tell_session_missed(id, target),
             None => {}
         }

@@ -84,8 +84,21 @@ impl Shard {
         let now = self.now;
         let Some(leg) = self.legs.get_mut(id) else { return };
         leg.refused_with = None;
-        if let Purpose::Stream { exchange } = leg.purpose {
+        let purpose = leg.purpose;
+        if let Purpose::Stream { exchange } = purpose {
             self.ask_for_stream(id, exchange);
+        }
+        if let Purpose::Part { exchange, slot: None, .. } = purpose
+            && self.is_over_http(exchange)
+            && self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_some())
+        {
+            if self.await_schemas(id, target) {
+                return;
+            }
+            if let Err(refusal) = self.check_mirrors(id, exchange) {
+                self.drop_leg(id);
+                return self.refuse(exchange, &refusal);
+            }
         }
         let Some(leg) = self.legs.get_mut(id) else { return };
         if leg.session.is_none()
