@@ -11,9 +11,6 @@ use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-/// Letters a worker may be behind before who writes to it has to wait.
-const MAILBOX: usize = 4096;
-
 /// A frontend that can run here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Frontend {
@@ -70,7 +67,7 @@ impl Workers {
         records: SyncSender<Box<Record>>,
     ) -> io::Result<Self> {
         let (mailboxes, mails): (Vec<_>, Vec<_>) =
-            listeners.iter().map(|_| async_channel::bounded(MAILBOX)).unzip();
+            listeners.iter().map(|_| async_channel::unbounded()).unzip();
         let mailboxes: Arc<[_]> = mailboxes.into();
         let (mut threads, mut counters) = (Vec::new(), Vec::new());
         for (id, (listener, mail)) in (0..).zip(listeners.into_iter().zip(mails)) {

@@ -62,6 +62,8 @@ pub struct Limits {
     pub target_connections: usize,
     /// Requests of one shard that wait for a connection to one target.
     pub target_waiting: usize,
+    /// Requests of one shard that another one serves, and requests that one shard serves for others.
+    pub forwarded: usize,
     /// Sessions a shard remembers.
     pub sessions: usize,
     /// What one client may have kept in its session: capabilities, its own description, log level, subscriptions.
@@ -88,6 +90,7 @@ impl Default for Limits {
             connections: 20_000,
             target_connections: 1_024,
             target_waiting: 4_096,
+            forwarded: 4_096,
             sessions: 50_000,
             session: 64 << 10,
             session_id: 2 << 10,

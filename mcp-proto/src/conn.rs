@@ -1,6 +1,7 @@
 //! One connection: a client's or one to a target.
 
 use crate::exchange::Exchange;
+use crate::forward::Ticket;
 use crate::http::{ClientCodec, Request, ServerCodec};
 use crate::leg::LegId;
 use crate::outbox::Outbox;
@@ -58,6 +59,8 @@ pub(crate) struct Client {
 pub(crate) enum Wire {
     /// To its own socket.
     Socket,
+    /// As HTTP to the shard that has the client.
+    Shard(Ticket),
     /// As whole messages onto the one stream that this connection is.
     Stream(ConnId),
     /// Nowhere: the exchange is there for the target streams that it owns.

@@ -5,6 +5,7 @@
 //! client that went away.
 
 use crate::era::Claim;
+use crate::forward::Ticket;
 use crate::http::{Method, Request};
 use crate::jsonrpc::envelope::{Envelope, Text};
 use crate::jsonrpc::list;
@@ -44,6 +45,8 @@ pub(crate) struct Exchange {
     pub(crate) half: bool,
     /// Its stream is that of others as well: it carries whole messages only, and none of them has an event id.
     pub(crate) shared: bool,
+    /// Another shard serves it.
+    pub(crate) forwarded: Option<Ticket>,
     /// The client was given an event id of its own stream, so it can resume it.
     pub(crate) resumable: bool,
     /// Written as a JSON array, or as events, because it came as a batch.
@@ -169,6 +172,7 @@ impl Exchange {
             answer: Answer::Open,
             half: false,
             shared: false,
+            forwarded: None,
             resumable: false,
             batch: None,
             parts: Vec::new(),

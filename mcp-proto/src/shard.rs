@@ -10,6 +10,7 @@ use crate::conn::{Client, Conn, Phase, Role, Wire};
 use crate::edge::Note;
 use crate::exchange::{Answer, ExchangeId};
 use crate::federation::Likeness;
+use crate::forward::Forwards;
 use crate::leg::{Leg, LegId, Trouble};
 use crate::pool::Pool;
 use crate::session::{Ended, Session, SessionId, SessionKey};
@@ -55,6 +56,7 @@ pub struct Shard {
     pub(crate) clients: usize,
     /// The last id given to a request of which the target must not see the client's.
     pub(crate) numbers: u64,
+    pub(crate) forwards: Forwards,
 
     pub(crate) timers: Timers,
     actions: VecDeque<Action>,
@@ -75,6 +77,8 @@ pub(crate) enum Deferred {
     Send(LegId),
     /// The last request of a connection was answered: look for the next.
     Next(ConnId),
+    /// A virtual client has bytes for the shard of its peer.
+    HandOver(ConnId),
 }
 
 impl Shard {
@@ -100,6 +104,7 @@ impl Shard {
             catalogue: Catalogue::default(),
             clients: 0,
             numbers: 0,
+            forwards: Forwards::default(),
             timers: Timers::default(),
             actions: VecDeque::new(),
             deferred: VecDeque::new(),
@@ -108,6 +113,14 @@ impl Shard {
         };
         shard.counters.reset_gauges();
         shard.rebuild_pools();
+        shard
+    }
+
+    /// A shard in the place of one that is lost. It tells the others, who may have had exchanges there.
+    #[must_use]
+    pub fn successor(start: Start, now: Instant) -> Self {
+        let mut shard = Self::new(start, now);
+        shard.broadcast(&Note::Lost { shard: shard.id });
         shard
     }
 
@@ -186,14 +199,19 @@ impl Shard {
         slot.outbox.sent(count);
         slot.progress = now;
         let after = slot.outbox.waiting();
-        if matches!(slot.role, Role::Client(_)) {
+        let mut ticket = None;
+        if let Role::Client(client) = &slot.role {
             self.counters.bytes_sent.add((before - after) as u64);
+            ticket = client.forwarded();
         }
         if after == 0 {
             slot.armed = false;
             if slot.closing {
                 return self.close(conn, Closing::Finish);
             }
+        }
+        if let Some(ticket) = ticket {
+            self.pay(ticket, after);
         }
         if before > low && after <= low {
             self.resume_feeders(conn);
@@ -249,6 +267,13 @@ impl Shard {
         self.settle();
     }
 
+    /// The worker of another shard has ended: what was posted to it can't be delivered.
+    pub fn unreachable(&mut self, shard: ShardId, now: Instant) {
+        self.now = now;
+        self.shard_gone(shard);
+        self.settle();
+    }
+
     /// Take no new work; what is under way may finish within `grace`.
     pub fn drain(&mut self, grace: Duration, now: Instant) {
         self.now = now;
@@ -280,7 +305,7 @@ impl Shard {
     /// Whether [`drain`](Self::drain) has come to its end: no client is left.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.draining.is_some() && self.clients == 0
+        self.draining.is_some() && self.clients == 0 && !self.forwards.has_guests()
     }
 
     /// Its numbers.
@@ -341,8 +366,12 @@ impl Shard {
         if !slot.armed {
             slot.armed = true;
             slot.progress = now;
-            self.actions.push_back(Action::Flush { conn });
-            self.watch(conn);
+            if slot.has_socket() {
+                self.actions.push_back(Action::Flush { conn });
+                self.watch(conn);
+            } else {
+                self.deferred.push_back(Deferred::HandOver(conn));
+            }
         }
         if full {
             self.pause_feeders(conn);
@@ -398,6 +427,7 @@ impl Shard {
                 Deferred::Start(leg) => self.start_in_session(leg),
                 Deferred::Send(leg) => self.dispatch_leg(leg),
                 Deferred::Next(conn) => self.read_client(conn),
+                Deferred::HandOver(conn) => self.hand_over(conn),
             }
         }
     }

@@ -36,7 +36,7 @@ impl Shard {
         let id = ExchangeId { conn, serial: 1 };
         let Some(client) = self.conns.get_mut(conn).and_then(Conn::client) else { return id };
         let accepts = match client.wire {
-            Wire::Socket => Accepts::parse(&head.fields),
+            Wire::Socket | Wire::Shard(_) => Accepts::parse(&head.fields),
             Wire::Stream(_) => Accepts { json: false, events: true },
             // Who asks for a reader must not find one that does not read.
             Wire::Nowhere => Accepts { json: false, events: false },
@@ -73,7 +73,7 @@ impl Shard {
         match wire {
             Wire::Stream(stream) => self.say(stream, message),
             Wire::Nowhere => self.counters.dropped.add(1),
-            Wire::Socket => {}
+            Wire::Socket | Wire::Shard(_) => {}
         }
     }
 

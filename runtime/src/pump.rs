@@ -6,7 +6,7 @@ use crate::net::Net;
 use crate::peer::{self, Peer};
 use crate::wake::Waiting;
 use bytes::BytesMut;
-use mcp_proto::{Action, ConnId, Fault, Mail, Record, Shard, Start};
+use mcp_proto::{Action, ConnId, Fault, Mail, Parcel, Record, Shard, ShardId, Start};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -17,6 +17,8 @@ use std::sync::mpsc::SyncSender;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
+/// Letters a worker may be behind before it gets no more of those that can be missed.
+const MAILBOX: usize = 4096;
 /// Parts of one write.
 const SLICES: usize = 16;
 /// The shard is not woken more often by its timer.
@@ -232,20 +234,22 @@ impl<N: Net> Pump<N> {
                     peer.close();
                 }
             }
-            Action::Post { shard, parcel } => {
-                let sent = self
-                    .mailboxes
-                    .get(usize::from(shard.0))
-                    .map(|mailbox| mailbox.try_send(Mail::Parcel(parcel)));
-                if !matches!(sent, Some(Ok(()))) {
-                    self.lost_parcels.count("parcels for other shards", self.id(), now);
-                }
-            }
+            Action::Post { shard, parcel } => self.post(shard, parcel, now),
             Action::Log(record) => {
                 if self.records.try_send(record).is_err() {
                     self.lost_records.count("access-log records", self.id(), now);
                 }
             }
+        }
+    }
+
+    /// Hands a parcel to another worker. One that is far behind gets only what must arrive, which the shard bounds.
+    fn post(&self, shard: ShardId, parcel: Parcel, now: Instant) {
+        let mailbox = self.mailboxes.get(usize::from(shard.0)).filter(|mailbox| !mailbox.is_closed());
+        let Some(mailbox) = mailbox else { return self.shard.borrow_mut().unreachable(shard, now) };
+        let full = mailbox.len() >= MAILBOX && !parcel.must_arrive();
+        if full || mailbox.try_send(Mail::Parcel(parcel)).is_err() {
+            self.lost_parcels.count("parcels for other shards", self.id(), now);
         }
     }
 
@@ -288,7 +292,7 @@ impl<N: Net> Pump<N> {
 
     /// After a panic nothing of the shard can be trusted: its connections go, and a new one serves from now on. The
     /// panic itself was logged where it happened.
-    fn rebuild(&self, now: Instant) {
+    fn rebuild(self: &Rc<Self>, now: Instant) {
         self.close_all();
         let mut start = self.start.borrow().clone();
         start.seed = (self.entropy)();
@@ -298,11 +302,12 @@ impl<N: Net> Pump<N> {
             shard = start.id.0,
             "the shard panicked: its connections are closed, a new one takes over"
         );
-        let mut shard = Shard::new(start, now);
+        let mut shard = Shard::successor(start, now);
         if self.draining.get() {
             shard.drain(Duration::ZERO, now);
         }
         self.shard.replace(shard);
+        self.settle(now);
     }
 
     // The table of connections.

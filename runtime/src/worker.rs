@@ -29,7 +29,8 @@ pub struct Worker {
     pub listener: TcpListener,
     /// Mail for this worker.
     pub mail: async_channel::Receiver<Mail>,
-    /// The mailboxes of all workers, by shard number.
+    /// The mailboxes of all workers, by shard number. Unbounded: who posts looks how full they are, and what must arrive
+    /// is bounded by the shards.
     pub peers: Arc<[async_channel::Sender<Mail>]>,
     /// Where access-log records go; full means dropped and counted.
     pub records: SyncSender<Box<Record>>,
