@@ -29,7 +29,7 @@ impl Shard {
                 }
                 self.whole_or_events(id, head)
             }
-            Purpose::Probe => self.whole_or_events(id, head),
+            Purpose::Probe | Purpose::Parked { .. } => self.whole_or_events(id, head),
             Purpose::Open { .. } => {
                 leg.given_id = head.fields.first("mcp-session-id").map(Bytes::copy_from_slice);
                 self.whole_or_events(id, head)
@@ -153,6 +153,9 @@ impl Shard {
 
     /// An answer that was kept whole.
     pub(crate) fn whole_answer(&mut self, id: LegId, purpose: Purpose, status: u16, body: &[u8]) {
+        if let Purpose::Parked { call } = purpose {
+            return self.keep_whole(call, status, body);
+        }
         if self.is_session_lost(id, status, body) {
             return self.renew(id);
         }
@@ -168,7 +171,7 @@ impl Shard {
             Purpose::Stream { exchange } => self.stream_refused(id, exchange, status),
             Purpose::Resume { exchange } => self.resume_refused(id, exchange, status),
             Purpose::Probe => self.probe_answered(id, status, body),
-            Purpose::Quiet | Purpose::Greet { .. } => self.drop_leg(id),
+            Purpose::Quiet | Purpose::Greet { .. } | Purpose::Parked { .. } => self.drop_leg(id),
         }
     }
 
@@ -209,6 +212,9 @@ impl Shard {
 
     /// A request could not be sent, or its answer broke off.
     pub(crate) fn leg_failed(&mut self, id: LegId, trouble: Trouble) {
+        if let Some(Purpose::Parked { call }) = self.legs.get(id).map(|leg| leg.purpose) {
+            return self.keep_failure(id, call, trouble);
+        }
         let Some(leg) = self.legs.remove(id) else { return };
         self.counters.calls.sub(1);
         self.counters.target_failures.add(1);
@@ -224,7 +230,7 @@ impl Shard {
             Purpose::Resume { exchange } => self.finish_or_fail(exchange, &trouble),
             Purpose::Greet { .. } => self.target_refused(&leg.target, leg.session, None, &trouble),
             Purpose::Probe => self.probe_failed(&leg.target, &trouble),
-            Purpose::Quiet => {}
+            Purpose::Quiet | Purpose::Parked { .. } => {}
         }
     }
 
@@ -246,6 +252,9 @@ impl Shard {
     /// A request that has waited too long for a connection or a session.
     pub(crate) fn leg_due(&mut self, id: LegId) {
         let Some(leg) = self.legs.get(id) else { return };
+        if leg.round.as_ref().is_some_and(|round| round.is_open()) {
+            return self.round_due(id);
+        }
         if leg.conn.is_none() && leg.deadline.is_some_and(|deadline| deadline <= self.now) {
             let (session, target) = (leg.session, Arc::clone(&leg.target));
             self.deferred.push_back(Deferred::Fail(id, Trouble::Late("accept a request")));

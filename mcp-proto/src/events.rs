@@ -209,6 +209,10 @@ impl Shard {
                 events.answered = true;
                 self.probe_answered(id, 200, &held.raw);
             }
+            Purpose::Parked { call } => {
+                events.answered = true;
+                self.keep_answer(call, &held.raw);
+            }
             Purpose::Part { exchange, part, slot: None } => {
                 if events.plan.crosses() && self.asks(id, exchange, part, held) {
                     events.answered = true;
@@ -270,6 +274,8 @@ impl Shard {
                 self.drop_leg(id);
                 self.finish(exchange);
             }
+            // It goes on when its client comes again.
+            Purpose::Parked { .. } if events.answered => {}
             _ if events.answered => self.drop_leg(id),
             _ => self.leg_failed(id, Trouble::Silent),
         }

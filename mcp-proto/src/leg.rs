@@ -4,7 +4,7 @@ use crate::ConnId;
 use crate::edge::Fault;
 use crate::events::Held;
 use crate::exchange::ExchangeId;
-use crate::federation::Dress;
+use crate::federation::{Dress, ParkedId, Round};
 use crate::http::{Fields, Method};
 use crate::jsonrpc::list;
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
@@ -41,6 +41,8 @@ pub(crate) struct Leg {
     pub(crate) refused: usize,
     /// The target's session had been lost and was opened anew for it: once.
     pub(crate) reopened: bool,
+    /// The rounds of questions that it has been through, or that it waits for.
+    pub(crate) round: Option<Box<Round>>,
     /// The list it asks for, when that is merged with others.
     pub(crate) list: Option<list::Kind>,
     /// An answer that is given if it turns out that the target still speaks what it was asked in.
@@ -80,6 +82,7 @@ impl Leg {
             repeated: false,
             refused: 0,
             reopened: false,
+            round: None,
             list: None,
             refused_with: None,
             sent_id: None,
@@ -108,6 +111,8 @@ pub(crate) enum Purpose {
     Greet { again: bool },
     /// `server/discover` at a target of unknown era.
     Probe,
+    /// A client's message whose client is being asked something.
+    Parked { call: ParkedId },
     /// Nobody waits.
     Quiet,
 }
@@ -207,6 +212,8 @@ pub(crate) enum Trouble {
     Silent,
     Status(u16),
     TooLarge,
+    /// It went on talking while its client was being asked.
+    Chatty,
     /// Our own limit on connections and waiting requests.
     Busy,
     /// It failed a moment ago and is left alone for another.
@@ -227,6 +234,7 @@ impl fmt::Display for Trouble {
             Self::Status(401 | 403) => f.write_str("it refused the gateway's credentials"),
             Self::Status(status) => write!(f, "it answered with HTTP status {status}"),
             Self::TooLarge => f.write_str("its answer is too large to be looked into"),
+            Self::Chatty => f.write_str("it said too much while its client was being asked"),
             Self::Busy => f.write_str("too many requests wait for it"),
             Self::Recently(reason) => f.write_str(reason),
             Self::Refused(reason) => write!(f, "it refused the session: {reason}"),

@@ -9,7 +9,7 @@ use crate::catalogue::Catalogue;
 use crate::conn::{Client, Conn, Phase, Role, Wire};
 use crate::edge::Note;
 use crate::exchange::{Answer, ExchangeId};
-use crate::federation::Likeness;
+use crate::federation::{Likeness, Parked, ParkedId};
 use crate::forward::Forwards;
 use crate::leg::{Leg, LegId, Trouble};
 use crate::pool::Pool;
@@ -51,6 +51,7 @@ pub struct Shard {
     pub(crate) ended: Ended,
     /// Sessions of modern clients at legacy targets, by what they stand for.
     pub(crate) hidden: BTreeMap<Likeness, Vec<SessionId>>,
+    pub(crate) parked: Table<ParkedId, Parked>,
     pub(crate) pools: BTreeMap<TargetName, Pool>,
     pub(crate) catalogue: Catalogue,
     pub(crate) clients: usize,
@@ -75,6 +76,8 @@ pub(crate) enum Deferred {
     Start(LegId),
     /// A request's target session is open: send it.
     Send(LegId),
+    /// What a call's target asks is known: tell its client.
+    Park(ParkedId),
     /// The last request of a connection was answered: look for the next.
     Next(ConnId),
     /// A virtual client has bytes for the shard of its peer.
@@ -100,6 +103,7 @@ impl Shard {
             by_key: BTreeMap::new(),
             ended: Ended::default(),
             hidden: BTreeMap::new(),
+            parked: Table::default(),
             pools: BTreeMap::new(),
             catalogue: Catalogue::default(),
             clients: 0,
@@ -237,15 +241,18 @@ impl Shard {
                 Timed::Conn(conn) => self.conn_due(conn, at),
                 Timed::Leg(leg) => self.leg_due(leg),
                 Timed::Session(session) => self.session_due(session),
+                Timed::Parked(call) => self.parked_due(call),
                 Timed::Drain => self.abort_everything(),
             }
             self.settle();
         }
-        let Self { conns, legs, sessions, timers, .. } = self;
-        timers.tidy(conns.len() + legs.len() + sessions.len(), |at, what| match what {
+        let Self { conns, legs, sessions, parked, timers, .. } = self;
+        let live = conns.len() + legs.len() + sessions.len() + parked.len();
+        timers.tidy(live, |at, what| match what {
             Timed::Conn(conn) => conns.get(conn).is_some_and(|conn| conn.timer == Some(at)),
             Timed::Leg(leg) => legs.get(leg).is_some_and(|leg| leg.deadline == Some(at)),
             Timed::Session(session) => sessions.get(session).is_some(),
+            Timed::Parked(call) => parked.get(call).is_some(),
             Timed::Drain => true,
         });
     }
@@ -426,6 +433,7 @@ impl Shard {
                 Deferred::Fail(leg, trouble) => self.leg_failed(leg, trouble),
                 Deferred::Start(leg) => self.start_in_session(leg),
                 Deferred::Send(leg) => self.dispatch_leg(leg),
+                Deferred::Park(call) => self.park(call),
                 Deferred::Next(conn) => self.read_client(conn),
                 Deferred::HandOver(conn) => self.hand_over(conn),
             }

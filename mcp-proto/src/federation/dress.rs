@@ -84,13 +84,12 @@ impl Shard {
             }
         }
         if let Some(exchange) = by_modern {
-            let is_mirror = |name: &str| {
-                name.get(..MIRROR.len()).is_some_and(|start| start.eq_ignore_ascii_case(MIRROR))
-            };
+            let is_mirror =
+                |name: &str| name.get(..MIRROR.len()).is_some_and(|start| start.eq_ignore_ascii_case(MIRROR));
             let mirrored = exchange.head.fields.iter().filter(|(name, _)| is_mirror(name));
             fields.extend(mirrored.map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value))));
         }
-        Dress { era: Era::Modern, body, fields, renumbered: false }
+        Dress { era: Era::Modern, body, fields, renumbered: leg.round.is_some() }
     }
 
     /// The members of `_meta` that stand for a handshake (basic, "`_meta`").

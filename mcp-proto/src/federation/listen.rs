@@ -85,7 +85,12 @@ impl Shard {
     pub(crate) fn event_id(&mut self, id: LegId, last: &Bytes) -> Option<String> {
         let leg = self.legs.get(id)?;
         let target = leg.target.name.clone();
-        let key = self.sessions.get(leg.session?)?.key;
+        let session = self.sessions.get(leg.session?)?;
+        // Streams of clients that know no session can't be resumed.
+        if session.is_hidden() {
+            return None;
+        }
+        let key = session.key;
         let mut writer = Writer::default();
         writer.u128(key);
         match leg.purpose {
@@ -241,7 +246,7 @@ impl Shard {
                 }
             }
             Purpose::Part { exchange, slot: None, .. } | Purpose::Resume { exchange }
-                if self.exchange(exchange).is_some_and(|exchange| exchange.accepts.events) =>
+                if self.exchange(exchange).is_some_and(|it| it.accepts.events && it.modern.is_none()) =>
             {
                 let mut line = Vec::new();
                 sse::write::retry(&mut line, milliseconds);
@@ -281,8 +286,13 @@ impl Shard {
     /// Whether a client's stream takes messages of others than those that are paused when it does not.
     pub(crate) fn has_room(&self, listener: ExchangeId) -> bool {
         let Some(slot) = self.conns.get(listener.conn) else { return false };
-        let reads = !matches!(&slot.role, Role::Client(client) if client.wire == Wire::Nowhere);
-        reads && slot.outbox.waiting() <= self.config.limits.buffer
+        self.reads(listener) && slot.outbox.waiting() <= self.config.limits.buffer
+    }
+
+    /// Whether somebody is at the other end of a client's stream.
+    pub(crate) fn reads(&self, listener: ExchangeId) -> bool {
+        let role = self.conns.get(listener.conn).map(|slot| &slot.role);
+        role.is_some_and(|role| !matches!(role, Role::Client(client) if client.wire == Wire::Nowhere))
     }
 
     /// A message for a client on its own stream; whether it was taken.

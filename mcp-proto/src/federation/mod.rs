@@ -19,12 +19,15 @@ mod initialize;
 mod listen;
 mod lists;
 mod modern;
+mod parked;
 mod probe;
 mod reverse;
 mod route;
 mod sessions;
 
+pub(crate) use asks::{Place, Round};
 pub(crate) use call::Media;
 pub(crate) use dress::Dress;
 pub(crate) use hidden::Likeness;
+pub(crate) use parked::{Parked, ParkedId};
 pub(crate) use probe::{Era, Verdict};

@@ -3,7 +3,7 @@
 use super::probe::{DISCOVER, Era};
 use crate::answer::Content;
 use crate::events::Held;
-use crate::exchange::ExchangeId;
+use crate::exchange::{Answer, ExchangeId};
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::rewrite::{self, Plan, Scope};
 use crate::leg::{Inbound, LegId, Look, Purpose, Trouble};
@@ -26,6 +26,9 @@ impl Shard {
         if envelope.kind() != Kind::Request {
             // Closing the stream is what cancels here; what else may come is for nobody (Sending Messages, Note).
             return self.part_done(id, part);
+        }
+        if self.retried(id, part, envelope, message) {
+            return;
         }
         let method = envelope.method.as_ref().map_or("", |method| &method.value);
         match method {
@@ -67,7 +70,7 @@ impl Shard {
             Purpose::Resume { exchange } => return self.resume_refused(id, exchange, 404),
             Purpose::Stream { exchange } => return self.stream_refused(id, exchange, 405),
             // What a session is told about has no meaning here.
-            Purpose::Greet { .. } | Purpose::Quiet => return self.drop_leg(id),
+            Purpose::Greet { .. } | Purpose::Quiet | Purpose::Parked { .. } => return self.drop_leg(id),
             Purpose::Part { .. } | Purpose::Probe => {}
         }
         if self.is_settled_here(id, &target.name) {
@@ -151,7 +154,9 @@ impl Shard {
             look.held.raw.extend_from_slice(piece);
             return Ok(None);
         }
-        let accepts = self.exchange(exchange).is_some_and(|it| it.accepts.json && it.batch.is_none());
+        let accepts = self
+            .exchange(exchange)
+            .is_some_and(|it| it.accepts.json && it.batch.is_none() && it.answer == Answer::Open);
         if !look.rewriter.is_settled() || !accepts {
             return Err(Trouble::TooLarge);
         }
@@ -174,7 +179,7 @@ impl Shard {
         if self.asks(id, exchange, part, &held) {
             return;
         }
-        self.drop_leg(id);
+        self.settle_leg(id);
         self.answer_part_coded(exchange, part, &held.out);
     }
 
