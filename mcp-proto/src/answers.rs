@@ -29,7 +29,9 @@ impl Shard {
                 }
                 self.whole_or_events(id, head)
             }
-            Purpose::Probe | Purpose::Parked { .. } => self.whole_or_events(id, head),
+            Purpose::Probe | Purpose::Schemas { .. } | Purpose::Parked { .. } => {
+                self.whole_or_events(id, head)
+            }
             Purpose::Open { .. } => {
                 leg.given_id = head.fields.first("mcp-session-id").map(Bytes::copy_from_slice);
                 self.whole_or_events(id, head)
@@ -171,6 +173,8 @@ impl Shard {
             Purpose::Stream { exchange } => self.stream_refused(id, exchange, status),
             Purpose::Resume { exchange } => self.resume_refused(id, exchange, status),
             Purpose::Probe => self.probe_answered(id, status, body),
+            Purpose::Schemas { .. } if (200..300).contains(&status) => self.schemas_answered(id, body),
+            Purpose::Schemas { .. } => self.leg_failed(id, Trouble::Status(status)),
             Purpose::Quiet | Purpose::Greet { .. } | Purpose::Parked { .. } => self.drop_leg(id),
         }
     }
@@ -230,6 +234,7 @@ impl Shard {
             Purpose::Resume { exchange } => self.finish_or_fail(exchange, &trouble),
             Purpose::Greet { .. } => self.target_refused(&leg.target, leg.session, None, &trouble),
             Purpose::Probe => self.probe_failed(&leg.target, &trouble),
+            Purpose::Schemas { .. } => self.schemas_failed(&leg.target.name, &trouble),
             Purpose::Quiet | Purpose::Parked { .. } => {}
         }
     }

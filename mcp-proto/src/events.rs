@@ -213,10 +213,19 @@ impl Shard {
                 events.answered = true;
                 self.keep_answer(call, &held.raw);
             }
+            Purpose::Schemas { .. } => {
+                events.answered = true;
+                self.schemas_answered(id, &held.raw);
+            }
             Purpose::Part { exchange, part, slot: None } => {
                 if events.plan.crosses() && self.asks(id, exchange, part, held) {
                     events.answered = true;
                     return;
+                }
+                if events.plan.crosses() && held.result_type.is_none() && self.fails_plainly(exchange) {
+                    events.answered = true;
+                    self.quiet(id);
+                    return self.answer_part_coded(exchange, part, &held.out);
                 }
                 let begun = self.exchange(exchange).map(|it| (it.answer, it.accepts.events));
                 match begun {

@@ -143,6 +143,8 @@ pub(crate) enum What {
 pub(crate) struct Slot {
     pub(crate) target: TargetName,
     pub(crate) outcome: Option<Result<Bytes, String>>,
+    /// The outcome is one of before, which holds as long as this.
+    pub(crate) until: Option<Instant>,
     /// The first of its pages has come.
     pub(crate) begun: bool,
 }
@@ -256,7 +258,7 @@ impl Exchange {
 
 impl Slot {
     pub(crate) fn new(target: TargetName) -> Self {
-        Self { target, outcome: None, begun: false }
+        Self { target, outcome: None, until: None, begun: false }
     }
 }
 

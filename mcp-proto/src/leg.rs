@@ -45,6 +45,8 @@ pub(crate) struct Leg {
     pub(crate) round: Option<Box<Round>>,
     /// The list it asks for, when that is merged with others.
     pub(crate) list: Option<list::Kind>,
+    /// It was refused for header fields that repeat arguments wrongly, and the schemas were asked for again: once.
+    pub(crate) mirrored_anew: bool,
     /// An answer that is given if it turns out that the target still speaks what it was asked in.
     pub(crate) refused_with: Option<(u16, Bytes)>,
     /// The target session id it was sent with.
@@ -84,6 +86,7 @@ impl Leg {
             reopened: false,
             round: None,
             list: None,
+            mirrored_anew: false,
             refused_with: None,
             sent_id: None,
             sent_at: None,
@@ -113,6 +116,8 @@ pub(crate) enum Purpose {
     Probe,
     /// A client's message whose client is being asked something.
     Parked { call: ParkedId },
+    /// `tools/list` on behalf of a client's call, for the schemas.
+    Schemas { exchange: ExchangeId },
     /// Nobody waits.
     Quiet,
 }
@@ -132,6 +137,7 @@ impl Purpose {
             Self::Part { exchange, .. }
             | Self::Stream { exchange }
             | Self::Resume { exchange }
+            | Self::Schemas { exchange }
             | Self::Open { asker: Some((exchange, ..)) } => Some(exchange),
             _ => None,
         }

@@ -55,9 +55,9 @@ pub struct Shard {
     pub(crate) pools: BTreeMap<TargetName, Pool>,
     pub(crate) catalogue: Catalogue,
     pub(crate) clients: usize,
+    pub(crate) forwards: Forwards,
     /// The last id given to a request of which the target must not see the client's.
     pub(crate) numbers: u64,
-    pub(crate) forwards: Forwards,
 
     pub(crate) timers: Timers,
     actions: VecDeque<Action>,
@@ -107,8 +107,8 @@ impl Shard {
             pools: BTreeMap::new(),
             catalogue: Catalogue::default(),
             clients: 0,
-            numbers: 0,
             forwards: Forwards::default(),
+            numbers: 0,
             timers: Timers::default(),
             actions: VecDeque::new(),
             deferred: VecDeque::new(),

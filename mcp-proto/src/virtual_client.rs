@@ -94,7 +94,7 @@ mod tests {
     use crate::http::Method;
     use crate::session::{Opened, Revision, Session, TargetState};
     use crate::{AccessLog, Action, Config, Fault, Keys, Limits, ShardId, Start, Timeouts};
-    use routing::{Routes, Target, TargetName};
+    use routing::{Protocol, Routes, Target, TargetName};
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
@@ -114,6 +114,7 @@ mod tests {
         };
         let name = TargetName::parse("alpha").unwrap();
         let target = Target::new(name.clone(), ([10, 0, 0, 1], 80).into(), "/mcp");
+        let target = Target { protocol: Protocol::Legacy, ..target };
         let start = Start {
             id: ShardId(0),
             config: Arc::new(config),

@@ -23,7 +23,9 @@ mod parked;
 mod probe;
 mod reverse;
 mod route;
+mod schemas;
 mod sessions;
+mod tasks;
 
 pub(crate) use asks::{Place, Round};
 pub(crate) use call::Media;
@@ -31,3 +33,4 @@ pub(crate) use dress::Dress;
 pub(crate) use hidden::Likeness;
 pub(crate) use parked::{Parked, ParkedId};
 pub(crate) use probe::{Era, Verdict};
+pub(crate) use schemas::Schemas;

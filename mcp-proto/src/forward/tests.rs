@@ -7,7 +7,7 @@ use crate::http::RequestEvent;
 use crate::session::{Opened, Revision, Session, TargetState};
 use crate::{AccessLog, Action, Config, Fault, Keys, Limits, Record, Start, Timeouts};
 use bytes::BytesMut;
-use routing::{Routes, Target, TargetName};
+use routing::{Protocol, Routes, Target, TargetName};
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -60,6 +60,7 @@ impl Pair {
         };
         let name = TargetName::parse("alpha").unwrap();
         let target = Target::new(name.clone(), ([10, 0, 0, 1], 80).into(), "/mcp");
+        let target = Target { protocol: Protocol::Legacy, ..target };
         let start = Start {
             id: ShardId(0),
             config: Arc::new(config),
@@ -300,7 +301,7 @@ fn a_client_that_does_not_read_stops_the_target_and_loses_nothing() {
         pair.answer(&piece);
     }
     pair.take(usize::MAX);
-    assert_eq!(pair.taken, expected);
+    assert!(pair.taken == expected, "{} of {} bytes", pair.taken.len(), expected.len());
     assert!(most <= BUFFER + 2000, "{most} bytes waited");
     assert!(most >= BUFFER);
     pair.assert_clean();
@@ -334,7 +335,7 @@ fn an_answer_that_breaks_off_breaks_off_for_the_client() {
     pair.shards[OWNER].lost(conn, Fault::Reset, pair.now);
     pair.run();
     assert_eq!(pair.asked.closed, [(ORIGIN, pair.client, Closing::Abort)]);
-    assert_eq!(pair.taken, [long(8000), vec![b'1'; 2000]].concat());
+    assert!(pair.taken == [long(8000), vec![b'1'; 2000]].concat());
     pair.assert_clean();
 }
 
