@@ -292,6 +292,7 @@ impl Shard {
         let Some(result) = envelope.result.and_then(|span| message.get(span)) else {
             let error = envelope.error.and_then(|error| message.get(error.span)).unwrap_or_default();
             let words = format!("asked for {}, which the client refused: {}", question.method, said(error));
+            question.answer = Some(Bytes::new());
             return self.end_round(place.leg, exchange, part, &words);
         };
         question.answer = Some(Bytes::copy_from_slice(result));

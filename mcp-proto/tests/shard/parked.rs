@@ -1,0 +1,1 @@
+//! A legacy target asks while it works on a modern client's call: parked calls.
