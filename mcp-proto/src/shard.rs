@@ -412,18 +412,18 @@ impl Shard {
     /// Takes a connection out of the tables and tells the frontend.
     pub(crate) fn close(&mut self, conn: ConnId, how: Closing) {
         let Some(slot) = self.conns.get(conn) else { return };
-        let has_socket = slot.has_socket();
-        match &slot.role {
-            Role::Client(_) => self.forget_client(conn),
-            Role::Target(_) => self.forget_upstream(conn),
+        // The frontend is told first: what takes the connection's place in the table may be opened at once.
+        if slot.has_socket() {
+            self.act(match how {
+                Closing::Finish => Action::Finish { conn },
+                Closing::Abort => Action::Abort { conn },
+            });
         }
-        if !has_socket {
-            return;
+        match self.conns.get(conn).map(|slot| &slot.role) {
+            Some(Role::Client(_)) => self.forget_client(conn),
+            Some(Role::Target(_)) => self.forget_upstream(conn),
+            None => {}
         }
-        self.act(match how {
-            Closing::Finish => Action::Finish { conn },
-            Closing::Abort => Action::Abort { conn },
-        });
     }
 
     /// Does what is deferred until nothing is.
