@@ -1,12 +1,14 @@
 //! The shard from outside: bytes and time in, bytes and actions out.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
 
+mod asks;
 mod batches;
 mod calls;
 mod faults;
 mod intake;
 mod limits;
 mod lists;
+mod parked;
 mod process_targets;
 mod regressions;
 mod reverse;
