@@ -249,7 +249,11 @@ impl Shard {
                 self.write_event(exchange, &event);
                 self.event_answered(id, events);
             }
-            Purpose::Stream { .. } | Purpose::Greet { .. } | Purpose::Quiet => self.counters.dropped.add(1),
+            Purpose::Stream { .. }
+            | Purpose::Greet { .. }
+            | Purpose::Remote { .. }
+            | Purpose::Feed { .. }
+            | Purpose::Quiet => self.counters.dropped.add(1),
         }
     }
 

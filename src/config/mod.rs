@@ -281,8 +281,9 @@ fn limit_fields(limits: &mut Limits) -> Vec<(&'static str, Unit, &mut usize)> {
         ("targetConnections", Things, &mut limits.target_connections),
         ("targetWaiting", Things, &mut limits.target_waiting),
         ("forwarded", Things, &mut limits.forwarded),
+        ("channels", Things, &mut limits.channels),
         ("sessions", Things, &mut limits.sessions),
-        ("session", Things, &mut limits.session),
+        ("session", Bytes, &mut limits.session),
         ("sessionId", Bytes, &mut limits.session_id),
         ("names", Things, &mut limits.names),
         ("catalogue", Bytes, &mut limits.catalogue),
@@ -324,6 +325,7 @@ fn timeout_fields(timeouts: &mut Timeouts) -> Vec<(&'static str, &mut Duration)>
         ("sessionLife", &mut timeouts.session_life),
         ("comment", &mut timeouts.comment),
         ("pool", &mut timeouts.pool),
+        ("process", &mut timeouts.process),
     ]
 }
 
