@@ -114,6 +114,8 @@ pub(crate) enum Purpose {
     Part { exchange: ExchangeId, part: u16, slot: Option<u16> },
     /// A target's stream under a client's GET stream.
     Stream { exchange: ExchangeId },
+    /// `resources/subscribe` at a legacy target, for a subscription.
+    Subscribe { exchange: ExchangeId },
     /// A lost POST stream that a client resumes with a GET.
     Resume { exchange: ExchangeId },
     /// `initialize` at a target; a part of the client's own `initialize`, or later.
@@ -146,6 +148,7 @@ impl Purpose {
         match self {
             Self::Part { exchange, .. }
             | Self::Stream { exchange }
+            | Self::Subscribe { exchange }
             | Self::Resume { exchange }
             | Self::Schemas { exchange }
             | Self::Open { asker: Some((exchange, ..)) } => Some(exchange),

@@ -459,7 +459,9 @@ impl Shard {
             None => {}
             Some(exchange) => {
                 let id = ExchangeId { conn, serial: exchange.serial };
-                if !exchange.is_post() && exchange.answer != Answer::Open {
+                if exchange.subscription.is_some() {
+                    self.end_subscription(id);
+                } else if !exchange.is_post() && exchange.answer != Answer::Open {
                     self.end_listener(id);
                 }
             }

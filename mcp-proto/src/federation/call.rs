@@ -84,6 +84,9 @@ impl Shard {
         let Some(leg) = self.legs.get_mut(id) else { return };
         leg.refused_with = None;
         let purpose = leg.purpose;
+        if let Purpose::Stream { exchange } = purpose {
+            self.ask_for_stream(id, exchange);
+        }
         if let Purpose::Part { exchange, slot: None, .. } = purpose
             && self.is_over_http(exchange)
             && self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_some())

@@ -17,5 +17,6 @@ mod simulation;
 mod splits;
 mod sse_targets;
 mod streams;
+mod subscriptions;
 mod support;
 mod timeouts;
