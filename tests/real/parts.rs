@@ -29,6 +29,11 @@ impl Parts {
         node
     }
 
+    /// The same as a line for a shell.
+    pub(crate) fn script_line(&self, path: &str) -> String {
+        format!("{} {}", self.0.join("node_modules/.bin/node").display(), source(path).display())
+    }
+
     /// `node` with a file of an installed package.
     pub(crate) fn package(&self, path: &str) -> Command {
         let mut node = self.node();
@@ -51,14 +56,16 @@ impl Parts {
     }
 
     /// The conformance fixture.
-    pub(crate) fn fixture(&self) -> Server {
-        Server::start("fixture", self.script("fixture/main.mjs"))
+    pub(crate) fn fixture(&self, era: Era) -> Server {
+        let mut command = self.script("fixture/main.mjs");
+        command.env("ERA", era.name());
+        Server::start("fixture", command)
     }
 
     /// The conformance fixture with lists in pages of `length`.
     pub(crate) fn fixture_in_pages_of(&self, length: u32) -> Server {
         let mut command = self.script("fixture/main.mjs");
-        command.env("PAGE", length.to_string());
+        command.env("ERA", Era::Legacy.name()).env("PAGE", length.to_string());
         Server::start("fixture", command)
     }
 
@@ -67,6 +74,27 @@ impl Parts {
         // Programs that keep settings in the user's folder shall not.
         node.env("PARTS", &self.0).env("HOME", env!("CARGO_TARGET_TMPDIR"));
         node
+    }
+}
+
+/// What a server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Era {
+    /// Sessions, up to 2025-11-25.
+    Legacy,
+    /// 2026-07-28 alone.
+    Modern,
+    /// Both at one address.
+    Dual,
+}
+
+impl Era {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            Self::Modern => "modern",
+            Self::Dual => "dual",
+        }
     }
 }
 
