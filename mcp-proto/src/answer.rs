@@ -41,6 +41,10 @@ impl Shard {
         let chunked = streamed && !exchange.head.http10;
         let keep_alive = exchange.head.keep_alive && !draining && (chunked || !streamed);
         let events = content == Content::Events;
+        if client.wire.carries_messages() {
+            exchange.answer = Answer::Begun { events, chunked: false };
+            return;
+        }
         slot.outbox.write(|out| {
             write::status(out, status);
             match content {
@@ -88,7 +92,9 @@ impl Shard {
 
     /// Writes a piece of the body. Empty pieces are nothing.
     pub(crate) fn write_body(&mut self, id: ExchangeId, bytes: Bytes) {
-        let Some((slot, chunked)) = self.begun(id, bytes.len()) else { return };
+        let Some((slot, chunked)) = self.begun(id, bytes.len()) else {
+            return self.write_message(id, &bytes);
+        };
         if !chunked {
             slot.outbox.push(bytes);
         } else {
@@ -101,7 +107,9 @@ impl Shard {
 
     /// Writes a piece of the body that has no block of its own.
     pub(crate) fn write_copy(&mut self, id: ExchangeId, bytes: &[u8]) {
-        let Some((slot, chunked)) = self.begun(id, bytes.len()) else { return };
+        let Some((slot, chunked)) = self.begun(id, bytes.len()) else {
+            return self.write_message(id, bytes);
+        };
         slot.outbox.write(|out| {
             if chunked {
                 write::chunk_head(out, bytes.len());
@@ -114,7 +122,7 @@ impl Shard {
         self.flush(id.conn);
     }
 
-    /// The connection of an answer that is being written, and whether it is chunked.
+    /// The connection of an answer that is being written as HTTP, and whether it is chunked.
     fn begun(&mut self, id: ExchangeId, more: usize) -> Option<(&mut Conn, bool)> {
         if more == 0 {
             return None;
@@ -123,6 +131,9 @@ impl Shard {
         let comment = self.config.timeouts.comment;
         let slot = self.conns.get_mut(id.conn)?;
         let client = slot.client()?;
+        if client.wire.carries_messages() {
+            return None;
+        }
         let exchange = client.exchange.as_mut().filter(|exchange| exchange.serial == id.serial)?;
         let Answer::Begun { events, chunked } = exchange.answer else { return None };
         exchange.sent += more as u64;
@@ -189,7 +200,8 @@ impl Shard {
         exchange.log.code = Some(refusal.code);
         let known = refusal.id.clone().map(String::into_bytes);
         let rpc_id = known.unwrap_or_else(|| exchange.id_text(0).to_vec());
-        let body = refusal::error(&rpc_id, refusal.code, &refusal.message, None);
+        let data = refusal.data.as_ref().map(String::as_bytes);
+        let body = refusal::error_with(&rpc_id, refusal.code, &refusal.message, data);
         let allow: &[(&str, &[u8])] = match refusal.status {
             405 => &[("allow", b"POST, GET, DELETE, OPTIONS")],
             503 => &[("retry-after", b"1")],
@@ -235,7 +247,8 @@ impl Shard {
             batch.push(Bytes::copy_from_slice(body));
             self.part_done(id, part);
         } else {
-            self.respond(id, 200, body, &[]);
+            let code = exchange.log.code.filter(|_| exchange.modern.is_some());
+            self.respond(id, code.map_or(200, refusal::status), body, &[]);
         }
     }
 
@@ -249,6 +262,8 @@ impl Shard {
         target: Option<&str>,
     ) {
         let Some(exchange) = self.exchange_mut(id) else { return };
+        let mapped = refusal::TO_MODERN.iter().find(|(legacy, _)| *legacy == code).map(|(_, modern)| *modern);
+        let code = mapped.filter(|_| exchange.modern.is_some()).unwrap_or(code);
         exchange.log.code = Some(code);
         exchange.log.error = Some(message.to_owned());
         let body = refusal::error(exchange.id_text(part), code, message, target);
@@ -284,10 +299,11 @@ impl Shard {
     pub(crate) fn log_exchange(&mut self, exchange: &mut Exchange, peer: SocketAddr) {
         let failed =
             exchange.log.status >= 400 || exchange.log.error.is_some() || exchange.log.code.is_some();
-        if exchange.log.status >= 400 {
+        if exchange.log.status >= 400 && !exchange.log.silent {
             self.counters.requests_failed.add(1);
         }
         let wanted = match self.config.access_log {
+            _ if exchange.log.silent => false,
             AccessLog::Off => false,
             AccessLog::Errors => failed,
             AccessLog::All => true,

@@ -2,6 +2,7 @@
 
 use crate::conn::{Conn, Phase};
 use crate::http::Response;
+use crate::jsonrpc::rewrite::Plan;
 use crate::leg::{Inbound, LegId, Purpose, Trouble};
 use crate::session::TargetState;
 use crate::shard::{Closing, Deferred, Shard};
@@ -28,6 +29,7 @@ impl Shard {
                 }
                 self.whole_or_events(id, head)
             }
+            Purpose::Probe => self.whole_or_events(id, head),
             Purpose::Open { .. } => {
                 leg.given_id = head.fields.first("mcp-session-id").map(Bytes::copy_from_slice);
                 self.whole_or_events(id, head)
@@ -44,7 +46,7 @@ impl Shard {
         use crate::federation::Media;
         if head.status == 200 && Media::of(head) == Media::Events {
             self.stream_answer(id);
-            return Inbound::Events(Box::new(self.events(None, crate::jsonrpc::rewrite::Scope::Nothing)));
+            return Inbound::Events(Box::new(self.events(Plan::default())));
         }
         Inbound::Whole { status: head.status, body: Vec::new() }
     }
@@ -79,6 +81,14 @@ impl Shard {
             (Inbound::Short { rewriter, body }, _) => {
                 rewriter.push(&bytes, body).map_err(|_| Trouble::Malformed("it is no JSON"))
             }
+            (Inbound::Look(look), Purpose::Part { exchange, .. }) => {
+                self.look_body(id, exchange, look, &bytes).map(|pass| {
+                    if let Some(pass) = pass {
+                        inbound = pass;
+                    }
+                })
+            }
+            (Inbound::Look(_), _) => Ok(()),
             (Inbound::Pass { rewriter, .. }, Purpose::Part { exchange, .. }) => {
                 self.pass_body(exchange, rewriter, bytes)
             }
@@ -132,16 +142,22 @@ impl Shard {
                 }
                 self.finish(exchange);
             }
-            (Inbound::Short { .. } | Inbound::Pass { .. }, _) => self.drop_leg(id),
+            (Inbound::Look(look), Purpose::Part { exchange, part, .. }) => {
+                self.looked_at_answer(id, exchange, part, *look);
+            }
+            (Inbound::Short { .. } | Inbound::Pass { .. } | Inbound::Look(_), _) => self.drop_leg(id),
             (Inbound::Whole { status, body }, _) => self.whole_answer(id, purpose, status, &body),
             (Inbound::Events(events), _) => self.events_ended(id, &events),
         }
     }
 
     /// An answer that was kept whole.
-    fn whole_answer(&mut self, id: LegId, purpose: Purpose, status: u16, body: &[u8]) {
+    pub(crate) fn whole_answer(&mut self, id: LegId, purpose: Purpose, status: u16, body: &[u8]) {
         if self.is_session_lost(id, status, body) {
             return self.renew(id);
+        }
+        if self.is_doubtful(id, status, body) {
+            return;
         }
         match purpose {
             Purpose::Part { exchange, part, slot: None } => self.call_whole(id, exchange, part, status, body),
@@ -151,6 +167,7 @@ impl Shard {
             Purpose::Open { asker } => self.target_answered(id, asker, status, body),
             Purpose::Stream { exchange } => self.stream_refused(id, exchange, status),
             Purpose::Resume { exchange } => self.resume_refused(id, exchange, status),
+            Purpose::Probe => self.probe_answered(id, status, body),
             Purpose::Quiet | Purpose::Greet { .. } => self.drop_leg(id),
         }
     }
@@ -206,6 +223,7 @@ impl Shard {
             Purpose::Stream { exchange } => self.stream_ended(exchange, &leg.target.name),
             Purpose::Resume { exchange } => self.finish_or_fail(exchange, &trouble),
             Purpose::Greet { .. } => self.target_refused(&leg.target, leg.session, None, &trouble),
+            Purpose::Probe => self.probe_failed(&leg.target, &trouble),
             Purpose::Quiet => {}
         }
     }

@@ -5,6 +5,7 @@ use crate::http::{ClientCodec, Request, ServerCodec};
 use crate::leg::LegId;
 use crate::outbox::Outbox;
 use crate::session::SessionId;
+use crate::{ConnId, Limits};
 use bytes::{Bytes, BytesMut};
 use routing::TargetName;
 use std::net::SocketAddr;
@@ -31,9 +32,10 @@ pub(crate) enum Role {
     Target(Box<Upstream>),
 }
 
-/// A client's connection.
+/// A client's connection, with a socket or without.
 #[derive(Debug)]
 pub(crate) struct Client {
+    pub(crate) wire: Wire,
     pub(crate) peer: SocketAddr,
     pub(crate) codec: ServerCodec,
     /// A request whose body is still coming, and what came of it.
@@ -48,6 +50,47 @@ pub(crate) struct Client {
     pub(crate) ended: bool,
     /// A request has been answered on it.
     pub(crate) used: bool,
+}
+
+/// Where what is written to a client goes. All but a socket's are [virtual](crate::virtual_client): made for one
+/// exchange, unknown to the frontend, gone with the exchange.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wire {
+    /// To its own socket.
+    Socket,
+    /// As whole messages onto the one stream that this connection is.
+    Stream(ConnId),
+    /// Nowhere: the exchange is there for the target streams that it owns.
+    Nowhere,
+}
+
+impl Wire {
+    /// Whether the frontend knows the connection.
+    pub(crate) fn is_socket(self) -> bool {
+        self == Self::Socket
+    }
+
+    /// Whether it takes whole messages, and no HTTP.
+    pub(crate) fn carries_messages(self) -> bool {
+        matches!(self, Self::Stream(_) | Self::Nowhere)
+    }
+}
+
+impl Client {
+    pub(crate) fn new(wire: Wire, peer: SocketAddr, limits: &Limits, now: Instant) -> Self {
+        Self {
+            wire,
+            peer,
+            codec: ServerCodec::new(limits),
+            incoming: None,
+            exchange: None,
+            serial: 0,
+            memo: None,
+            since: now,
+            ended: false,
+            used: false,
+        }
+    }
 }
 
 /// A body that is still coming: one piece costs nothing, several are put together.
@@ -116,6 +159,14 @@ impl Conn {
             closing: false,
             progress: now,
             timer: None,
+        }
+    }
+
+    /// Whether the frontend knows it.
+    pub(crate) fn has_socket(&self) -> bool {
+        match &self.role {
+            Role::Client(client) => client.wire.is_socket(),
+            Role::Target(_) => true,
         }
     }
 

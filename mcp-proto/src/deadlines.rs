@@ -27,7 +27,9 @@ impl Shard {
     /// When a connection has waited long enough.
     fn due(&self, conn: ConnId) -> Option<Instant> {
         let slot = self.conns.get(conn)?;
-        let stalled = (!slot.outbox.is_empty()).then(|| slot.progress + self.config.timeouts.write);
+        // Whoever takes the bytes of a virtual connection watches over the peer.
+        let stalled = (slot.has_socket() && !slot.outbox.is_empty())
+            .then(|| slot.progress + self.config.timeouts.write);
         let phase = match &slot.role {
             // All is said: what is left is that it is taken.
             Role::Client(_) if slot.closing => None,
@@ -45,6 +47,7 @@ impl Shard {
             Some(Purpose::Part { slot: None, .. } | Purpose::Stream { .. } | Purpose::Resume { .. }) => {
                 timeouts.first_byte
             }
+            Some(Purpose::Probe) => timeouts.first_byte.min(timeouts.gather),
             _ => timeouts.first_byte.min(timeouts.gather.max(PATIENCE)),
         };
         match upstream.phase {

@@ -1,12 +1,11 @@
 //! A target's event stream: what is an answer passes, what is a request or notice is looked at first.
 
 use crate::exchange::{Answer, ExchangeId};
-use crate::jsonrpc::rewrite::{Kind, Rewriter, Scope};
+use crate::jsonrpc::rewrite::{Kind, Plan, ResultType, Rewriter};
 use crate::leg::{Events, LegId, Purpose, Trouble};
 use crate::shard::Shard;
 use crate::sse::{self, Item};
 use bytes::Bytes;
-use routing::TargetName;
 
 const NO_JSON: Trouble = Trouble::Malformed("an event is no JSON");
 
@@ -17,17 +16,17 @@ pub(crate) struct Held {
     pub(crate) raw: Vec<u8>,
     /// Rewritten for the client.
     pub(crate) out: Vec<u8>,
+    /// What a result said it is.
+    pub(crate) result_type: Option<ResultType>,
 }
 
 impl Shard {
-    pub(crate) fn events(&self, target: Option<TargetName>, scope: Scope) -> Events {
-        let rewriter = *self.rewriter(target.clone(), scope);
+    pub(crate) fn events(&self, plan: Plan) -> Events {
         Events {
             parser: sse::Parser::new(),
             held: Held::default(),
-            rewriter,
-            target,
-            scope,
+            rewriter: *self.rewriter(plan.clone()),
+            plan,
             passing: false,
             broken: false,
             answered: false,
@@ -86,15 +85,20 @@ impl Shard {
 
     /// Whether the event at hand is an answer that goes to the client as it comes.
     fn passes(&self, id: LegId, events: &Events) -> bool {
-        let answer = matches!(events.rewriter.kind(), Some(Kind::Result | Kind::Error));
+        let answer = match events.rewriter.kind() {
+            // What crosses eras may be no answer for its client but a question.
+            Some(Kind::Result) => !events.plan.crosses() || events.rewriter.is_settled(),
+            Some(Kind::Error) => !events.plan.crosses(),
+            _ => false,
+        };
         answer && self.event_reader(id).is_some()
     }
 
     /// The client's stream that answers on this request's stream go to.
     fn event_reader(&self, id: LegId) -> Option<ExchangeId> {
         let exchange = self.legs.get(id)?.purpose.answers()?;
-        // The answers to a batch share one stream, where half of one would be in the way of the others.
-        self.exchange(exchange).filter(|it| it.accepts.events && it.batch.is_none())?;
+        // Where several answers share one stream, half of one would be in the way of the others.
+        self.exchange(exchange).filter(|it| it.accepts.events && it.takes_pieces())?;
         Some(exchange)
     }
 
@@ -119,9 +123,10 @@ impl Shard {
     fn event_ended(&mut self, id: LegId, events: &mut Events, end: &sse::End) -> Result<(), Trouble> {
         let kind = events.rewriter.kind();
         let complete = events.rewriter.is_complete();
-        let held = std::mem::take(&mut events.held);
+        let mut held = std::mem::take(&mut events.held);
+        held.result_type = events.rewriter.result_type();
         let passing = std::mem::take(&mut events.passing);
-        events.rewriter = *self.rewriter(events.target.clone(), events.scope);
+        events.rewriter = *self.rewriter(events.plan.clone());
         let broken = std::mem::take(&mut events.broken);
         let event_id = end.id.as_ref().and_then(|last| self.event_id(id, last));
         if passing {
@@ -177,8 +182,8 @@ impl Shard {
             return self.counters.malformed.add(1);
         };
         for message in messages.into_iter().filter_map(|span| raw.get(span)) {
-            let mut held = Held { raw: message.to_vec(), out: Vec::new() };
-            let mut rewriter: Rewriter = *self.rewriter(events.target.clone(), events.scope);
+            let mut held = Held { raw: message.to_vec(), ..Held::default() };
+            let mut rewriter: Rewriter = *self.rewriter(events.plan.clone());
             let read = rewriter.push(message, &mut held.out);
             match (read, rewriter.kind()) {
                 (Ok(()), Some(Kind::Result | Kind::Error)) => self.answer_event(id, events, &held, None),
@@ -200,7 +205,15 @@ impl Shard {
                 events.answered = true;
                 self.target_answered(id, asker, 200, &held.raw);
             }
+            Purpose::Probe => {
+                events.answered = true;
+                self.probe_answered(id, 200, &held.raw);
+            }
             Purpose::Part { exchange, part, slot: None } => {
+                if events.plan.crosses() && self.asks(id, exchange, part, held) {
+                    events.answered = true;
+                    return;
+                }
                 let begun = self.exchange(exchange).map(|it| (it.answer, it.accepts.events));
                 match begun {
                     Some((_, true)) => {

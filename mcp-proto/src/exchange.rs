@@ -4,6 +4,7 @@
 //! feed one answer. Requests to targets are [legs](crate::leg); they know their exchange by id, so a leg outlives a
 //! client that went away.
 
+use crate::era::Claim;
 use crate::http::{Method, Request};
 use crate::jsonrpc::envelope::{Envelope, Text};
 use crate::jsonrpc::list;
@@ -35,10 +36,14 @@ pub(crate) struct Exchange {
     pub(crate) head: Request,
     pub(crate) accepts: Accepts,
     pub(crate) session: Option<SessionId>,
+    /// What the message claims, when it belongs to no session (2026-07-28).
+    pub(crate) modern: Option<Box<Claim>>,
     pub(crate) body: Bytes,
     pub(crate) answer: Answer,
     /// Half an event is written: until its end nothing else may be.
     pub(crate) half: bool,
+    /// Its stream is that of others as well: it carries whole messages only, and none of them has an event id.
+    pub(crate) shared: bool,
     /// The client was given an event id of its own stream, so it can resume it.
     pub(crate) resumable: bool,
     /// Written as a JSON array, or as events, because it came as a batch.
@@ -60,6 +65,8 @@ pub(crate) struct Exchange {
 /// What the access log will say beyond what the exchange knows anyway.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
+    /// It is no request of a client, or is told of elsewhere.
+    pub(crate) silent: bool,
     pub(crate) status: u16,
     pub(crate) code: Option<i64>,
     pub(crate) error: Option<String>,
@@ -115,6 +122,8 @@ pub(crate) struct Gather {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum What {
     Initialize,
+    /// `server/discover`
+    Discover,
     List(list::Kind),
     /// `logging/setLevel`: done when one target did it.
     Level,
@@ -149,8 +158,50 @@ pub(crate) struct Stream {
 }
 
 impl Exchange {
+    pub(crate) fn new(serial: u32, head: Request, accepts: Accepts, body: Bytes, started: Instant) -> Self {
+        Self {
+            serial,
+            head,
+            accepts,
+            session: None,
+            modern: None,
+            body,
+            answer: Answer::Open,
+            half: false,
+            shared: false,
+            resumable: false,
+            batch: None,
+            parts: Vec::new(),
+            open: 0,
+            deadline: None,
+            comment: None,
+            streams: Vec::new(),
+            started,
+            sent: 0,
+            log: Notes::default(),
+        }
+    }
+
+    /// Whether an answer may be written piece by piece, as it comes.
+    pub(crate) fn takes_pieces(&self) -> bool {
+        self.batch.is_none() && !self.shared
+    }
+
     pub(crate) fn is_post(&self) -> bool {
         self.head.method == Method::Post
+    }
+
+    /// A modern client's description, capabilities and log level, as it wrote them; empty where it said nothing.
+    pub(crate) fn claimed(&self) -> (&[u8], &[u8], Option<&[u8]>) {
+        let text = |span: Range<usize>| self.body.get(span).unwrap_or_default();
+        match self.modern.as_deref() {
+            Some(claim) => (
+                claim.client.clone().map(text).unwrap_or_default(),
+                text(claim.capabilities.clone()),
+                claim.log_level.clone().map(text),
+            ),
+            None => (b"", b"", None),
+        }
     }
 
     /// Whether a part is a request, which wants an answer.

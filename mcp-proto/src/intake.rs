@@ -1,7 +1,7 @@
 //! A client's bytes become exchanges: heads are checked, bodies gathered, and the method of HTTP decides who goes on.
 
 use crate::conn::{Client, Conn, Incoming};
-use crate::exchange::{Accepts, Answer, Exchange, ExchangeId, Notes, Part, Work};
+use crate::exchange::{Accepts, Exchange, ExchangeId, Part, Work};
 use crate::http::{Fields, Method, Request, RequestEvent, write};
 use crate::jsonrpc::envelope::{self, Body};
 use crate::leg::Inbound;
@@ -104,25 +104,7 @@ impl Shard {
         client.used = true;
         let id = ExchangeId { conn, serial: client.serial };
         let accepts = Accepts::parse(&head.fields);
-        client.exchange = Some(Exchange {
-            serial: client.serial,
-            head,
-            accepts,
-            session: None,
-            body,
-            answer: Answer::Open,
-            half: false,
-            resumable: false,
-            batch: None,
-            parts: Vec::new(),
-            open: 0,
-            deadline: None,
-            comment: None,
-            streams: Vec::new(),
-            started: client.since,
-            sent: 0,
-            log: Notes::default(),
-        });
+        client.exchange = Some(Exchange::new(client.serial, head, accepts, body, client.since));
         client.since = now;
         if let Err(refusal) = self.admit(id) {
             self.refuse(id, &refusal);
@@ -240,6 +222,14 @@ impl Shard {
         Ok(session)
     }
 
+    /// Whether a request came over HTTP, so that its head must agree with its body.
+    pub(crate) fn is_over_http(&self, id: ExchangeId) -> bool {
+        match self.conns.get(id.conn).map(|conn| &conn.role) {
+            Some(crate::conn::Role::Client(client)) => !client.wire.carries_messages(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn exchange(&self, id: ExchangeId) -> Option<&Exchange> {
         match &self.conns.get(id.conn)?.role {
             crate::conn::Role::Client(client) => client.exchange.as_ref().filter(|it| it.serial == id.serial),
@@ -262,9 +252,11 @@ impl Shard {
         };
         client.codec.proceed();
         client.since = now;
-        let peer = client.peer;
-        let ended = client.ended;
+        let (wire, peer, ended) = (client.wire, client.peer, client.ended);
         self.log_exchange(&mut exchange, peer);
+        if !wire.is_socket() {
+            return self.close(id.conn, Closing::Finish);
+        }
         if let Some(client) = self.conns.get_mut(id.conn).and_then(Conn::client) {
             client.codec.recycle(exchange.head.fields);
         }
@@ -280,10 +272,12 @@ impl Shard {
     /// A client's connection is gone; what targets do for it goes on, except for what only fed a stream to it.
     pub(crate) fn forget_client(&mut self, conn: ConnId) {
         let Some(mut slot) = self.conns.remove(conn) else { return };
-        self.clients -= 1;
-        self.counters.client_connections.sub(1);
         let Some(client) = slot.client() else { return };
         let peer = client.peer;
+        if client.wire.is_socket() {
+            self.clients -= 1;
+            self.counters.client_connections.sub(1);
+        }
         let Some(mut exchange) = client.exchange.take() else { return };
         let id = ExchangeId { conn, serial: exchange.serial };
         if !exchange.is_post() {
@@ -325,7 +319,7 @@ impl Shard {
 
 impl Accepts {
     /// Nothing said is everything accepted (RFC 9110, 12.5.1).
-    fn parse(fields: &Fields) -> Self {
+    pub(crate) fn parse(fields: &Fields) -> Self {
         let mut accepts = Self { json: false, events: false };
         let mut said = false;
         for value in fields.values("accept") {

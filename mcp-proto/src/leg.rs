@@ -4,14 +4,15 @@ use crate::ConnId;
 use crate::edge::Fault;
 use crate::events::Held;
 use crate::exchange::ExchangeId;
+use crate::federation::Dress;
 use crate::http::{Fields, Method};
 use crate::jsonrpc::list;
-use crate::jsonrpc::rewrite::{Rewriter, Scope};
+use crate::jsonrpc::rewrite::{Plan, Rewriter};
 use crate::session::{Opened, Revision, SessionId};
 use crate::sse;
 use crate::table::key;
 use bytes::Bytes;
-use routing::{Target, TargetName};
+use routing::Target;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,7 +25,10 @@ pub(crate) struct Leg {
     pub(crate) session: Option<SessionId>,
     pub(crate) purpose: Purpose,
     pub(crate) method: Method,
+    /// The client's message, under the names the target knows.
     pub(crate) body: Bytes,
+    /// What is sent in its place.
+    pub(crate) dress: Option<Box<Dress>>,
     /// Fields of the client's request, kept where the target wants some of them.
     pub(crate) fields: Option<Fields>,
     pub(crate) last_event: Option<Bytes>,
@@ -39,6 +43,8 @@ pub(crate) struct Leg {
     pub(crate) reopened: bool,
     /// The list it asks for, when that is merged with others.
     pub(crate) list: Option<list::Kind>,
+    /// An answer that is given if it turns out that the target still speaks what it was asked in.
+    pub(crate) refused_with: Option<(u16, Bytes)>,
     /// The target session id it was sent with.
     pub(crate) sent_id: Option<Bytes>,
     pub(crate) sent_at: Option<Instant>,
@@ -66,6 +72,7 @@ impl Leg {
             purpose,
             method,
             body,
+            dress: None,
             fields: None,
             last_event: None,
             version: None,
@@ -74,6 +81,7 @@ impl Leg {
             refused: 0,
             reopened: false,
             list: None,
+            refused_with: None,
             sent_id: None,
             sent_at: None,
             opened: None,
@@ -98,6 +106,8 @@ pub(crate) enum Purpose {
     Open { asker: Option<(ExchangeId, u16, u16)> },
     /// `notifications/initialized` at a target whose session is opened late; `again` after one that was lost.
     Greet { again: bool },
+    /// `server/discover` at a target of unknown era.
+    Probe,
     /// Nobody waits.
     Quiet,
 }
@@ -107,6 +117,17 @@ impl Purpose {
     pub(crate) fn answers(self) -> Option<ExchangeId> {
         match self {
             Self::Part { exchange, slot: None, .. } | Self::Resume { exchange } => Some(exchange),
+            _ => None,
+        }
+    }
+
+    /// The exchange it was made for.
+    pub(crate) fn exchange(self) -> Option<ExchangeId> {
+        match self {
+            Self::Part { exchange, .. }
+            | Self::Stream { exchange }
+            | Self::Resume { exchange }
+            | Self::Open { asker: Some((exchange, ..)) } => Some(exchange),
             _ => None,
         }
     }
@@ -135,6 +156,8 @@ pub(crate) enum Inbound {
         rewriter: Box<Rewriter>,
         body: Vec<u8>,
     },
+    /// JSON that must be looked at before it goes to the client.
+    Look(Box<Look>),
     /// JSON on its way to the client, as it comes.
     Pass {
         rewriter: Option<Box<Rewriter>>,
@@ -145,6 +168,13 @@ pub(crate) enum Inbound {
     Drop,
 }
 
+/// An answer of another era than its client's.
+#[derive(Debug)]
+pub(crate) struct Look {
+    pub(crate) rewriter: Rewriter,
+    pub(crate) held: Held,
+}
+
 /// A target's event stream, being read.
 #[derive(Debug)]
 pub(crate) struct Events {
@@ -153,8 +183,7 @@ pub(crate) struct Events {
     pub(crate) held: Held,
     pub(crate) rewriter: Rewriter,
     /// For the next event's rewriter.
-    pub(crate) target: Option<TargetName>,
-    pub(crate) scope: Scope,
+    pub(crate) plan: Plan,
     /// The event at hand is an answer on its way to the client.
     pub(crate) passing: bool,
     /// The event at hand is no JSON: the rest of it is dropped.

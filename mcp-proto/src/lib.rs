@@ -87,6 +87,7 @@ mod conn;
 mod counters;
 mod deadlines;
 mod edge;
+mod era;
 mod events;
 mod exchange;
 mod federation;
@@ -103,6 +104,7 @@ mod shard;
 pub mod sse;
 mod table;
 mod timers;
+mod virtual_client;
 mod wire;
 
 pub use config::{AccessLog, Config, Limits, Timeouts};

@@ -2,8 +2,11 @@
 
 use crate::conn::{Conn, Phase, Role, Upstream};
 use crate::edge::Fault;
+use crate::era::MODERN;
+use crate::federation::{Era, Verdict};
 use crate::http::{ClientCodec, ResponseEvent, write};
 use crate::leg::{Inbound, LegId, Purpose, Trouble};
+use crate::session::Revision;
 use crate::shard::{Closing, Deferred, Shard};
 use crate::timers::Timed;
 use crate::{Action, ConnId};
@@ -28,6 +31,8 @@ pub(crate) struct Pool {
     down: Option<(Instant, Arc<str>)>,
     /// It let a merged answer wait in vain: until it answers again, others wait for it only briefly.
     pub(crate) slow: bool,
+    /// What it speaks.
+    pub(crate) verdict: Verdict,
 }
 
 impl Shard {
@@ -39,6 +44,7 @@ impl Shard {
             if pool.endpoints != target.endpoints {
                 pool.endpoints.clone_from(&target.endpoints);
                 pool.down = None;
+                pool.verdict.grow_old();
             }
         }
         let mut stale = Vec::new();
@@ -135,6 +141,8 @@ impl Shard {
             Some(opened) => (opened.id.clone(), Some(opened.revision)),
             None => (None, None),
         };
+        let modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
+        let body = leg.dress.as_ref().map_or(&leg.body, |dress| &dress.body).clone();
         let Role::Target(upstream) = &mut slot.role else { return };
         slot.outbox.write(|out| {
             write::request(out, leg.method, &leg.target.path);
@@ -146,15 +154,19 @@ impl Shard {
             write::field(out, "accept", accept);
             if leg.method == crate::http::Method::Post {
                 write::field(out, "content-type", b"application/json");
-                write::length(out, leg.body.len() as u64);
+                write::length(out, body.len() as u64);
             }
             if !matches!(leg.purpose, Purpose::Open { .. }) {
                 if let Some(id) = &session_id {
                     write::field(out, "mcp-session-id", id);
                 }
-                if let Some(revision) = leg.version.or(revision) {
-                    write::field(out, "mcp-protocol-version", revision.as_str().as_bytes());
+                let revision = leg.version.or(revision).map(Revision::as_str);
+                if let Some(revision) = if modern { Some(MODERN) } else { revision } {
+                    write::field(out, "mcp-protocol-version", revision.as_bytes());
                 }
+            }
+            for (name, value) in leg.dress.iter().flat_map(|dress| &dress.fields) {
+                write::field(out, name, value);
             }
             if let Some(last) = &leg.last_event {
                 write::field(out, "last-event-id", last);
@@ -172,7 +184,7 @@ impl Shard {
             }
             write::end(out);
         });
-        slot.outbox.push(leg.body.clone());
+        slot.outbox.push(body);
         upstream.codec.expect(leg.method);
         upstream.leg = Some(id);
         upstream.phase = Phase::Waiting(now);

@@ -14,19 +14,48 @@ pub(crate) const SESSION_NOT_FOUND: i64 = -32001;
 /// MCP up to 2025-11-25, resources: no such resource.
 pub(crate) const RESOURCE_NOT_FOUND: i64 = -32002;
 
+/// MCP 2026-07-28, basic, Error Codes: header fields and body contradict each other.
+pub(crate) const HEADER_MISMATCH: i64 = -32020;
+/// The same: the request needs a client capability that was not declared.
+pub(crate) const MISSING_CAPABILITY: i64 = -32021;
+/// The same: the version is not served.
+pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
+/// MCP 2025-11-25, URL elicitation: the request needs the user to visit a page first.
+pub(crate) const URL_ELICITATION_REQUIRED: i64 = -32042;
+
+/// What error codes of a legacy target are towards a modern client: those it must not see have a meaning of their own
+/// there, or none (basic, Error Codes).
+pub(crate) const TO_MODERN: &[(i64, i64)] =
+    &[(RESOURCE_NOT_FOUND, INVALID_PARAMS), (SESSION_NOT_FOUND, INTERNAL_ERROR), (-32000, INTERNAL_ERROR)];
+
+/// And the other way round, for `resources/read`.
+pub(crate) const READ_TO_LEGACY: &[(i64, i64)] = &[(INVALID_PARAMS, RESOURCE_NOT_FOUND)];
+
+/// The status that goes with an error code towards a modern client (basic/transports/streamable-http; where the text
+/// fixes none, as the official servers have it).
+pub(crate) fn status(code: i64) -> u16 {
+    match code {
+        METHOD_NOT_FOUND => 404,
+        INVALID_REQUEST | INVALID_PARAMS | -32700 | UNSUPPORTED_VERSION..=HEADER_MISMATCH => 400,
+        _ => 200,
+    }
+}
+
 /// A request the gateway does not serve: the client's fault, or the gateway's own limit.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Refusal {
     pub(crate) status: u16,
     pub(crate) code: i64,
     pub(crate) message: Cow<'static, str>,
+    /// `error.data`, raw JSON.
+    pub(crate) data: Option<String>,
     /// The id to answer, when it is known before the message is.
     pub(crate) id: Option<String>,
 }
 
 impl Refusal {
     pub(crate) fn http(status: u16, message: &'static str) -> Self {
-        Self { status, code: INVALID_REQUEST, message: message.into(), id: None }
+        Self { status, code: INVALID_REQUEST, message: message.into(), data: None, id: None }
     }
 
     pub(crate) fn invalid_request(message: &'static str) -> Self {
@@ -34,7 +63,7 @@ impl Refusal {
     }
 
     pub(crate) fn invalid(invalid: &Invalid) -> Self {
-        Self { status: 400, code: invalid.code, message: invalid.reason.into(), id: invalid.id.clone() }
+        Self { id: invalid.id.clone(), code: invalid.code, ..Self::http(400, invalid.reason) }
     }
 
     pub(crate) fn session_missing() -> Self {
@@ -43,21 +72,43 @@ impl Refusal {
 
     /// 404 tells a client to initialize anew (MCP, Streamable HTTP, Session Management).
     pub(crate) fn session_unknown() -> Self {
-        Self { status: 404, code: SESSION_NOT_FOUND, message: "session not found".into(), id: None }
+        Self { code: SESSION_NOT_FOUND, ..Self::http(404, "session not found") }
     }
 
     pub(crate) fn overloaded() -> Self {
+        Self { code: INTERNAL_ERROR, ..Self::http(503, "the gateway has too many sessions") }
+    }
+
+    pub(crate) fn invalid_params(message: String) -> Self {
+        Self { status: 400, code: INVALID_PARAMS, message: message.into(), data: None, id: None }
+    }
+
+    /// Names what is served instead (basic/versioning, Protocol Version Negotiation).
+    pub(crate) fn unsupported_version(requested: &str) -> Self {
+        let mut data = format!("{{\"supported\":[\"{}\"],\"requested\":", crate::era::MODERN).into_bytes();
+        quote(requested, &mut data);
+        data.push(b'}');
         Self {
-            status: 503,
-            code: INTERNAL_ERROR,
-            message: "the gateway has too many sessions".into(),
-            id: None,
+            code: UNSUPPORTED_VERSION,
+            data: String::from_utf8(data).ok(),
+            ..Self::http(400, "this protocol version is not served")
         }
     }
 }
 
 /// A JSON-RPC error response; `id` is raw JSON.
 pub(crate) fn error(id: &[u8], code: i64, message: &str, target: Option<&str>) -> Vec<u8> {
+    let data = target.map(|target| {
+        let mut data = b"{\"target\":".to_vec();
+        quote(target, &mut data);
+        data.push(b'}');
+        data
+    });
+    error_with(id, code, message, data.as_deref())
+}
+
+/// The same with any `data`, raw JSON.
+pub(crate) fn error_with(id: &[u8], code: i64, message: &str, data: Option<&[u8]>) -> Vec<u8> {
     let mut out = Vec::with_capacity(120 + message.len());
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     out.extend_from_slice(id);
@@ -65,10 +116,9 @@ pub(crate) fn error(id: &[u8], code: i64, message: &str, target: Option<&str>) -
     out.extend_from_slice(code.to_string().as_bytes());
     out.extend_from_slice(b",\"message\":");
     quote(message, &mut out);
-    if let Some(target) = target {
-        out.extend_from_slice(b",\"data\":{\"target\":");
-        quote(target, &mut out);
-        out.push(b'}');
+    if let Some(data) = data {
+        out.extend_from_slice(b",\"data\":");
+        out.extend_from_slice(data);
     }
     out.extend_from_slice(b"}}");
     out
@@ -86,10 +136,14 @@ pub(crate) fn result(id: &[u8], result: &[u8]) -> Vec<u8> {
 }
 
 /// The result of a tool call that could not be made: a model reads it and can act on it.
-pub(crate) fn tool_failure(id: &[u8], message: &str) -> Vec<u8> {
+pub(crate) fn tool_failure(id: &[u8], message: &str, modern: bool) -> Vec<u8> {
     let mut body = b"{\"content\":[{\"type\":\"text\",\"text\":".to_vec();
     quote(message, &mut body);
-    body.extend_from_slice(b"}],\"isError\":true}");
+    body.extend_from_slice(b"}],\"isError\":true");
+    if modern {
+        body.extend_from_slice(b",\"resultType\":\"complete\"");
+    }
+    body.push(b'}');
     result(id, &body)
 }
 
@@ -104,7 +158,7 @@ mod tests {
             br#"{"jsonrpc":"2.0","id":"a","error":{"code":-32602,"message":"no \"x\"","data":{"target":"t"}}}"#
         );
         assert_eq!(
-            tool_failure(b"7", "down"),
+            tool_failure(b"7", "down", false),
             br#"{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"down"}],"isError":true}}"#
         );
     }

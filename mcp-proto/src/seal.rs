@@ -27,6 +27,8 @@ pub enum Kind {
     Reply = b'r',
     /// A target and its progress token.
     Progress = b'p',
+    /// A target and its task.
+    Task = b't',
 }
 
 /// The secret keys of a gateway: the first seals, all open. A key is known by its first sealed byte, its number.

@@ -6,6 +6,7 @@
 
 use crate::ShardId;
 use crate::exchange::ExchangeId;
+use crate::federation::Likeness;
 use crate::leg::LegId;
 use crate::seal::{Keys, Kind};
 use crate::table::key;
@@ -73,6 +74,17 @@ pub(crate) struct Session {
     pub(crate) born_here: bool,
     /// When its home was last told that it is in use.
     pub(crate) touched: Instant,
+    /// Set for a session that no client knows of.
+    pub(crate) hidden: Option<Hidden>,
+}
+
+/// What makes a session hidden: see [`hidden`](crate::federation).
+#[derive(Debug)]
+pub(crate) struct Hidden {
+    pub(crate) likeness: Likeness,
+    /// One request uses it at a time: that is `busy`, as long as it is in the table.
+    pub(crate) exclusive: bool,
+    pub(crate) busy: Option<LegId>,
 }
 
 /// A session's session at one target.
@@ -134,7 +146,12 @@ impl Session {
             used: now,
             born_here: false,
             touched: now,
+            hidden: None,
         }
+    }
+
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.hidden.is_some()
     }
 
     pub(crate) fn target(&self, name: &TargetName) -> Option<&TargetState> {

@@ -6,10 +6,10 @@
 //! returns, so that no function is entered while it runs.
 
 use crate::catalogue::Catalogue;
-use crate::conn::{Client, Conn, Phase, Role};
+use crate::conn::{Client, Conn, Phase, Role, Wire};
 use crate::edge::Note;
 use crate::exchange::{Answer, ExchangeId};
-use crate::http::ServerCodec;
+use crate::federation::Likeness;
 use crate::leg::{Leg, LegId, Trouble};
 use crate::pool::Pool;
 use crate::session::{Ended, Session, SessionId, SessionKey};
@@ -48,9 +48,13 @@ pub struct Shard {
     pub(crate) sessions: Table<SessionId, Session>,
     pub(crate) by_key: BTreeMap<SessionKey, SessionId>,
     pub(crate) ended: Ended,
+    /// Sessions of modern clients at legacy targets, by what they stand for.
+    pub(crate) hidden: BTreeMap<Likeness, Vec<SessionId>>,
     pub(crate) pools: BTreeMap<TargetName, Pool>,
     pub(crate) catalogue: Catalogue,
     pub(crate) clients: usize,
+    /// The last id given to a request of which the target must not see the client's.
+    pub(crate) numbers: u64,
 
     pub(crate) timers: Timers,
     actions: VecDeque<Action>,
@@ -65,6 +69,8 @@ pub struct Shard {
 pub(crate) enum Deferred {
     /// A request could not even be sent.
     Fail(LegId, Trouble),
+    /// What a request's target speaks is known, or known anew: begin.
+    Start(LegId),
     /// A request's target session is open: send it.
     Send(LegId),
     /// The last request of a connection was answered: look for the next.
@@ -89,9 +95,11 @@ impl Shard {
             sessions: Table::default(),
             by_key: BTreeMap::new(),
             ended: Ended::default(),
+            hidden: BTreeMap::new(),
             pools: BTreeMap::new(),
             catalogue: Catalogue::default(),
             clients: 0,
+            numbers: 0,
             timers: Timers::default(),
             actions: VecDeque::new(),
             deferred: VecDeque::new(),
@@ -116,17 +124,7 @@ impl Shard {
         self.clients += 1;
         self.counters.client_connections.add(1);
         self.counters.client_connections_total.add(1);
-        let client = Client {
-            peer,
-            codec: ServerCodec::new(&self.config.limits),
-            incoming: None,
-            exchange: None,
-            serial: 0,
-            memo: None,
-            since: now,
-            ended: false,
-            used: false,
-        };
+        let client = Client::new(Wire::Socket, peer, &self.config.limits, now);
         let conn = self.conns.insert(Conn::new(Role::Client(Box::new(client)), now));
         self.watch(conn);
         Ok(conn)
@@ -354,7 +352,7 @@ impl Shard {
     pub(crate) fn set_paused(&mut self, conn: ConnId, paused: bool) {
         let now = self.now;
         let Some(slot) = self.conns.get_mut(conn) else { return };
-        if slot.paused == paused {
+        if slot.paused == paused || !slot.has_socket() {
             return;
         }
         slot.paused = paused;
@@ -377,10 +375,14 @@ impl Shard {
 
     /// Takes a connection out of the tables and tells the frontend.
     pub(crate) fn close(&mut self, conn: ConnId, how: Closing) {
-        match self.conns.get(conn).map(|slot| &slot.role) {
-            Some(Role::Client(_)) => self.forget_client(conn),
-            Some(Role::Target(_)) => self.forget_upstream(conn),
-            None => return,
+        let Some(slot) = self.conns.get(conn) else { return };
+        let has_socket = slot.has_socket();
+        match &slot.role {
+            Role::Client(_) => self.forget_client(conn),
+            Role::Target(_) => self.forget_upstream(conn),
+        }
+        if !has_socket {
+            return;
         }
         self.act(match how {
             Closing::Finish => Action::Finish { conn },
@@ -393,6 +395,7 @@ impl Shard {
         while let Some(deferred) = self.deferred.pop_front() {
             match deferred {
                 Deferred::Fail(leg, trouble) => self.leg_failed(leg, trouble),
+                Deferred::Start(leg) => self.start_in_session(leg),
                 Deferred::Send(leg) => self.dispatch_leg(leg),
                 Deferred::Next(conn) => self.read_client(conn),
             }

@@ -1,7 +1,7 @@
 //! The envelope: every way in which two readers could understand one message differently is refused.
 #![cfg(test)]
 
-use mcp_proto::jsonrpc::envelope::{Body, Envelope, Id, Invalid, Kind, body};
+use mcp_proto::jsonrpc::envelope::{Body, Envelope, Id, Invalid, Kind, Params, body};
 use mcp_proto::jsonrpc::splice::{quote, splice};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -201,6 +201,18 @@ fn refuses_every_key_it_reads_when_it_comes_twice() {
         ("_meta", "progressToken"),
         ("ref", "name"),
         ("ref", "uri"),
+        ("", "arguments"),
+        ("", "task"),
+        ("", "taskId"),
+        ("", "requestState"),
+        ("", "inputResponses"),
+        ("", "notifications"),
+        ("_meta", "io.modelcontextprotocol/protocolVersion"),
+        ("_meta", "io.modelcontextprotocol/clientCapabilities"),
+        ("_meta", "io.modelcontextprotocol/clientInfo"),
+        ("_meta", "io.modelcontextprotocol/logLevel"),
+        ("_meta", "io.modelcontextprotocol/subscriptionId"),
+        ("_meta", "io.modelcontextprotocol/related-task"),
     ];
     for (object, key) in inside {
         for (spelling, value) in [(key.to_owned(), "5"), (escaped(key), r#""x""#)] {
@@ -210,6 +222,8 @@ fn refuses_every_key_it_reads_when_it_comes_twice() {
             assert_eq!(refused(&text), (-32600, Some("7".into())), "{text}");
         }
     }
+    let text = r#"{"jsonrpc":"2.0","id":7,"method":"m","params":{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"a","taskId":"b"}}}}"#;
+    assert_eq!(refused(text), (-32600, Some("7".into())));
     // Where nothing is read, the target judges.
     parse(
         r#"{"jsonrpc":"2.0","id":7,"method":"m","x":1,"x":2,"params":{"arguments":{"name":1,"name":2},"y":1,"y":2}}"#,
@@ -249,10 +263,54 @@ fn parameters_of_another_type_are_the_targets_to_judge() {
     let text = r#"{"jsonrpc":"2.0","id":7,"method":"m",
         "params":{"name":5,"uri":null,"cursor":{"a":1},"level":[],"ref":"x","_meta":[{"progressToken":1}]}}"#;
     let params = parse(text).params;
-    assert_eq!(
-        params,
-        mcp_proto::jsonrpc::envelope::Params { span: params.span.clone(), ..Default::default() }
-    );
+    let (span, meta) = (params.span.clone(), params.meta.clone());
+    assert_eq!(at(text, meta.clone()), r#"[{"progressToken":1}]"#);
+    assert_eq!(params, Params { span, meta, ..Params::default() });
+}
+
+#[test]
+fn finds_what_stands_for_a_handshake() {
+    let text = r#"{"jsonrpc":"2.0","id":7,"method":"m","params":{"taskId":"t", "task": {"ttl":1} ,"arguments" : [1],
+        "requestState" : "s", "inputResponses":{"a":{}} ,"notifications": {"taskIds":[]},
+        "_meta" : {"io.modelcontextprotocol\/protocolVersion" : "2026-07-28", "x":{"taskId":1},
+        "io.modelcontextprotocol/clientCapabilities":{"roots":{}} , "io.modelcontextprotocol/clientInfo":{"name":"c"},
+        "io.modelcontextprotocol/logLevel": "info", "io.modelcontextprotocol/subscriptionId" :9 ,
+        "io.modelcontextprotocol/related-task":{"x":1, "taskId" : "r" } } }}"#;
+    let params = parse(text).params;
+    let modern = &params.modern;
+    let spans = [
+        (&params.task, r#"{"ttl":1}"#),
+        (&params.arguments, "[1]"),
+        (&params.request_state, r#""s""#),
+        (&params.input_responses, r#"{"a":{}}"#),
+        (&params.notifications, r#"{"taskIds":[]}"#),
+        (&modern.version, r#""2026-07-28""#),
+        (&modern.client_capabilities, r#"{"roots":{}}"#),
+        (&modern.client_info, r#"{"name":"c"}"#),
+        (&modern.log_level, r#""info""#),
+        (&modern.subscription_id, "9"),
+    ];
+    for (found, raw) in spans {
+        assert_eq!(at(text, found.clone()), raw);
+    }
+    let strings = [(&params.task_id, "t"), (&params.related_task, "r"), (&modern.version_text, "2026-07-28")];
+    for (found, value) in strings {
+        let found = found.as_ref().unwrap();
+        assert_eq!((&*found.value, &text[found.span.clone()]), (value, &*format!("{value:?}")));
+    }
+    let meta = at(text, params.meta.clone());
+    assert!(meta.starts_with(r#"{"io."#) && meta.ends_with(r#""r" } }"#), "{meta}");
+}
+
+#[test]
+fn a_handshake_of_another_type_is_where_it_stands() {
+    let text = r#"{"jsonrpc":"2.0","id":7,"method":"m","params":{"taskId":7,"_meta":{
+        "io.modelcontextprotocol/protocolVersion":2026,"io.modelcontextprotocol/related-task":"r"}}}"#;
+    let params = parse(text).params;
+    assert_eq!((at(text, params.modern.version), params.modern.version_text), ("2026", None));
+    assert_eq!((params.task_id, params.related_task), (None, None));
+    let text = r#"{"jsonrpc":"2.0","id":7,"method":"m","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"\ud800"}}}"#;
+    assert_eq!(refused(text), (-32600, Some("7".into())));
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! The streaming rewriter: the right strings change, everything else is the same bytes, wherever the stream is cut.
 #![cfg(test)]
 
-use mcp_proto::jsonrpc::rewrite::{Kind, Malformed, Rewriter, Scope};
+use mcp_proto::jsonrpc::rewrite::{Kind, Malformed, Plan, Rewriter, Scope};
 use proptest::prelude::*;
 use routing::TargetName;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 const DEPTH: usize = 128;
-const SCOPES: [Scope; 5] = [Scope::Result, Scope::Updated, Scope::Log, Scope::Sampling, Scope::Nothing];
+const SCOPES: [Scope; 6] =
+    [Scope::Result, Scope::Updated, Scope::Log, Scope::Sampling, Scope::Task, Scope::Nothing];
 
 fn target() -> Option<TargetName> {
     Some(TargetName::parse("t").unwrap())
@@ -25,7 +26,7 @@ fn push<'a>(mut rewriter: Rewriter, pieces: impl IntoIterator<Item = &'a [u8]>) 
 
 /// The same from every cut into three, or one panic that shows which.
 fn everywhere(scope: Scope, text: &str) -> Outcome {
-    let rewriter = || Rewriter::new(target(), scope, DEPTH);
+    let rewriter = || Rewriter::new(Plan::names(target(), scope), DEPTH);
     let bytes = text.as_bytes();
     let whole = push(rewriter(), [bytes]);
     assert_eq!(push(rewriter(), bytes.chunks(1)), whole, "{text} byte by byte");
@@ -67,6 +68,16 @@ fn edits_what_each_scope_names() {
             r#"{"result":{"messages":[{"content":{"uri":"t+a:1"}},{"content":[{"resource":{"uri":"t+a:2"}}]}]}}"#,
         ),
         (
+            Scope::Result,
+            r#"{"result":{"inputRequests":{"*":{"params":{"messages":[{"content":{"uri":"a:1"}}],"uri":"a"}},"uri":{"uri":"a"}}}}"#,
+            r#"{"result":{"inputRequests":{"*":{"params":{"messages":[{"content":{"uri":"t+a:1"}}],"uri":"a"}},"uri":{"uri":"a"}}}}"#,
+        ),
+        (
+            Scope::Task,
+            r#"{"params":{"contents":[{"uri":"a:1"}],"content":{"uri":"a:2"},"inputRequests":{"k":{"params":{"messages":[{"content":{"uri":"a:3"}}]}}}}}"#,
+            r#"{"params":{"contents":[{"uri":"t+a:1"}],"content":{"uri":"t+a:2"},"inputRequests":{"k":{"params":{"messages":[{"content":{"uri":"t+a:3"}}]}}}}}"#,
+        ),
+        (
             Scope::Updated,
             r#"{"params":{"uri":"a:b","title":"x"}}"#,
             r#"{"params":{"uri":"t+a:b","title":"x"}}"#,
@@ -84,7 +95,9 @@ fn edits_what_each_scope_names() {
     ] {
         assert_eq!(rewritten(scope, text), expected);
         let others = SCOPES.into_iter().filter(|other| *other != scope);
-        for other in others.filter(|other| (scope, *other) != (Scope::Sampling, Scope::Updated)) {
+        // These share a key.
+        let shared = [(Scope::Sampling, Scope::Updated), (Scope::Sampling, Scope::Task)];
+        for other in others.filter(|other| !shared.contains(&(scope, *other))) {
             assert_eq!(rewritten(other, text), text, "{other:?}");
         }
     }
@@ -105,7 +118,7 @@ fn leaves_everything_else_as_it_came() {
     }
     // Without a target nothing is renamed.
     let text = r#"{"result":{"content":[{"uri":"a:b"}]}}"#;
-    let out = push(Rewriter::new(None, Scope::Result, DEPTH), [text.as_bytes()]).unwrap();
+    let out = push(Rewriter::new(Plan::names(None, Scope::Result), DEPTH), [text.as_bytes()]).unwrap();
     assert_eq!(out, (text.to_owned(), Some(Kind::Result), true));
 }
 
@@ -212,7 +225,8 @@ fn refuses_what_is_no_message() {
 fn depth_is_bounded_on_and_off_the_path() {
     let off = |levels: usize| format!("{{\"x\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
     let on = |levels: usize| format!("{{\"result\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
-    let whole = |text: String| push(Rewriter::new(target(), Scope::Result, DEPTH), [text.as_bytes()]);
+    let whole =
+        |text: String| push(Rewriter::new(Plan::names(target(), Scope::Result), DEPTH), [text.as_bytes()]);
     for nested in [&off as &dyn Fn(usize) -> String, &on] {
         assert!(whole(nested(DEPTH - 1)).unwrap().2);
         assert_eq!(whole(nested(DEPTH)), Err(Malformed));
@@ -233,7 +247,7 @@ fn a_string_over_the_cap_gets_its_prefix_at_once() {
         let text = format!(r#"{{"params":{{"uri":"{scheme}{rest}"}}}}"#);
         let expected = format!(r#"{{"params":{{"uri":"{prefix}{rest}"}}}}"#);
         for size in [1, 1000, CAP, text.len()] {
-            let rewriter = Rewriter::new(target(), Scope::Updated, DEPTH);
+            let rewriter = Rewriter::new(Plan::names(target(), Scope::Updated), DEPTH);
             let (out, _, complete) = push(rewriter, text.as_bytes().chunks(size)).unwrap();
             assert!(out == expected && complete, "length {length}, pieces of {size}");
         }
@@ -242,7 +256,7 @@ fn a_string_over_the_cap_gets_its_prefix_at_once() {
 
 #[test]
 fn holds_back_no_more_than_one_capped_string() {
-    let mut rewriter = Rewriter::new(target(), Scope::Result, DEPTH);
+    let mut rewriter = Rewriter::new(Plan::names(target(), Scope::Result), DEPTH);
     let (mut pushed, mut written) = (0_usize, 0_usize);
     let mut out = Vec::new();
     let mut push = |piece: &[u8]| {
@@ -268,7 +282,17 @@ fn holds_back_no_more_than_one_capped_string() {
 fn message() -> impl Strategy<Value = Value> {
     let key = || {
         prop::sample::select(vec![
-            "result", "params", "content", "contents", "messages", "resource", "uri", "logger", "error", "x",
+            "result",
+            "params",
+            "content",
+            "contents",
+            "messages",
+            "resource",
+            "uri",
+            "logger",
+            "error",
+            "x",
+            "inputRequests",
         ])
     };
     let leaf = prop_oneof![
@@ -317,7 +341,12 @@ fn model(scope: Scope, mut message: Value) -> Value {
     };
     let key = if scope == Scope::Result { "result" } else { "params" };
     each(message.get_mut(key), &mut |value| match scope {
-        Scope::Result => {
+        Scope::Result | Scope::Task => {
+            each(value.get_mut("inputRequests"), &mut |asked| {
+                for question in asked.as_object_mut().into_iter().flat_map(Map::values_mut) {
+                    each(Some(question), &mut |asked| each(asked.get_mut("params"), &mut { messages }));
+                }
+            });
             each(value.get_mut("content"), &mut { content });
             each(value.get_mut("contents"), &mut { uri });
             messages(value);
@@ -337,13 +366,13 @@ proptest! {
         let text = text.unwrap();
         for scope in SCOPES {
             let (out, _, complete) =
-                push(Rewriter::new(target(), scope, DEPTH), text.as_bytes().chunks(size)).unwrap();
+                push(Rewriter::new(Plan::names(target(), scope), DEPTH), text.as_bytes().chunks(size)).unwrap();
             prop_assert!(complete);
             prop_assert!(!out.contains(['\r', '\n']));
             let expected = model(scope, message.clone());
             prop_assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), expected, "{:?} {}", scope, text);
         }
-        let (out, _, _) = push(Rewriter::new(None, Scope::Result, DEPTH), text.as_bytes().chunks(size)).unwrap();
+        let (out, _, _) = push(Rewriter::new(Plan::names(None, Scope::Result), DEPTH), text.as_bytes().chunks(size)).unwrap();
         prop_assert_eq!(out, text.replace('\n', ""));
     }
 
@@ -359,7 +388,7 @@ proptest! {
         cuts in prop::collection::vec(1_usize..9, 1..40),
     ) {
         let text = format!("{{{}", parts.concat());
-        let whole = push(Rewriter::new(target(), Scope::Result, DEPTH), [text.as_bytes()]);
+        let whole = push(Rewriter::new(Plan::names(target(), Scope::Result), DEPTH), [text.as_bytes()]);
         let mut pieces = Vec::new();
         let mut rest = text.as_bytes();
         for cut in cuts.into_iter().cycle() {
@@ -370,12 +399,12 @@ proptest! {
                 break;
             }
         }
-        prop_assert_eq!(push(Rewriter::new(target(), Scope::Result, DEPTH), pieces), whole);
+        prop_assert_eq!(push(Rewriter::new(Plan::names(target(), Scope::Result), DEPTH), pieces), whole);
     }
 
     #[test]
     fn nothing_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = push(Rewriter::new(target(), Scope::Result, DEPTH), [bytes.as_slice()]);
+        let _ = push(Rewriter::new(Plan::names(target(), Scope::Result), DEPTH), [bytes.as_slice()]);
     }
 }
 

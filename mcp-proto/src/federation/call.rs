@@ -2,8 +2,9 @@
 
 use crate::answer::Content;
 use crate::exchange::{Answer, ExchangeId, Work};
+use crate::federation::probe::Era;
 use crate::http::{Method, Response};
-use crate::jsonrpc::rewrite::{Rewriter, Scope};
+use crate::jsonrpc::rewrite::{Plan, Rewriter};
 use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
 use crate::refusal;
 use crate::session::{Revision, SessionId, TargetState};
@@ -66,9 +67,35 @@ impl Shard {
 
     /// The same for a request that has begun once and must wait for a new target session.
     pub(crate) fn start_in_session(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get(id) else { return };
+        let target = Arc::clone(&leg.target);
+        // It ends or completes a session that is open, so there is nothing to find out.
+        if leg.opened.is_some() {
+            return self.dispatch_leg(id);
+        }
+        match self.current_era(&target) {
+            None => self.await_era(id, &target),
+            Some(Era::Modern) => self.start_modern(id),
+            Some(Era::Legacy | Era::Sse) => self.start_legacy(id, &target),
+        }
+    }
+
+    fn start_legacy(&mut self, id: LegId, target: &Arc<Target>) {
         let now = self.now;
         let Some(leg) = self.legs.get_mut(id) else { return };
-        let target = Arc::clone(&leg.target);
+        leg.refused_with = None;
+        if leg.session.is_none()
+            && let Some(exchange) = leg.purpose.exchange()
+            && self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_some())
+        {
+            let hidden = self.hidden_session(exchange, id);
+            let Some(leg) = self.legs.get_mut(id).filter(|_| hidden.is_some()) else {
+                return self.deferred.push_back(Deferred::Fail(id, Trouble::Busy));
+            };
+            leg.session = hidden;
+        }
+        self.dress(id);
+        let Some(leg) = self.legs.get_mut(id) else { return };
         let session = leg.session.filter(|_| !matches!(leg.purpose, Purpose::Open { .. }));
         let Some(session_id) = session else { return self.dispatch_leg(id) };
         let Some(session) = self.sessions.get_mut(session_id) else {
@@ -82,7 +109,7 @@ impl Shard {
             }
             TargetState::Opening { waiting, .. } => waiting.push(id),
             TargetState::Absent | TargetState::Failed { .. } => {
-                self.open_target(session_id, &target, None, vec![id]);
+                self.open_target(session_id, target, None, vec![id]);
             }
         }
         let Some(leg) = self.legs.get_mut(id) else { return };
@@ -99,7 +126,7 @@ impl Shard {
         head: &Response,
     ) -> Inbound {
         let Some(leg) = self.legs.get(id) else { return Inbound::Drop };
-        let target = self.renames(&leg.target);
+        let plan = self.plan(id, exchange, part);
         let took = leg.sent_at.map(|at| self.now.saturating_duration_since(at));
         let status = head.status;
         let Some(waiting) = self.exchange_mut(exchange) else { return Inbound::Drop };
@@ -113,20 +140,21 @@ impl Shard {
             self.quiet(id);
             return Inbound::Drop;
         }
-        let (batch, accepts) = (waiting.batch.is_some(), waiting.accepts);
+        let (whole, accepts) = (!waiting.takes_pieces(), waiting.accepts);
         match Media::of(head) {
             Media::Events => {
                 self.stream_answer(id);
-                Inbound::Events(Box::new(self.events(target, Scope::Result)))
+                Inbound::Events(Box::new(self.events(plan)))
             }
-            Media::Json if batch => Inbound::Whole { status, body: Vec::new() },
-            Media::Json if accepts.json => self.json_head(exchange, target, head),
+            Media::Json if whole && !plan.crosses() => Inbound::Whole { status, body: Vec::new() },
+            Media::Json if whole || plan.crosses() => Inbound::Look(Box::new(self.look(plan))),
+            Media::Json if accepts.json => self.json_head(exchange, plan, head),
             Media::Json => {
                 let mut start = Vec::new();
                 sse::write::head(&mut start, None);
                 self.write_event(exchange, &start);
                 self.set_half(exchange, true);
-                Inbound::Pass { rewriter: Some(self.rewriter(target, Scope::Result)), event: true }
+                Inbound::Pass { rewriter: Some(self.rewriter(plan)), event: true }
             }
             Media::Other => {
                 // At once: the rest of the answer may be there already, and its end would forget the request.
@@ -137,25 +165,25 @@ impl Shard {
     }
 
     /// JSON for a client that takes JSON: of known length if that costs little, else as it comes.
-    fn json_head(&mut self, exchange: ExchangeId, target: Option<TargetName>, head: &Response) -> Inbound {
+    fn json_head(&mut self, exchange: ExchangeId, plan: Plan, head: &Response) -> Inbound {
         use crate::http::Framing::Length;
-        match (target, head.framing) {
-            (None, Length(length)) => {
+        match (plan.is_nothing(), head.framing) {
+            (true, Length(length)) => {
                 self.begin(exchange, 200, Content::Json(length), &[]);
                 Inbound::Pass { rewriter: None, event: false }
             }
-            (None, _) => {
+            (true, _) => {
                 self.begin(exchange, 200, Content::LongJson, &[]);
                 Inbound::Pass { rewriter: None, event: false }
             }
-            (target, Length(length)) if length <= SHORT => {
+            (false, Length(length)) if length <= SHORT => {
                 let mut body = std::mem::take(&mut self.scratch);
                 body.reserve(length as usize);
-                Inbound::Short { rewriter: self.rewriter(target, Scope::Result), body }
+                Inbound::Short { rewriter: self.rewriter(plan), body }
             }
-            (target, _) => {
+            (false, _) => {
                 self.begin(exchange, 200, Content::LongJson, &[]);
-                Inbound::Pass { rewriter: Some(self.rewriter(target, Scope::Result)), event: false }
+                Inbound::Pass { rewriter: Some(self.rewriter(plan)), event: false }
             }
         }
     }
@@ -165,8 +193,8 @@ impl Shard {
         self.routes.single().is_none().then(|| target.name.clone())
     }
 
-    pub(crate) fn rewriter(&self, target: Option<TargetName>, scope: Scope) -> Box<Rewriter> {
-        Box::new(Rewriter::new(target, scope, self.config.limits.depth))
+    pub(crate) fn rewriter(&self, plan: Plan) -> Box<Rewriter> {
+        Box::new(Rewriter::new(plan, self.config.limits.depth))
     }
 
     /// A piece of JSON on its way to the client.
@@ -208,15 +236,16 @@ impl Shard {
             return self.leg_failed(id, trouble);
         };
         let single = waiting.parts.len() == 1 && waiting.batch.is_none();
-        let target = self.legs.get(id).and_then(|leg| self.renames(&leg.target));
+        let plan = self.plan(id, exchange, part);
+        let modern = waiting.modern.is_some();
         let code = envelope.error.as_ref().and_then(|error| error.code);
         // An error whose id the target did not know belongs to the only request there was.
         let mut body = match (envelope.id, envelope.id_span) {
             (Id::Raw(_), _) => body.to_vec(),
             (_, span) => with_id(body, span, waiting.id_text(part)),
         };
-        if target.is_some() {
-            body = self.rewritten(target, Scope::Result, &body);
+        if !plan.is_nothing() {
+            body = self.rewritten(plan, &body);
         }
         let is_request = waiting.is_request(part);
         self.drop_leg(id);
@@ -230,14 +259,15 @@ impl Shard {
         // Other statuses say something about our session or our request, not about the client's.
         match status {
             400 if single => self.respond(exchange, 400, &body, &[]),
+            400..500 if modern => self.respond(exchange, status, &body, &[]),
             _ => self.answer_part(exchange, part, &body),
         }
     }
 
-    /// A whole message with the names of `target`; unchanged when it can't be read.
-    pub(crate) fn rewritten(&self, target: Option<TargetName>, scope: Scope, message: &[u8]) -> Vec<u8> {
+    /// A whole message as `plan` has it; unchanged when it can't be read.
+    pub(crate) fn rewritten(&self, plan: Plan, message: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(message.len() + 64);
-        match self.rewriter(target, scope).push(message, &mut out) {
+        match self.rewriter(plan).push(message, &mut out) {
             Ok(()) => out,
             Err(_) => message.to_vec(),
         }
@@ -267,7 +297,9 @@ impl Shard {
             return self.part_done(exchange, part);
         }
         let body = match self.is_tool_call(exchange, part) {
-            true => self.exchange(exchange).map(|it| refusal::tool_failure(it.id_text(part), &words)),
+            true => self
+                .exchange(exchange)
+                .map(|it| refusal::tool_failure(it.id_text(part), &words, it.modern.is_some())),
             false => self.exchange(exchange).map(|it| {
                 refusal::error(it.id_text(part), refusal::INTERNAL_ERROR, &words, Some(target.as_str()))
             }),

@@ -1,5 +1,6 @@
 //! One message for several targets: all are asked at once, none is waited for too long, one answer is made.
 
+use super::probe::Era;
 use crate::edge::Note;
 use crate::exchange::{ExchangeId, Gather, Slot, What, Work};
 use crate::http::Method;
@@ -152,6 +153,7 @@ impl Shard {
         let Some(leg) = self.legs.get(id) else { return };
         let (session, target, list) = (leg.session, Arc::clone(&leg.target), leg.list);
         let (asked, question) = (leg.sent_at, leg.body.clone());
+        let leg_is_modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
         self.settle_leg(id);
         let readable =
             (200..300).contains(&status) || Envelope::parse(body, self.config.limits.depth).is_ok();
@@ -174,6 +176,9 @@ impl Shard {
                 self.slot_done(exchange, part, slot, Ok(Bytes::new()));
             }
             _ if readable => {
+                if matches!(what, What::Initialize | What::Discover) && leg_is_modern {
+                    self.learn(&target.name, body);
+                }
                 let outcome = match held + body.len() <= limit {
                     true => Ok(Bytes::copy_from_slice(body)),
                     false => Err("the answers of all targets together are too large".to_owned()),
@@ -259,6 +264,7 @@ impl Shard {
                 });
                 self.listed(id, part, kind, gather.slots, first);
             }
+            What::Discover => self.all_discovered(id, part, &gather.slots),
             What::Level => self.level_set(id, part, &gather.slots),
             What::Notify => self.part_done(id, part),
             What::End => self.respond(id, 200, b"", &[]),
@@ -333,6 +339,15 @@ impl Shard {
     fn looked(&mut self, id: ExchangeId, part: u16) {
         if let Err(refusal) = self.route(id, part) {
             self.refuse(id, &refusal);
+        }
+    }
+
+    /// Whose what is sealed for an exchange is: its session's. Requests that stand for themselves have their principal,
+    /// and without authentication all have the same.
+    pub(super) fn owner_key(&self, id: ExchangeId) -> Option<u128> {
+        match self.session_of(id) {
+            Some(session) => self.sessions.get(session).map(|session| session.key),
+            None => self.exchange(id)?.modern.as_ref().map(|_| 0),
         }
     }
 

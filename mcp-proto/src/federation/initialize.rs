@@ -1,5 +1,6 @@
 //! `initialize`: every target is asked at once, and the client gets one server that can what they can together.
 
+use super::probe::Era;
 use crate::answer::Content;
 use crate::exchange::{ExchangeId, Slot, What};
 use crate::jsonrpc::envelope::Envelope;
@@ -19,13 +20,20 @@ use std::ops::Range;
 /// The instructions of all targets together; models pay for every word.
 const INSTRUCTIONS: usize = 16 << 10;
 
+/// What the gateway is called where it speaks for several servers.
+pub(super) const OWN_SERVER: &str = concat!(
+    "{\"name\":\"mcp-gateway\",\"title\":\"MCP Gateway\",\"version\":\"",
+    env!("CARGO_PKG_VERSION"),
+    "\"}"
+);
+
 /// What is read of a target's answer.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct InitializeResult {
+pub(super) struct InitializeResult {
     #[serde(default)]
-    capabilities: Map<String, Value>,
-    instructions: Option<String>,
+    pub(super) capabilities: Map<String, Value>,
+    pub(super) instructions: Option<String>,
 }
 
 impl Shard {
@@ -72,7 +80,12 @@ impl Shard {
         Ok(())
     }
 
-    fn new_session(&mut self, revision: Revision, capabilities: Bytes, client: Bytes) -> SessionId {
+    pub(super) fn new_session(
+        &mut self,
+        revision: Revision,
+        capabilities: Bytes,
+        client: Bytes,
+    ) -> SessionId {
         let key = u128::from_be_bytes(self.random());
         let expires = self.unix() + self.config.timeouts.session_life;
         let session = Session {
@@ -126,7 +139,12 @@ impl Shard {
                     self.forget_session(session_id);
                     return self.answer_part(id, part, body);
                 }
-                body.to_vec()
+                match self.routes.single().cloned() {
+                    Some(target) if self.era(&target) == Some(Era::Modern) => self
+                        .as_initialize_result(id, part, session_id, &target, body)
+                        .unwrap_or_else(|| self.merged_answer(id, part, session_id, &slots)),
+                    _ => body.to_vec(),
+                }
             }
             _ => self.merged_answer(id, part, session_id, &slots),
         };
@@ -159,17 +177,17 @@ impl Shard {
                 Some(result) => {
                     let whole = Value::Object(result.capabilities);
                     self.catalogue.learn_capabilities(&slot.target, &whole);
-                    capabilities.add(Some(&whole));
+                    capabilities.add(Some(&whole), false);
                     append_instructions(&mut instructions, &slot.target, result.instructions);
                 }
-                None => capabilities.add(self.catalogue.capabilities(&slot.target)),
+                None => capabilities.add(self.catalogue.capabilities(&slot.target), false),
             }
         }
         let revision = self.sessions.get(session).map_or(Revision::LATEST, |session| session.revision);
         let mut result = json!({
             "protocolVersion": revision.as_str(),
             "capabilities": capabilities.merged(),
-            "serverInfo": { "name": "mcp-gateway", "title": "MCP Gateway", "version": env!("CARGO_PKG_VERSION") },
+            "serverInfo": serde_json::from_str::<Value>(OWN_SERVER).unwrap_or_default(),
         });
         if !instructions.is_empty()
             && let Some(members) = result.as_object_mut()
@@ -196,12 +214,12 @@ impl Shard {
     }
 }
 
-fn result_of(body: &[u8]) -> Option<InitializeResult> {
+pub(super) fn result_of(body: &[u8]) -> Option<InitializeResult> {
     let envelope = Envelope::parse(body, usize::MAX).ok()?;
     serde_json::from_slice(body.get(envelope.result?)?).ok()
 }
 
-fn append_instructions(all: &mut String, target: &TargetName, more: Option<String>) {
+pub(super) fn append_instructions(all: &mut String, target: &TargetName, more: Option<String>) {
     let Some(more) = more.filter(|more| !more.trim().is_empty()) else { return };
     if !all.is_empty() {
         all.push_str("\n\n");
@@ -215,20 +233,22 @@ fn append_instructions(all: &mut String, target: &TargetName, more: Option<Strin
 
 /// Capabilities of several servers as one's.
 #[derive(Default)]
-struct Capabilities {
+pub(super) struct Capabilities {
     merged: Map<String, Value>,
     /// Some target's are not known: what every server may have is offered, so that its arrival can be told.
     unknown: bool,
 }
 
 impl Capabilities {
-    fn add(&mut self, capabilities: Option<&Value>) {
+    /// Adds a server's; those of the only one `whole`.
+    pub(super) fn add(&mut self, capabilities: Option<&Value>, whole: bool) {
         let Some(Value::Object(capabilities)) = capabilities else {
             self.unknown = true;
             return;
         };
         for (name, value) in capabilities {
             match name.as_str() {
+                _ if whole => _ = self.merged.insert(name.clone(), value.clone()),
                 "tools" | "prompts" | "resources" | "completions" | "logging" => {
                     let entry = self.merged.entry(name).or_insert_with(|| json!({}));
                     unite(entry, value);
@@ -257,7 +277,12 @@ impl Capabilities {
         }
     }
 
-    fn merged(mut self) -> Value {
+    /// What a single server said.
+    pub(super) fn united(self) -> Value {
+        if self.unknown { self.merged() } else { Value::Object(self.merged) }
+    }
+
+    pub(super) fn merged(mut self) -> Value {
         if self.unknown {
             for name in ["tools", "prompts", "resources"] {
                 self.merged.entry(name).or_insert_with(|| json!({}));

@@ -1,10 +1,11 @@
 //! A client's GET stream: one stream downstream, one at every target that offers any.
 
 use crate::answer::Content;
+use crate::conn::{Role, Wire};
 use crate::exchange::{Exchange, ExchangeId, Stream};
 use crate::federation::Media;
 use crate::http::{Method, Response};
-use crate::jsonrpc::rewrite::Scope;
+use crate::jsonrpc::rewrite::{Plan, Scope};
 use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
 use crate::refusal::Refusal;
 use crate::seal::Kind;
@@ -89,7 +90,7 @@ impl Shard {
         writer.u128(key);
         match leg.purpose {
             // A batch's stream carries the answers of several targets: one of them can't resume it.
-            Purpose::Part { exchange, .. } if self.exchange(exchange)?.batch.is_some() => return None,
+            Purpose::Part { exchange, .. } if !self.exchange(exchange)?.takes_pieces() => return None,
             Purpose::Part { slot: None, .. } | Purpose::Resume { .. } => {
                 writer.u8(1);
                 writer.bytes(target.as_str().as_bytes());
@@ -100,6 +101,9 @@ impl Shard {
                 let exchange = self.exchange_mut(exchange)?;
                 if let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target) {
                     stream.last = Some(last.clone());
+                }
+                if exchange.shared {
+                    return None;
                 }
                 for stream in &exchange.streams {
                     let Some(last) = &stream.last else { continue };
@@ -132,7 +136,7 @@ impl Shard {
             self.begin(exchange, 200, Content::Events, &[]);
             self.stream_answer(id);
             let target = self.legs.get(id).and_then(|leg| self.renames(&leg.target));
-            return Inbound::Events(Box::new(self.events(target, Scope::Result)));
+            return Inbound::Events(Box::new(self.events(Plan::names(target, Scope::Result))));
         }
         Inbound::Whole { status: head.status, body: Vec::new() }
     }
@@ -193,7 +197,7 @@ impl Shard {
         if let Some(stream) = self.stream_of(exchange, id) {
             stream.pause = PAUSE;
         }
-        Inbound::Events(Box::new(self.events(None, Scope::Nothing)))
+        Inbound::Events(Box::new(self.events(Plan::default())))
     }
 
     fn stream_of(&mut self, exchange: ExchangeId, leg: LegId) -> Option<&mut Stream> {
@@ -275,13 +279,14 @@ impl Shard {
     }
 
     /// Whether a client's stream takes messages of others than those that are paused when it does not.
-    pub(super) fn has_room(&self, listener: ExchangeId) -> bool {
-        let slot = self.conns.get(listener.conn);
-        slot.is_some_and(|slot| slot.outbox.waiting() <= self.config.limits.buffer)
+    pub(crate) fn has_room(&self, listener: ExchangeId) -> bool {
+        let Some(slot) = self.conns.get(listener.conn) else { return false };
+        let reads = !matches!(&slot.role, Role::Client(client) if client.wire == Wire::Nowhere);
+        reads && slot.outbox.waiting() <= self.config.limits.buffer
     }
 
     /// A message for a client on its own stream; whether it was taken.
-    pub(super) fn notify_listener(&mut self, listener: ExchangeId, message: &[u8]) -> bool {
+    pub(crate) fn notify_listener(&mut self, listener: ExchangeId, message: &[u8]) -> bool {
         if !self.has_room(listener) {
             self.counters.dropped.add(1);
             return false;

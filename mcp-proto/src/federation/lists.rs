@@ -3,6 +3,7 @@
 //! One page for a client is a page of each target that has one left. The cursor to the next names every target's own
 //! cursor, sealed, so it is good on any shard and for this session only.
 
+use super::probe::Era;
 use crate::exchange::{ExchangeId, Slot, What};
 use crate::jsonrpc::envelope::Text;
 use crate::jsonrpc::list::{self, PageError};
@@ -30,6 +31,13 @@ struct Merged {
     missing: Vec<(TargetName, String, bool)>,
     /// The first error a target answered with.
     error: Option<(i64, String)>,
+    /// How long the page holds, in milliseconds: the shortest of the targets' times. Targets that name none change at
+    /// any moment.
+    ttl: Option<u64>,
+    /// Every target's share may be shown to anyone.
+    public: bool,
+    /// For a client that is told so.
+    modern: bool,
 }
 
 impl Shard {
@@ -69,7 +77,8 @@ impl Shard {
         slots: Vec<Slot>,
         first: bool,
     ) {
-        let mut merged = Merged::default();
+        let modern = self.exchange(id).is_some_and(|exchange| exchange.modern.is_some());
+        let mut merged = Merged { modern, public: true, ..Merged::default() };
         for slot in slots {
             let outcome = slot.outcome.unwrap_or_else(|| Err("it was not asked".to_owned()));
             self.merge(&mut merged, kind, &slot.target, outcome, first);
@@ -114,9 +123,8 @@ impl Shard {
                 if let Some(cursor) = page.next_cursor {
                     merged.cursors.push((target.clone(), cursor));
                 }
-                for (key, value) in page.extra {
-                    merged.extra.entry(key).or_insert(value);
-                }
+                let modern = self.routes.target(target.as_str()).and_then(|target| self.era(target));
+                merged.add_extra(page.extra, modern == Some(Era::Modern));
                 return merged.append(&items);
             }
             // A target without such a list has nothing to add.
@@ -169,12 +177,11 @@ impl Shard {
         kind: list::Kind,
         cursors: &[(TargetName, String)],
     ) -> Option<String> {
-        let session = self.sessions.get(self.session_of(id)?)?;
         if cursors.is_empty() {
             return None;
         }
         let mut writer = Writer::default();
-        writer.u128(session.key);
+        writer.u128(self.owner_key(id)?);
         writer.bytes(kind.key().as_bytes());
         for (target, cursor) in cursors {
             writer.bytes(target.as_str().as_bytes());
@@ -190,10 +197,10 @@ impl Shard {
         kind: list::Kind,
         cursor: &str,
     ) -> Option<Vec<(TargetName, String)>> {
-        let session = self.sessions.get(self.session_of(id)?)?;
+        let owner = self.owner_key(id)?;
         let content = self.config.keys.open(Kind::Cursor, cursor.as_bytes())?;
         let mut reader = Reader::new(&content);
-        if reader.u128()? != session.key || reader.text()? != kind.key() {
+        if reader.u128()? != owner || reader.text()? != kind.key() {
             return None;
         }
         let mut cursors = Vec::new();
@@ -205,6 +212,28 @@ impl Shard {
 }
 
 impl Merged {
+    /// Members of a target's result beside its items.
+    fn add_extra(&mut self, extra: Vec<(String, Vec<u8>)>, from_modern: bool) {
+        let mut ttl = 0;
+        let mut public = false;
+        for (key, value) in extra {
+            match key.as_str() {
+                // To a legacy client from a legacy target they are members like any other.
+                "resultType" | "ttlMs" | "cacheScope" if !self.modern && !from_modern => {
+                    self.extra.entry(key).or_insert(value);
+                }
+                "resultType" => {}
+                "ttlMs" => {
+                    ttl = std::str::from_utf8(&value).ok().and_then(|ttl| ttl.parse().ok()).unwrap_or(0)
+                }
+                "cacheScope" => public = value == b"\"public\"",
+                _ => _ = self.extra.entry(key).or_insert(value),
+            }
+        }
+        self.ttl = Some(self.ttl.map_or(ttl, |other| other.min(ttl)));
+        self.public &= public;
+    }
+
     fn append(&mut self, items: &[u8]) {
         if !self.items.is_empty() && !items.is_empty() {
             self.items.push(b',');
@@ -225,6 +254,13 @@ impl Merged {
             quote(&cursor, &mut out);
         }
         let mut extra = self.extra.clone();
+        if self.modern {
+            let ttl = if self.missing.is_empty() { self.ttl.unwrap_or(0) } else { 0 };
+            let scope: &[u8] = if self.public { b"\"public\"" } else { b"\"private\"" };
+            extra.insert("resultType".to_owned(), b"\"complete\"".to_vec());
+            extra.insert("ttlMs".to_owned(), ttl.to_string().into_bytes());
+            extra.insert("cacheScope".to_owned(), scope.to_vec());
+        }
         if !self.missing.is_empty() {
             let meta = with_partial(extra.get("_meta").map(Vec::as_slice), &self.partial());
             extra.insert("_meta".to_owned(), meta);

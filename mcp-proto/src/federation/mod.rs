@@ -9,13 +9,22 @@
 //!                          └─► reverse: an answer to a target's own request finds its way back
 //! ```
 
+mod asks;
 mod call;
+mod discover;
+mod dress;
 mod gather;
+mod hidden;
 mod initialize;
 mod listen;
 mod lists;
+mod modern;
+mod probe;
 mod reverse;
 mod route;
 mod sessions;
 
 pub(crate) use call::Media;
+pub(crate) use dress::Dress;
+pub(crate) use hidden::Likeness;
+pub(crate) use probe::{Era, Verdict};

@@ -9,7 +9,7 @@ use crate::exchange::ExchangeId;
 use crate::http::Method;
 use crate::jsonrpc::envelope::{Envelope, Kind as Message};
 use crate::jsonrpc::list;
-use crate::jsonrpc::rewrite::Scope;
+use crate::jsonrpc::rewrite::{Plan, Scope};
 use crate::jsonrpc::splice;
 use crate::leg::{LegId, Purpose};
 use crate::refusal;
@@ -73,7 +73,7 @@ impl Shard {
         }
         let scope = if method == "sampling/createMessage" { Scope::Sampling } else { Scope::Nothing };
         let message = edited(raw, edits);
-        let message = self.rewritten(renames, scope, &message);
+        let message = self.rewritten(Plan::names(renames, scope), &message);
         self.tell(id, reader, &message, event_id);
     }
 
@@ -96,10 +96,12 @@ impl Shard {
                 };
                 let request = held.raw.get(span.clone()).unwrap_or_default();
                 let edits = vec![(span, self.seal_for(Kind::Reply, key, &target.name, request))];
-                self.rewritten(None, Scope::Nothing, &edited(&held.raw, edits))
+                self.rewritten(Plan::default(), &edited(&held.raw, edits))
             }
-            "notifications/resources/updated" => self.rewritten(name(), Scope::Updated, &held.raw),
-            "notifications/message" => self.rewritten(name(), Scope::Log, &held.raw),
+            "notifications/resources/updated" => {
+                self.rewritten(Plan::names(name(), Scope::Updated), &held.raw)
+            }
+            "notifications/message" => self.rewritten(Plan::names(name(), Scope::Log), &held.raw),
             _ => {
                 self.invalidate(&target.name, method);
                 held.out.clone()

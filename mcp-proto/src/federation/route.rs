@@ -1,5 +1,6 @@
 //! A client's message finds its way: by its kind, its method, and the name or URI in it.
 
+use crate::era;
 use crate::exchange::{ExchangeId, What};
 use crate::jsonrpc::envelope::{Envelope, Id, Invalid, Kind, Params, Text};
 use crate::jsonrpc::{list, splice};
@@ -33,10 +34,26 @@ impl Shard {
             Ok(envelope) => envelope,
             Err(invalid) => return self.invalid_part(id, part, &invalid),
         };
+        let over_http = self.is_over_http(id);
+        let Some(exchange) = self.exchange_mut(id) else { return Ok(()) };
+        let Some(slot) = exchange.parts.get_mut(usize::from(part)) else { return Ok(()) };
         let start = slot.message.start;
         let request = envelope.kind() == Kind::Request;
         slot.id =
             envelope.id_span.clone().filter(|_| request).map(|span| start + span.start..start + span.end);
+        if let Some(claim) = era::claim(exchange, &envelope, &message, over_http)? {
+            exchange.modern = Some(Box::new(claim));
+            self.modern_message(id, part, &envelope, &message);
+            return Ok(());
+        }
+        if !request
+            && envelope.kind() == Kind::Notification
+            && over_http
+            && era::is_modern(&exchange.head.fields)
+        {
+            self.part_done(id, part);
+            return Ok(());
+        }
         if request && envelope.method.as_ref().is_some_and(|method| method.value == "initialize") {
             return self.initialize(id, part, &envelope, &message);
         }
@@ -60,7 +77,7 @@ impl Shard {
         Ok(())
     }
 
-    fn request(&mut self, id: ExchangeId, part: u16, envelope: &Envelope<'_>, message: &Bytes) {
+    pub(super) fn request(&mut self, id: ExchangeId, part: u16, envelope: &Envelope<'_>, message: &Bytes) {
         let params = &envelope.params;
         let method = envelope.method.as_ref().map_or("", |method| &method.value);
         match method {

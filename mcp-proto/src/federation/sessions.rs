@@ -157,6 +157,9 @@ impl Shard {
     pub(crate) fn forget_session(&mut self, id: SessionId) {
         let Some(session) = self.sessions.remove(id) else { return };
         self.by_key.remove(&session.key);
+        if let Some(hidden) = &session.hidden {
+            self.forget_hidden(id, hidden);
+        }
         if session.home == self.id {
             self.counters.sessions.sub(1);
         }
@@ -220,6 +223,7 @@ impl Shard {
             Ok(revision) => revision,
             Err(trouble) => return self.target_refused_with(&target, session_id, asker, &trouble, body),
         };
+        self.learn(&target.name, body);
         let opened = Opened { id: given_id, revision };
         let single = self.routes.single().is_some();
         let asker = asker.filter(|(exchange, ..)| self.exchange(*exchange).is_some());
@@ -235,13 +239,13 @@ impl Shard {
             self.resume(waiting);
             return self.slot_done(exchange, part, slot, Ok(Bytes::copy_from_slice(body)));
         }
-        let mut leg = Leg::new(
-            target,
-            session_id,
-            Purpose::Greet { again },
-            Method::Post,
-            Bytes::from_static(INITIALIZED),
-        );
+        let Some(id) = session_id else { return };
+        self.greet(id, target, opened, Bytes::from_static(INITIALIZED), again);
+    }
+
+    /// Tells a target that its session has begun, or what it must know before it may be used.
+    fn greet(&mut self, id: SessionId, target: Arc<Target>, opened: Opened, message: Bytes, again: bool) {
+        let mut leg = Leg::new(target, Some(id), Purpose::Greet { again }, Method::Post, message);
         leg.opened = Some(opened);
         let leg = self.legs.insert(leg);
         self.counters.calls.add(1);
@@ -252,15 +256,24 @@ impl Shard {
     pub(crate) fn greeted(&mut self, id: LegId, again: bool) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let (target, session, opened) = (Arc::clone(&leg.target), leg.session, leg.opened.take());
+        let level = session.and_then(|id| self.sessions.get(id)).and_then(|session| session.level.as_ref());
+        let message =
+            level.filter(|_| leg.body == INITIALIZED).map(|level| own_request("logging/setLevel", level));
         self.drop_leg(id);
         let (Some(id), Some(opened)) = (session, opened) else { return };
         let Some(session) = self.sessions.get(id) else { return self.end_at(target, opened) };
-        let key = session.key;
+        let (key, hidden) = (session.key, session.is_hidden());
+        if hidden && let Some(message) = message {
+            // A modern request has its log level from its first message on.
+            return self.greet(id, target, opened, message, again);
+        }
         if again {
             self.restore(id, &target);
         }
-        self.broadcast(&Note::Opened { key, target: target.name.clone(), outcome: Ok(opened.clone()) });
-        self.target_ready(id, &target.name, opened, true);
+        if !hidden {
+            self.broadcast(&Note::Opened { key, target: target.name.clone(), outcome: Ok(opened.clone()) });
+        }
+        self.target_ready(id, &target.name, opened, !hidden);
     }
 
     /// A target session is open, here or at the session's home.

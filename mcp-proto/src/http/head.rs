@@ -116,6 +116,21 @@ impl Request {
         self.authority.text(self.fields.raw())
     }
 
+    /// A request that never was text: no fields, the path `/`.
+    pub(crate) fn bare(method: Method) -> Self {
+        Self {
+            method,
+            fields: Fields::default(),
+            framing: Framing::None,
+            keep_alive: true,
+            expect_continue: false,
+            http10: false,
+            path: Span::default(),
+            query: None,
+            authority: Span::default(),
+        }
+    }
+
     /// Parses a whole head.
     pub(super) fn parse(raw: Bytes, mut spare: Spare, fields: usize) -> Result<Self, Refusal> {
         let mut headers = [const { MaybeUninit::<Header<'_>>::uninit() }; MOST_FIELDS];

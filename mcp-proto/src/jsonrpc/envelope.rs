@@ -114,6 +114,42 @@ pub struct Params<'a> {
     pub capabilities: Option<Range<usize>>,
     /// `clientInfo` of `initialize`, any value.
     pub client_info: Option<Range<usize>>,
+    /// `arguments` of a tool or prompt, any value.
+    pub arguments: Option<Range<usize>>,
+    /// `task` of a request that asks to become one (2025-11-25), any value.
+    pub task: Option<Range<usize>>,
+    /// `taskId` of a message about a task.
+    pub task_id: Option<Text<'a>>,
+    /// `requestState` of a request that is repeated with answers, any value.
+    pub request_state: Option<Range<usize>>,
+    /// `inputResponses` of such a request, any value.
+    pub input_responses: Option<Range<usize>>,
+    /// `notifications` of `subscriptions/listen`, any value.
+    pub notifications: Option<Range<usize>>,
+    /// `_meta`, any value.
+    pub meta: Option<Range<usize>>,
+    /// What `_meta` says of the protocol.
+    pub modern: Modern<'a>,
+    /// `_meta["io.modelcontextprotocol/related-task"].taskId`.
+    pub related_task: Option<Text<'a>>,
+}
+
+/// The members of `_meta` that stand for a handshake since 2026-07-28 (basic, "`_meta`"); their keys begin with
+/// `io.modelcontextprotocol/`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Modern<'a> {
+    /// `protocolVersion`, any value.
+    pub version: Option<Range<usize>>,
+    /// `protocolVersion`, if it is a string.
+    pub version_text: Option<Text<'a>>,
+    /// `clientCapabilities`, any value.
+    pub client_capabilities: Option<Range<usize>>,
+    /// `clientInfo`, any value.
+    pub client_info: Option<Range<usize>>,
+    /// `logLevel`, any value.
+    pub log_level: Option<Range<usize>>,
+    /// `subscriptionId`, any value.
+    pub subscription_id: Option<Range<usize>>,
 }
 
 /// What a completion is for.
@@ -247,19 +283,52 @@ enum Field {
     ProgressToken,
     Capabilities,
     ClientInfo,
+    Arguments,
+    Task,
+    TaskId,
+    RequestState,
+    InputResponses,
+    Notifications,
     Meta,
     MetaProgressToken,
+    ModernVersion,
+    ModernCapabilities,
+    ModernClientInfo,
+    ModernLogLevel,
+    SubscriptionId,
+    RelatedTask,
+    RelatedTaskId,
 }
 
 impl Field {
-    const COUNT: usize = Self::MetaProgressToken as usize + 1;
+    const COUNT: usize = Self::RelatedTaskId as usize + 1;
+
+    /// A member of `params._meta`.
+    fn of_meta(key: &[u8]) -> Self {
+        match key.strip_prefix(b"io.modelcontextprotocol/") {
+            None if key == b"progressToken" => Self::MetaProgressToken,
+            Some(b"protocolVersion") => Self::ModernVersion,
+            Some(b"clientCapabilities") => Self::ModernCapabilities,
+            Some(b"clientInfo") => Self::ModernClientInfo,
+            Some(b"logLevel") => Self::ModernLogLevel,
+            Some(b"subscriptionId") => Self::SubscriptionId,
+            Some(b"related-task") => Self::RelatedTask,
+            _ => Self::Unread,
+        }
+    }
 }
 
 /// Where the members that are read stand.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Members {
     spans: [Option<Range<usize>>; Field::COUNT],
     duplicate: bool,
+}
+
+impl Default for Members {
+    fn default() -> Self {
+        Self { spans: [const { None }; Field::COUNT], duplicate: false }
+    }
 }
 
 impl Shape for Members {
@@ -287,8 +356,15 @@ impl Shape for Members {
             (Field::Params, b"progressToken") => Field::ProgressToken,
             (Field::Params, b"capabilities") => Field::Capabilities,
             (Field::Params, b"clientInfo") => Field::ClientInfo,
+            (Field::Params, b"arguments") => Field::Arguments,
+            (Field::Params, b"task") => Field::Task,
+            (Field::Params, b"taskId") => Field::TaskId,
+            (Field::Params, b"requestState") => Field::RequestState,
+            (Field::Params, b"inputResponses") => Field::InputResponses,
+            (Field::Params, b"notifications") => Field::Notifications,
             (Field::Params, b"_meta") => Field::Meta,
-            (Field::Meta, b"progressToken") => Field::MetaProgressToken,
+            (Field::Meta, key) => Field::of_meta(key),
+            (Field::RelatedTask, b"taskId") => Field::RelatedTaskId,
             _ => Field::Unread,
         }
     }
@@ -298,9 +374,9 @@ impl Shape for Members {
     }
 
     fn opens(&self, field: Field, bracket: u8) -> bool {
-        let read =
-            matches!(field, Field::Message | Field::Params | Field::Error | Field::Reference | Field::Meta);
-        read && bracket == b'{'
+        let outer = matches!(field, Field::Message | Field::Params | Field::Error);
+        let inner = matches!(field, Field::Reference | Field::Meta | Field::RelatedTask);
+        (outer || inner) && bracket == b'{'
     }
 
     fn found(&mut self, field: Field, _: &str, span: Range<usize>) {
@@ -394,6 +470,26 @@ impl Members {
             meta_progress_token: self.span(Field::MetaProgressToken),
             capabilities: self.span(Field::Capabilities),
             client_info: self.span(Field::ClientInfo),
+            arguments: self.span(Field::Arguments),
+            task: self.span(Field::Task),
+            task_id: self.text(text, Field::TaskId)?,
+            request_state: self.span(Field::RequestState),
+            input_responses: self.span(Field::InputResponses),
+            notifications: self.span(Field::Notifications),
+            meta: self.span(Field::Meta),
+            modern: self.modern(text)?,
+            related_task: self.text(text, Field::RelatedTaskId)?,
+        })
+    }
+
+    fn modern<'a>(&self, text: &'a str) -> Checked<Modern<'a>> {
+        Ok(Modern {
+            version: self.span(Field::ModernVersion),
+            version_text: self.text(text, Field::ModernVersion)?,
+            client_capabilities: self.span(Field::ModernCapabilities),
+            client_info: self.span(Field::ModernClientInfo),
+            log_level: self.span(Field::ModernLogLevel),
+            subscription_id: self.span(Field::SubscriptionId),
         })
     }
 

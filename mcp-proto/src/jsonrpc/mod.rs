@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! whole body  ─► envelope::body ─► envelope::Envelope (spans) ─► splice ─► the same body with a few values replaced
+//! message     ─► params ─► the same message with what the other era wants, and without what it doesn't know
 //! list answer ─► list::federate ─► its items under their federated names, ready to be joined with others
 //! stream      ─► rewrite::Rewriter ─► the same stream with URIs replaced, in bounded memory
 //! ```
@@ -11,6 +12,9 @@
 mod depth;
 pub mod envelope;
 pub mod list;
+pub mod mirror;
+pub mod members;
+pub mod params;
 pub mod rewrite;
 pub mod splice;
 mod walk;

@@ -1,25 +1,40 @@
-//! Puts a target's name in front of the URIs of its answers while they stream through.
+//! Makes a target's messages what their client expects while they stream through: its name in front of URIs, ids of
+//! tasks sealed, a result's members as the client's era has them.
 //!
 //! ```text
 //! pieces of one message ─► tokens ─► path followed through the few keys that lead to a URI ─► pieces
 //!                             └─ everything off the path: brackets counted, strings skipped, bytes copied
 //! ```
 //!
+//! Besides the path, the few own members of a message, of its result, the result's `_meta` and the error are marked by
+//! the role of the object they stand in. A member that may be dropped is held back until its key is known.
+//!
 //! The memory in use is one string at most, however long the message is. The grammar is checked on the path only;
 //! off the path it is the business of whoever wrote the message and whoever reads it, except for what would break the
 //! event stream it travels in: line breaks go outside strings and are refused inside.
 
+mod marks;
+mod paths;
+mod plan;
+
+pub use paths::Scope;
+pub use plan::{Finish, Plan, ResultType, TaskSeal};
+
 use super::envelope::decode;
 use super::splice;
+use marks::{Role, Seen, Sink};
 use memchr::memchr2;
-use routing::{TargetName, names, uris};
+use paths::{Edit, Node, Step};
 use std::fmt;
 
 /// The longest string that is looked at before its end; of a longer one only the start is known when it is edited.
 const LONGEST_STRING: usize = 64 * 1024;
 
-/// The longest spelling of a key on a path: `contents` with every letter as an escape of six bytes, and quotes.
-const LONGEST_KEY: usize = 6 * "contents".len() + 2;
+/// The longest spelling of a key that is known, with every letter as an escape of six bytes, and quotes.
+const LONGEST_KEY: usize = 6 * "io.modelcontextprotocol/related-task".len() + 2;
+
+/// The longest error code that is looked at.
+const LONGEST_CODE: usize = "-9223372036854775808".len();
 
 /// What a message is, told by its first telling key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,21 +49,6 @@ pub enum Kind {
     Batch,
 }
 
-/// Where the URIs are.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scope {
-    /// In the result of a tool, a prompt, or of reading a resource.
-    Result,
-    /// In `notifications/resources/updated`.
-    Updated,
-    /// In `notifications/message`: not a URI but the logger's name.
-    Log,
-    /// In the messages of `sampling/createMessage`.
-    Sampling,
-    /// Nowhere.
-    Nothing,
-}
-
 /// The message is no JSON object or array, or would break the stream it travels in. The target's fault.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Malformed;
@@ -61,79 +61,34 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// An object whose members lead to something. Arrays don't count as a step: their elements are where the array is.
-#[derive(Debug)]
-struct Node(&'static [(&'static str, Step)]);
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Into(&'static Node),
-    Edit(Edit),
-    Off,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Edit {
-    Uri,
-    Logger,
-}
-
-static URI: Node = Node(&[("uri", Step::Edit(Edit::Uri))]);
-static LOGGER: Node = Node(&[("logger", Step::Edit(Edit::Logger))]);
-static CONTENT: Node = Node(&[("uri", Step::Edit(Edit::Uri)), ("resource", Step::Into(&URI))]);
-static MESSAGE: Node = Node(&[("content", Step::Into(&CONTENT))]);
-static MESSAGES: Node = Node(&[("messages", Step::Into(&MESSAGE))]);
-static RESULT: Node = Node(&[
-    ("content", Step::Into(&CONTENT)),
-    ("contents", Step::Into(&URI)),
-    ("messages", Step::Into(&MESSAGE)),
-]);
-
-static RESULT_SCOPE: Node = Node(&[("result", Step::Into(&RESULT))]);
-static UPDATED_SCOPE: Node = Node(&[("params", Step::Into(&URI))]);
-static LOG_SCOPE: Node = Node(&[("params", Step::Into(&LOGGER))]);
-static SAMPLING_SCOPE: Node = Node(&[("params", Step::Into(&MESSAGES))]);
-static NO_SCOPE: Node = Node(&[]);
-
-impl Node {
-    fn of(scope: Scope) -> &'static Self {
-        match scope {
-            Scope::Result => &RESULT_SCOPE,
-            Scope::Updated => &UPDATED_SCOPE,
-            Scope::Log => &LOG_SCOPE,
-            Scope::Sampling => &SAMPLING_SCOPE,
-            Scope::Nothing => &NO_SCOPE,
-        }
-    }
-
-    fn step(&self, key: &str) -> Step {
-        self.0.iter().find(|(name, _)| *name == key).map_or(Step::Off, |(_, step)| *step)
-    }
-}
-
 /// An object or array on the path.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     array: bool,
     node: &'static Node,
+    role: Role,
+    /// A member was written.
+    kept: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// A value must come; `first`: or the end of the array.
-    Value { step: Step, first: bool },
+    Value { step: Step, role: Role, first: bool },
     /// A key must come; `first`: or the end of the object.
     Member { first: bool },
     /// In a key.
     Key,
     /// A colon must come.
-    Colon { step: Step },
+    Colon { step: Step, role: Role },
     /// In a string that passes.
     Text,
     /// In a string that is edited at its end.
     Edited(Edit),
     /// In a number, `true`, `false` or `null`.
     Literal,
+    /// In an error code.
+    Code,
     /// A comma or closing bracket must come.
     Next,
     /// Off the path, so many brackets deep.
@@ -147,32 +102,41 @@ enum State {
 /// One message under way.
 #[derive(Debug)]
 pub struct Rewriter {
-    target: Option<TargetName>,
+    plan: Plan,
     depth: usize,
     kind: Option<Kind>,
     state: State,
     path: Vec<Frame>,
     /// The last byte of the string so far was a backslash that escapes the next one.
     escaped: bool,
-    /// The raw inside of the current key or edited string.
+    /// The raw inside of the current key or edited value.
     captured: Vec<u8>,
+    sink: Sink,
+    /// A comma and the key behind it, of a member that may be dropped.
+    held: Vec<u8>,
+    seen: Seen,
+    result_type: Option<ResultType>,
     /// The current piece has line breaks.
     breaks: bool,
 }
 
 impl Rewriter {
-    /// For one message of `target`, nested at most `depth` deep. Without a target nothing is renamed.
+    /// For one message, nested at most `depth` deep.
     #[must_use]
-    pub fn new(target: Option<TargetName>, scope: Scope, depth: usize) -> Self {
-        let node = if target.is_some() { Node::of(scope) } else { &NO_SCOPE };
+    pub fn new(plan: Plan, depth: usize) -> Self {
+        let node = Node::of(&plan);
         Self {
-            target,
+            plan,
             depth,
             kind: None,
-            state: State::Value { step: Step::Into(node), first: false },
+            state: State::Value { step: Step::Into(node), role: Role::Message, first: false },
             path: Vec::new(),
             escaped: false,
             captured: Vec::new(),
+            sink: Sink::Out,
+            held: Vec::new(),
+            seen: Seen::default(),
+            result_type: None,
             breaks: false,
         }
     }
@@ -186,17 +150,22 @@ impl Rewriter {
         out.reserve(piece.len());
         let mut rest = piece;
         while let Some(&byte) = rest.first() {
+            let (sink, mark) = (self.sink, out.len());
             let taken = match self.state {
                 State::Off { depth } => self.off(rest, depth, out)?,
                 State::Key | State::Text | State::Edited(_) | State::OffText { .. } => {
                     self.string(rest, out)?
                 }
                 State::Literal => self.literal(rest, out),
+                State::Code => self.code(rest, out),
                 _ => {
                     self.structure(byte, out)?;
                     1
                 }
             };
+            if (sink, self.sink) != (Sink::Out, Sink::Out) {
+                self.divert(sink, mark, out);
+            }
             rest = rest.get(taken..).unwrap_or_default();
         }
         Ok(())
@@ -206,6 +175,12 @@ impl Rewriter {
     #[must_use]
     pub fn kind(&self) -> Option<Kind> {
         self.kind
+    }
+
+    /// What the result is, as soon as that is known, if the plan watches it; `None` for other messages.
+    #[must_use]
+    pub fn result_type(&self) -> Option<ResultType> {
+        self.result_type
     }
 
     /// Whether the whole message was seen.
@@ -218,59 +193,107 @@ impl Rewriter {
     fn structure(&mut self, byte: u8, out: &mut Vec<u8>) -> Result<(), Malformed> {
         match (self.state, byte) {
             (_, b'\r' | b'\n') => return Ok(()),
+            (_, b' ' | b'\t') if self.sink == Sink::Held && self.held.len() > LONGEST_KEY => return Ok(()),
             (_, b' ' | b'\t') => {}
-            (State::Value { step, .. }, b'{' | b'[') => self.open(step, byte)?,
+            (State::Value { step, role, .. }, b'{' | b'[') => self.open(step, role, byte)?,
             (State::Value { first: true, .. }, b']') | (State::Member { first: true }, b'}') => {
-                self.close(byte)?;
+                self.close(byte, out)?;
             }
             // A message is an object, or an array of them.
             (State::Value { .. }, _) if self.path.is_empty() => return Err(Malformed),
-            (State::Value { step: Step::Edit(edit), .. }, b'"') => {
-                self.capture(byte, State::Edited(edit));
-                // The quote is written with the edited text.
-                return Ok(());
+            (State::Value { step, role, .. }, b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
+                if role == Role::Result {
+                    self.result_type = Some(ResultType::Complete);
+                }
+                if !self.scalar(step, byte, out) {
+                    return Ok(());
+                }
             }
-            (State::Value { .. }, b'"') => self.state = State::Text,
-            (State::Value { .. }, b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => self.state = State::Literal,
             (State::Member { .. }, b'"') => self.capture(byte, State::Key),
-            (State::Colon { step }, b':') => self.state = State::Value { step, first: false },
+            (State::Colon { step, role }, b':') => self.state = State::Value { step, role, first: false },
             (State::Next, b',') => {
-                self.state = match self.path.last().ok_or(Malformed)? {
-                    Frame { array: true, node } => State::Value { step: Step::Into(node), first: false },
+                let frame = self.path.last().ok_or(Malformed)?;
+                self.state = match *frame {
+                    Frame { array: true, node, .. } => {
+                        State::Value { step: Step::Into(node), role: Role::None, first: false }
+                    }
                     Frame { array: false, .. } => State::Member { first: false },
                 };
+                if self.drops_from(frame.role) {
+                    self.sink = Sink::Held;
+                    self.held.push(byte);
+                    return Ok(());
+                }
             }
-            (State::Next, b'}' | b']') => self.close(byte)?,
+            (State::Next, b'}' | b']') => self.close(byte, out)?,
             _ => return Err(Malformed),
         }
         out.push(byte);
         Ok(())
     }
 
-    fn open(&mut self, step: Step, bracket: u8) -> Result<(), Malformed> {
+    /// The first byte of a string, number or word. Whether that byte is to be written now.
+    fn scalar(&mut self, step: Step, byte: u8, out: &mut Vec<u8>) -> bool {
+        let text = byte == b'"';
+        match step {
+            Step::Id => {
+                out.extend_from_slice(self.plan.id.as_deref().unwrap_or_default());
+                self.sink = Sink::Nowhere;
+                self.state = if text { State::Text } else { State::Literal };
+                return false;
+            }
+            Step::Edit(Edit::Code) if !text => {
+                self.capture(byte, State::Code);
+                return false;
+            }
+            Step::Edit(edit) if text && edit != Edit::Code => {
+                self.capture(byte, State::Edited(edit));
+                // The quote is written with the edited text.
+                return false;
+            }
+            Step::Edit(Edit::ResultType) => self.result_type = Some(ResultType::Other),
+            Step::Edit(_) | Step::Into(_) | Step::Off => {}
+        }
+        self.state = if text { State::Text } else { State::Literal };
+        true
+    }
+
+    fn open(&mut self, step: Step, role: Role, bracket: u8) -> Result<(), Malformed> {
         if self.path.len() >= self.depth {
             return Err(Malformed);
+        }
+        let array = bracket == b'[';
+        match (role, step) {
+            (Role::Result, _) if array => self.result_type = Some(ResultType::Complete),
+            (_, Step::Edit(Edit::ResultType)) => self.result_type = Some(ResultType::Other),
+            _ => {}
         }
         let Step::Into(node) = step else {
             self.state = State::Off { depth: 1 };
             return Ok(());
         };
-        let array = bracket == b'[';
         if array && self.path.is_empty() {
             self.kind = Some(Kind::Batch);
         }
-        self.path.push(Frame { array, node });
+        let role = if array || !self.plan.marks() { Role::None } else { role };
+        self.path.push(Frame { array, node, role, kept: false });
         self.state = match array {
-            true => State::Value { step, first: true },
+            true => State::Value { step, role: Role::None, first: true },
             false => State::Member { first: true },
         };
+        if self.drops_from(role) {
+            self.sink = Sink::Held;
+        }
         Ok(())
     }
 
-    fn close(&mut self, bracket: u8) -> Result<(), Malformed> {
+    fn close(&mut self, bracket: u8, out: &mut Vec<u8>) -> Result<(), Malformed> {
         let frame = self.path.pop().ok_or(Malformed)?;
         if frame.array != (bracket == b']') {
             return Err(Malformed);
+        }
+        if frame.role != Role::None {
+            self.finish(&frame, out);
         }
         self.state = if self.path.is_empty() { State::Complete } else { State::Next };
         Ok(())
@@ -283,8 +306,7 @@ impl Rewriter {
     }
 
     fn literal(&mut self, rest: &[u8], out: &mut Vec<u8>) -> usize {
-        let part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
-        let end = rest.iter().position(|byte| !part(byte));
+        let end = rest.iter().position(|byte| !is_literal(*byte));
         if end.is_some() {
             self.state = State::Next;
         }
@@ -297,13 +319,16 @@ impl Rewriter {
     fn string(&mut self, rest: &[u8], out: &mut Vec<u8>) -> Result<usize, Malformed> {
         let (part, ended) = self.string_part(rest)?;
         match self.state {
-            State::Edited(edit) => self.edit(edit, part, ended, out),
+            State::Edited(edit) => self.edit(edit, part, ended, out)?,
             State::Key => {
                 out.extend_from_slice(part);
                 let room = (LONGEST_KEY + 1).saturating_sub(self.captured.len());
                 self.captured.extend(part.iter().take(room));
                 if ended {
                     self.end_key();
+                } else if self.captured.len() > LONGEST_KEY {
+                    // None that is dropped.
+                    self.keep();
                 }
             }
             State::OffText { depth } => {
@@ -333,7 +358,8 @@ impl Rewriter {
     }
 
     fn end_key(&mut self) {
-        let key = str::from_utf8(&self.captured).ok().filter(|raw| raw.len() <= LONGEST_KEY).and_then(decode);
+        let captured = std::mem::take(&mut self.captured);
+        let key = str::from_utf8(&captured).ok().filter(|raw| raw.len() <= LONGEST_KEY).and_then(decode);
         let key = key.as_deref().unwrap_or_default();
         if self.path.len() == 1 && self.kind.is_none() {
             self.kind = match key {
@@ -343,38 +369,74 @@ impl Rewriter {
                 _ => None,
             };
         }
-        let step = self.path.last().map_or(Step::Off, |frame| frame.node.step(key));
-        self.state = State::Colon { step };
+        if let Some(&Frame { node, role, .. }) = self.path.last() {
+            let step = node.step(key);
+            self.state = match role {
+                Role::None => State::Colon { step, role },
+                _ => self.mark(role, key, step),
+            };
+        }
+        self.captured = captured;
     }
 
-    fn edit(&mut self, edit: Edit, part: &[u8], ended: bool, out: &mut Vec<u8>) {
+    fn edit(&mut self, edit: Edit, part: &[u8], ended: bool, out: &mut Vec<u8>) -> Result<(), Malformed> {
         if self.captured.len() + part.len() > LONGEST_STRING {
-            self.prefix(edit, out);
+            self.unread(edit, out)?;
             out.extend_from_slice(part);
             self.state = if ended { State::Next } else { State::Text };
-            return;
+            return Ok(());
         }
         self.captured.extend_from_slice(part);
         if !ended {
-            return;
+            return Ok(());
         }
         self.state = State::Next;
         let text = str::from_utf8(&self.captured).ok().and_then(decode);
-        match (text, &self.target) {
-            (Some(text), Some(target)) => splice::quote(&edit.apply(target, &text), out),
-            // Not decodable, but its reader may know better: the prefix needs no decoding.
-            _ => self.prefix(edit, out),
+        let Some(text) = text else { return self.unread(edit, out) };
+        if edit == Edit::ResultType {
+            self.result_type = Some(ResultType::of(&text));
         }
+        match edit.apply(&self.plan, &text) {
+            Some(text) => splice::quote(&text, out),
+            None => out.extend_from_slice(&self.captured),
+        }
+        Ok(())
     }
 
-    /// What was captured, with the prefix in front and nothing looked at.
-    fn prefix(&self, edit: Edit, out: &mut Vec<u8>) {
-        let inside = self.captured.get(1..).unwrap_or_default();
-        out.push(b'"');
-        if let Some(target) = &self.target {
-            out.extend_from_slice(edit.apply(target, "").as_bytes());
+    /// Writes what was captured of a string that is too long to be held, or no text. Its reader may know better what to
+    /// do with it, and a prefix needs no decoding; but a task nobody could ask for is none.
+    fn unread(&mut self, edit: Edit, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        if edit == Edit::ResultType {
+            self.result_type = Some(ResultType::Other);
         }
-        out.extend_from_slice(inside);
+        if edit == Edit::Task && self.plan.task.is_some() {
+            return Err(Malformed);
+        }
+        out.push(b'"');
+        out.extend_from_slice(edit.apply(&self.plan, "").unwrap_or_default().as_bytes());
+        out.extend_from_slice(self.captured.get(1..).unwrap_or_default());
+        Ok(())
+    }
+
+    /// An error code, up to its end or the end of the piece.
+    fn code(&mut self, rest: &[u8], out: &mut Vec<u8>) -> usize {
+        let end = rest.iter().position(|byte| !is_literal(*byte));
+        let part = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+        if self.captured.len() + part.len() > LONGEST_CODE {
+            out.append(&mut self.captured);
+            self.state = State::Literal;
+            return 0;
+        }
+        self.captured.extend_from_slice(part);
+        if end.is_some() {
+            self.state = State::Next;
+            let code = str::from_utf8(&self.captured).ok().and_then(|code| code.parse::<i64>().ok());
+            match self.plan.codes.iter().find(|(from, _)| Some(*from) == code) {
+                Some((_, to)) => out.extend_from_slice(to.to_string().as_bytes()),
+                None => out.extend_from_slice(&self.captured),
+            }
+        }
+        part.len()
     }
 
     /// Off the path, up to its end or the end of the piece.
@@ -421,13 +483,9 @@ impl Rewriter {
     }
 }
 
-impl Edit {
-    fn apply(self, target: &TargetName, text: &str) -> String {
-        match self {
-            Self::Uri => uris::federated(target, text),
-            Self::Logger => names::logger(target, text),
-        }
-    }
+/// Whether `byte` may be part of a number or word.
+fn is_literal(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')
 }
 
 /// Whether `byte` means something off the path: quotes, brackets, line breaks.

@@ -3,7 +3,7 @@
 //! Every event names its type: some clients drop events that don't say `message`. `id` comes before data, so a reader
 //! that loses the connection in the middle of the data already knows it.
 
-use memchr::memchr2_iter;
+use memchr::{memchr, memchr2_iter};
 
 /// A comment: keeps the connection alive and means nothing.
 pub const COMMENT: &[u8] = b":\n\n";
@@ -41,6 +41,19 @@ pub fn event(out: &mut Vec<u8>, id: Option<&str>, data: &[u8]) {
     }
     out.extend_from_slice(data.get(from..).unwrap_or_default());
     end(out);
+}
+
+/// The message in a whole event that was written here; `None` when it carries none.
+pub(crate) fn message(event: &[u8]) -> Option<&[u8]> {
+    let mut rest = event;
+    while let Some(end) = memchr(b'\n', rest) {
+        let (line, more) = rest.split_at_checked(end)?;
+        if let Some(data) = line.strip_prefix(b"data: ") {
+            return Some(data).filter(|data| !data.is_empty());
+        }
+        rest = more.get(1..)?;
+    }
+    None
 }
 
 /// An event with an id and empty data, which gives the client a point to resume from before the first message

@@ -1,0 +1,92 @@
+//! Sessions that no client sees: a modern client's way into a legacy target.
+//!
+//! Such a session is made for a set of client capabilities and a client's description, and any request that says the
+//! same of its client may use it. Where the target could ask something back, a call has one to itself, so that it is
+//! certain whose call a question belongs to (reference: `2026-07-28`, MRTR; targets ask on any stream they like).
+
+use crate::exchange::ExchangeId;
+use crate::leg::{LegId, Purpose};
+use crate::session::{Hidden, Revision, SessionId};
+use crate::shard::Shard;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// What a hidden session stands for: the client's capabilities, its description and its log level, as it wrote them.
+pub(crate) type Likeness = (Bytes, Bytes, Bytes);
+
+/// What of a client's capabilities lets a target ask it something.
+#[derive(Deserialize)]
+struct Askable<'a> {
+    #[serde(borrow)]
+    sampling: Option<&'a RawValue>,
+    #[serde(borrow)]
+    elicitation: Option<&'a RawValue>,
+    #[serde(borrow)]
+    roots: Option<&'a RawValue>,
+}
+
+impl Shard {
+    /// The session in which a modern client's request goes to a legacy target; `None` at the limit of sessions.
+    pub(crate) fn hidden_session(&mut self, exchange: ExchangeId, leg: LegId) -> Option<SessionId> {
+        let (client, capabilities, level) = self.exchange(exchange)?.claimed();
+        let copy = |text: &[u8]| Bytes::copy_from_slice(text);
+        let likeness = (copy(capabilities), copy(client), level.map(copy).unwrap_or_default());
+        let single = matches!(self.legs.get(leg)?.purpose, Purpose::Part { slot: None, .. });
+        let exclusive = single && (level.is_some() || can_be_asked(capabilities));
+        let known = self.hidden.get(&likeness).map(Vec::as_slice).unwrap_or_default();
+        let free = known.iter().copied().find(|id| {
+            let hidden = self.sessions.get(*id).and_then(|session| session.hidden.as_ref());
+            hidden.is_some_and(|hidden| {
+                hidden.exclusive == exclusive && hidden.busy.is_none_or(|leg| self.legs.get(leg).is_none())
+            })
+        });
+        let id = match free {
+            Some(id) => id,
+            None => self.open_hidden(likeness, exclusive)?,
+        };
+        let now = self.now;
+        let session = self.sessions.get_mut(id)?;
+        session.used = now;
+        if let Some(hidden) = &mut session.hidden {
+            hidden.busy = exclusive.then_some(leg);
+        }
+        Some(id)
+    }
+
+    fn open_hidden(&mut self, likeness: Likeness, exclusive: bool) -> Option<SessionId> {
+        let id = self.private_session(&likeness, exclusive)?;
+        self.hidden.entry(likeness).or_default().push(id);
+        Some(id)
+    }
+
+    /// A hidden session that only its maker will use.
+    pub(crate) fn private_session(&mut self, likeness: &Likeness, exclusive: bool) -> Option<SessionId> {
+        if self.sessions.len() >= self.config.limits.sessions {
+            return None;
+        }
+        let (capabilities, client, level) = likeness.clone();
+        let id = self.new_session(Revision::LATEST, capabilities, client);
+        let session = self.sessions.get_mut(id)?;
+        session.hidden = Some(Hidden { likeness: likeness.clone(), exclusive, busy: None });
+        if !level.is_empty() {
+            session.level = Some([b"{\"level\":", &level[..], b"}"].concat().into());
+        }
+        Some(id)
+    }
+
+    /// A hidden session is gone.
+    pub(crate) fn forget_hidden(&mut self, id: SessionId, hidden: &Hidden) {
+        let Some(known) = self.hidden.get_mut(&hidden.likeness) else { return };
+        known.retain(|known| *known != id);
+        if known.is_empty() {
+            self.hidden.remove(&hidden.likeness);
+        }
+    }
+}
+
+/// Whether a client with these capabilities can be asked anything.
+pub(crate) fn can_be_asked(capabilities: &[u8]) -> bool {
+    serde_json::from_slice::<Askable<'_>>(capabilities)
+        .is_ok_and(|it| it.sampling.is_some() || it.elicitation.is_some() || it.roots.is_some())
+}

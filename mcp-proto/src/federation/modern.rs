@@ -1,0 +1,201 @@
+//! Requests of modern clients and to modern targets, and answers on their way from one era to the other.
+
+use super::probe::{DISCOVER, Era};
+use crate::answer::Content;
+use crate::events::Held;
+use crate::exchange::ExchangeId;
+use crate::jsonrpc::envelope::{Envelope, Kind};
+use crate::jsonrpc::rewrite::{self, Plan};
+use crate::leg::{Inbound, LegId, Look, Purpose, Trouble};
+use crate::refusal;
+use crate::session::TargetState;
+use crate::shard::{Deferred, Shard};
+use bytes::Bytes;
+use std::sync::Arc;
+
+impl Shard {
+    /// Routes a message that stands for itself.
+    pub(super) fn modern_message(
+        &mut self,
+        id: ExchangeId,
+        part: u16,
+        envelope: &Envelope<'_>,
+        message: &Bytes,
+    ) {
+        if envelope.kind() != Kind::Request {
+            // Closing the stream is what cancels here; what else may come is for nobody (Sending Messages, Note).
+            return self.part_done(id, part);
+        }
+        let method = envelope.method.as_ref().map_or("", |method| &method.value);
+        match method {
+            "server/discover" => self.discover(id, part),
+            "initialize" | "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => {
+                let words = format!("{method} belongs to revisions before {}", crate::era::MODERN);
+                self.fail_part(id, part, refusal::METHOD_NOT_FOUND, &words, None);
+            }
+            _ => self.request(id, part, envelope, message),
+        }
+    }
+
+    /// Sends a request to a target that has no sessions.
+    pub(super) fn start_modern(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let target = Arc::clone(&leg.target);
+        // It was asked anew what the target speaks, and it speaks what this was asked in: the answer stands.
+        let purpose = leg.purpose;
+        if let Some((status, body)) = leg.refused_with.take() {
+            return self.whole_answer(id, purpose, status, &body);
+        }
+        match purpose {
+            Purpose::Open { asker: Some((exchange, part, slot)) } => {
+                leg.purpose = Purpose::Part { exchange, part, slot: Some(slot) };
+                leg.body = Bytes::from_static(DISCOVER);
+                if let Some(session) = leg.session.and_then(|session| self.sessions.get_mut(session)) {
+                    *session.target_mut(&target.name) = TargetState::Absent;
+                }
+            }
+            Purpose::Open { asker: None } => {
+                let session = leg.session.and_then(|session| self.sessions.get_mut(session));
+                let before = session
+                    .map(|session| std::mem::replace(session.target_mut(&target.name), TargetState::Absent));
+                if let Some(TargetState::Opening { waiting, .. }) = before {
+                    self.deferred.extend(waiting.into_iter().map(Deferred::Start));
+                }
+                return self.drop_leg(id);
+            }
+            Purpose::Resume { exchange } => return self.resume_refused(id, exchange, 404),
+            Purpose::Stream { exchange } => return self.stream_refused(id, exchange, 405),
+            // What a session is told about has no meaning here.
+            Purpose::Greet { .. } | Purpose::Quiet => return self.drop_leg(id),
+            Purpose::Part { .. } | Purpose::Probe => {}
+        }
+        if self.is_settled_here(id, &target.name) {
+            return;
+        }
+        self.dress(id);
+        self.dispatch_leg(id);
+    }
+
+    /// What a modern target need not be asked: notices of sessions, and requests that only sessions have.
+    fn is_settled_here(&mut self, id: LegId, target: &routing::TargetName) -> bool {
+        let Some(leg) = self.legs.get_mut(id) else { return true };
+        let Purpose::Part { exchange, part, slot } = leg.purpose else { return false };
+        let parsed = Envelope::parse(&leg.body, usize::MAX).ok();
+        let kind = parsed.as_ref().map(Envelope::kind);
+        let method = parsed.and_then(|envelope| envelope.method).map(|method| method.value.into_owned());
+        let discovers = method.as_deref() == Some("ping");
+        if discovers {
+            leg.body = Bytes::from_static(DISCOVER);
+        }
+        let body = match (kind, method.as_deref()) {
+            (
+                Some(Kind::Request),
+                Some("logging/setLevel" | "resources/subscribe" | "resources/unsubscribe"),
+            ) => {
+                let id = self.exchange(exchange).map(|exchange| exchange.id_text(part).to_vec());
+                refusal::result(&id.unwrap_or_default(), b"{}")
+            }
+            (Some(Kind::Request), Some("server/discover" | "ping")) => match self.discovered(target) {
+                Some(body) => body.to_vec(),
+                None => return false,
+            },
+            (Some(Kind::Request), _) => return false,
+            _ => Vec::new(),
+        };
+        self.drop_leg(id);
+        match slot {
+            Some(slot) => self.slot_done(exchange, part, slot, Ok(body.into())),
+            None if body.is_empty() => self.part_done(exchange, part),
+            None => self.answer_part(exchange, part, &body),
+        }
+        true
+    }
+
+    /// An answer that is looked at before it goes to a client of the other era.
+    pub(crate) fn look(&self, plan: Plan) -> Look {
+        Look { rewriter: *self.rewriter(plan), held: Held::default() }
+    }
+
+    /// A piece of it. One that grows large and is certainly an answer passes from then on as it comes.
+    pub(crate) fn look_body(
+        &mut self,
+        id: LegId,
+        exchange: ExchangeId,
+        look: &mut Look,
+        piece: &[u8],
+    ) -> Result<Option<Inbound>, Trouble> {
+        look.rewriter.push(piece, &mut look.held.out).map_err(|_| Trouble::Malformed("it is no JSON"))?;
+        if look.held.raw.len() + piece.len() <= self.config.limits.message {
+            look.held.raw.extend_from_slice(piece);
+            return Ok(None);
+        }
+        let accepts = self.exchange(exchange).is_some_and(|it| it.accepts.json && it.batch.is_none());
+        if !look.rewriter.is_settled() || !accepts {
+            return Err(Trouble::TooLarge);
+        }
+        self.begin(exchange, 200, Content::LongJson, &[]);
+        self.write_copy(exchange, &look.held.out);
+        let plan = self.plan(id, exchange, 0);
+        let rewriter = std::mem::replace(&mut look.rewriter, *self.rewriter(plan));
+        Ok(Some(Inbound::Pass { rewriter: Some(Box::new(rewriter)), event: false }))
+    }
+
+    /// It is complete.
+    pub(crate) fn looked_at_answer(&mut self, id: LegId, exchange: ExchangeId, part: u16, look: Look) {
+        if !look.rewriter.is_complete() {
+            return self.leg_failed(id, Trouble::Malformed("it is no JSON"));
+        }
+        if look.rewriter.kind() == Some(rewrite::Kind::Method) {
+            return self.leg_failed(id, Trouble::Malformed("it is no JSON-RPC response"));
+        }
+        let held = Held { result_type: look.rewriter.result_type(), ..look.held };
+        if self.asks(id, exchange, part, &held) {
+            return;
+        }
+        self.drop_leg(id);
+        self.answer_part_coded(exchange, part, &held.out);
+    }
+
+    /// Whether an answer makes it doubtful that the target still speaks what it was asked in: then it is asked again,
+    /// and the request waits. A request refused unread may be sent again.
+    pub(crate) fn is_doubtful(&mut self, id: LegId, status: u16, body: &[u8]) -> bool {
+        let Some(leg) = self.legs.get(id) else { return false };
+        let (target, purpose) = (Arc::clone(&leg.target), leg.purpose);
+        let refused = matches!(status, 400 | 404 | 405 | 406);
+        let code = Envelope::parse(body, self.config.limits.depth)
+            .ok()
+            .and_then(|envelope| envelope.error)
+            .map(|error| error.code.unwrap_or_default());
+        let modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
+        match purpose {
+            Purpose::Part { .. } if modern => {
+                let settled = matches!(code, Some(-32022..=-32020 | -32603..=-32601 | -32700));
+                if !refused || settled || !self.doubt(id, &target) {
+                    return false;
+                }
+                if let Some(leg) = self.legs.get_mut(id) {
+                    leg.refused_with = Some((status, Bytes::copy_from_slice(body)));
+                }
+                true
+            }
+            Purpose::Open { .. } if !modern => {
+                let foreign = code.is_some_and(|code| (-32022..=-32020).contains(&code));
+                if (refused || foreign) && self.doubt(id, &target) {
+                    return true;
+                }
+                // It knows neither: it may be older than both.
+                refused && code.is_none() && self.try_sse(id, &target)
+            }
+            _ => false,
+        }
+    }
+
+    /// The answer to one message, with the status its error goes with.
+    pub(crate) fn answer_part_coded(&mut self, id: ExchangeId, part: u16, body: &[u8]) {
+        let code = Envelope::parse(body, usize::MAX).ok().and_then(|envelope| envelope.error?.code);
+        if let Some(exchange) = self.exchange_mut(id) {
+            exchange.log.code = code;
+        }
+        self.answer_part(id, part, body);
+    }
+}

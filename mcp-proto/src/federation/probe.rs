@@ -1,0 +1,293 @@
+//! Which era a target speaks: asked once with `server/discover`, remembered with a date, asked again when in doubt.
+//!
+//! A request for a target of unknown era waits while one probe is under way. The verdict is the shard's; it comes from
+//! the configuration where that says. A legacy verdict grows old, since a target that has learnt the new revision still
+//! serves the old one; a modern one fails loudly when it is no longer true, and then is asked again
+//! (basic/versioning, Backward Compatibility).
+
+use crate::era::MODERN;
+use crate::http::Method;
+use crate::jsonrpc::envelope::Envelope;
+use crate::leg::{Leg, LegId, Purpose, Trouble};
+use crate::refusal;
+use crate::shard::{Deferred, Shard};
+use bytes::Bytes;
+use routing::{Protocol, Target, TargetName};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A legacy verdict is doubted after this.
+const LEGACY_AGE: Duration = Duration::from_secs(5 * 60);
+/// A verdict is not doubted again before this.
+const REST: Duration = Duration::from_secs(10);
+
+/// What a target speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Era {
+    /// 2026-07-28: no session.
+    Modern,
+    /// A handshake, and maybe a session.
+    Legacy,
+    /// 2024-11-05 over HTTP+SSE: a handshake, and one stream for all answers.
+    Sse,
+}
+
+/// What a shard knows of a target's era.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    known: Option<(Era, Instant)>,
+    /// A probe is under way, and these wait for it.
+    asking: Option<Vec<LegId>>,
+    /// What the target said of itself, when it is modern.
+    pub(crate) discovered: Option<Discovered>,
+}
+
+impl Verdict {
+    /// It may hold no longer: looked into with the next request.
+    pub(crate) fn grow_old(&mut self) {
+        if let Some((_, since)) = &mut self.known {
+            *since = since.checked_sub(LEGACY_AGE).unwrap_or(*since);
+        }
+    }
+}
+
+/// The answer to `server/discover`, or as much of `initialize`'s.
+#[derive(Clone, Debug)]
+pub(crate) struct Discovered {
+    /// The answer, whole.
+    pub(crate) body: Bytes,
+    pub(crate) at: Instant,
+}
+
+/// What is read of an answer to `server/discover`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DiscoverResult<'a> {
+    supported_versions: Vec<String>,
+    #[serde(borrow, default, rename = "capabilities")]
+    _capabilities: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct UnsupportedVersion {
+    data: Option<Supported>,
+}
+
+#[derive(Deserialize)]
+struct Supported {
+    #[serde(default)]
+    supported: Vec<String>,
+}
+
+/// What an answer to the probe says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Said {
+    Era(Era),
+    /// Nothing about the era: it may be overloaded, or want credentials.
+    Nothing,
+}
+
+impl Shard {
+    /// What a target speaks, as far as is known.
+    pub(crate) fn era(&self, target: &Target) -> Option<Era> {
+        match target.protocol {
+            Protocol::Modern => Some(Era::Modern),
+            Protocol::Legacy => Some(Era::Legacy),
+            Protocol::Sse => Some(Era::Sse),
+            Protocol::Auto => self.pools.get(&target.name)?.verdict.known.map(|(era, _)| era),
+        }
+    }
+
+    /// The same for a request that is about to be sent; a verdict that has grown old is looked into meanwhile.
+    pub(crate) fn current_era(&mut self, target: &Arc<Target>) -> Option<Era> {
+        let era = self.era(target)?;
+        let known = self.pools.get(&target.name).and_then(|pool| pool.verdict.known);
+        if let (Protocol::Auto, Some((Era::Legacy | Era::Sse, since))) = (target.protocol, known)
+            && since + LEGACY_AGE <= self.now
+        {
+            self.probe(target);
+        }
+        Some(era)
+    }
+
+    /// Lets a request wait until it is known what its target speaks.
+    pub(crate) fn await_era(&mut self, id: LegId, target: &Arc<Target>) {
+        self.probe(target);
+        let waiting = self.pools.get_mut(&target.name).and_then(|pool| pool.verdict.asking.as_mut());
+        match waiting {
+            Some(waiting) => waiting.push(id),
+            None => self.deferred.push_back(Deferred::Fail(id, Trouble::Nowhere)),
+        }
+    }
+
+    /// Asks a target what it speaks, unless it is being asked.
+    fn probe(&mut self, target: &Arc<Target>) {
+        let Some(pool) = self.pools.get_mut(&target.name) else { return };
+        if pool.verdict.asking.is_some() {
+            return;
+        }
+        pool.verdict.asking = Some(Vec::new());
+        let body = Bytes::from_static(DISCOVER);
+        let mut leg = Leg::new(Arc::clone(target), None, Purpose::Probe, Method::Post, body);
+        leg.repeatable = true;
+        let leg = self.legs.insert(leg);
+        self.counters.calls.add(1);
+        self.dress(leg);
+        self.dispatch_leg(leg);
+    }
+
+    /// Whether a target may have changed its era since: then it is being asked, and `id` waits for what it says.
+    pub(crate) fn doubt(&mut self, id: LegId, target: &Arc<Target>) -> bool {
+        let now = self.now;
+        let Some(pool) = self.pools.get(&target.name) else { return false };
+        let young = |(_, since): (Era, Instant)| since + REST > now;
+        if target.protocol != Protocol::Auto || pool.verdict.known.is_none_or(young) {
+            return false;
+        }
+        self.await_era(id, target);
+        true
+    }
+
+    /// A target that refuses both questions may be older than both: then its first word comes on a GET
+    /// (basic/transports/streamable-http, HTTP+SSE Transport).
+    pub(crate) fn try_sse(&mut self, id: LegId, target: &Arc<Target>) -> bool {
+        if target.protocol != Protocol::Auto || self.era(target) != Some(Era::Legacy) {
+            return false;
+        }
+        self.judge(&target.name, Era::Sse);
+        self.deferred.push_back(Deferred::Start(id));
+        true
+    }
+
+    /// A verdict turned out to be wrong, and what is right is not known.
+    pub(crate) fn unsure(&mut self, target: &TargetName) {
+        if let Some(pool) = self.pools.get_mut(target) {
+            pool.verdict.known = None;
+        }
+    }
+
+    /// A target answered the probe.
+    pub(crate) fn probe_answered(&mut self, id: LegId, status: u16, body: &[u8]) {
+        let Some(target) = self.legs.get(id).map(|leg| Arc::clone(&leg.target)) else { return };
+        self.settle_leg(id);
+        match said(status, body, self.config.limits.depth) {
+            Said::Era(era) => {
+                let now = self.now;
+                if let Some(pool) = self.pools.get_mut(&target.name) {
+                    let is_answer = era == Era::Modern && (200..300).contains(&status);
+                    pool.verdict.discovered =
+                        is_answer.then(|| Discovered { body: Bytes::copy_from_slice(body), at: now });
+                }
+                self.judge(&target.name, era);
+            }
+            Said::Nothing => self.unjudged(&target.name, &Trouble::Status(status)),
+        }
+    }
+
+    /// The probe was not answered. Silence is how some legacy servers treat what they don't know, so such a target is
+    /// tried as one; if it is none, what waits will be told so.
+    pub(crate) fn probe_failed(&mut self, target: &Arc<Target>, trouble: &Trouble) {
+        match trouble {
+            Trouble::Late(_) | Trouble::Silent | Trouble::Malformed(_) | Trouble::Lost(_) => {
+                self.judge(&target.name, Era::Legacy);
+            }
+            _ => self.unjudged(&target.name, trouble),
+        }
+    }
+
+    /// It is known what a target speaks.
+    pub(crate) fn judge(&mut self, target: &TargetName, era: Era) {
+        let now = self.now;
+        let Some(pool) = self.pools.get_mut(target) else { return };
+        pool.verdict.known = Some((era, now));
+        let waiting = pool.verdict.asking.take().unwrap_or_default();
+        self.deferred.extend(waiting.into_iter().map(Deferred::Start));
+    }
+
+    /// It can't be known now. What was known before still holds.
+    fn unjudged(&mut self, target: &TargetName, trouble: &Trouble) {
+        let Some(pool) = self.pools.get_mut(target) else { return };
+        let waiting = pool.verdict.asking.take().unwrap_or_default();
+        let again = pool.verdict.known.is_some();
+        for leg in waiting {
+            self.deferred.push_back(match again {
+                true => Deferred::Start(leg),
+                false => Deferred::Fail(leg, trouble.clone()),
+            });
+        }
+    }
+}
+
+/// What a probe asks; the envelope is added like to any other request.
+pub(crate) const DISCOVER: &[u8] =
+    br#"{"jsonrpc":"2.0","id":"mcp-gateway-discover","method":"server/discover"}"#;
+
+fn said(status: u16, body: &[u8], depth: usize) -> Said {
+    let legacy = Said::Era(Era::Legacy);
+    if matches!(status, 401 | 403 | 407 | 408 | 425 | 429 | 500..) {
+        return Said::Nothing;
+    }
+    let Ok(envelope) = Envelope::parse(body, depth) else { return legacy };
+    if let Some(error) = &envelope.error {
+        return match error.code {
+            Some(refusal::HEADER_MISMATCH | refusal::MISSING_CAPABILITY) => Said::Era(Era::Modern),
+            Some(refusal::UNSUPPORTED_VERSION) => {
+                let told = body.get(error.span.clone());
+                let told = told.and_then(|error| serde_json::from_slice::<UnsupportedVersion>(error).ok());
+                let supported = told.and_then(|error| error.data).map(|data| data.supported);
+                match supported {
+                    Some(versions) if !versions.iter().any(|version| version == MODERN) => legacy,
+                    _ => Said::Era(Era::Modern),
+                }
+            }
+            _ => legacy,
+        };
+    }
+    let result = envelope.result.and_then(|span| body.get(span)).unwrap_or_default();
+    match serde_json::from_slice::<DiscoverResult<'_>>(result) {
+        Ok(result) if result.supported_versions.iter().any(|version| version == MODERN) => {
+            Said::Era(Era::Modern)
+        }
+        _ => legacy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_answer_tells_its_era() {
+        let modern = Said::Era(Era::Modern);
+        let legacy = Said::Era(Era::Legacy);
+        let result =
+            r#"{"jsonrpc":"2.0","id":1,"result":{"supportedVersions":["2026-07-28"],"capabilities":{}}}"#;
+        let only_legacy =
+            r#"{"jsonrpc":"2.0","id":1,"result":{"supportedVersions":["2025-11-25"],"capabilities":{}}}"#;
+        let error =
+            |code: i64| format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":{code},"message":""}}}}"#);
+        let unsupported = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"","data":{"supported":["2025-11-25"]}}}"#;
+        for (status, body, expected) in [
+            (200, result, modern),
+            (200, only_legacy, legacy),
+            (400, &error(-32020), modern),
+            (400, &error(-32021), modern),
+            (400, &error(-32022), modern),
+            (400, unsupported, legacy),
+            (404, &error(-32601), legacy),
+            (200, &error(-32601), legacy),
+            (400, &error(-32000), legacy),
+            (400, "no JSON", legacy),
+            (404, "", legacy),
+            (406, "", legacy),
+            (401, "", Said::Nothing),
+            (403, "", Said::Nothing),
+            (429, "", Said::Nothing),
+            (503, result, Said::Nothing),
+        ] {
+            assert_eq!(said(status, body.as_bytes(), 64), expected, "{status} {body}");
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The parts of a message that differ between the eras: put in, taken out, and read.
+//!
+//! ```text
+//! legacy request ─► meta    ─┐
+//!                            ├─► edits ─► edited ─► the same request for the other era
+//! modern request ─► dropped ─┘
+//! filter of a subscription ─► Filter::parse ─► Filter ─► Filter::write
+//! result that asks back    ─► InputRequired::parse ─► the requests it holds
+//! ```
+
+use super::envelope::{self, Envelope};
+use super::members::{self, Doubled, Member, members};
+use super::splice;
+use memchr::memrchr;
+use std::ops::Range;
+
+/// A span of a message and what comes in its place.
+pub type Edit = (Range<usize>, Vec<u8>);
+
+/// The message with all edits made. They may come in any order but must not overlap.
+#[must_use]
+pub fn edited(message: &[u8], mut edits: Vec<Edit>) -> Vec<u8> {
+    edits.sort_by_key(|(span, _)| span.start);
+    let grown: usize = edits.iter().map(|(_, text)| text.len()).sum();
+    let edits: Vec<(Range<usize>, &[u8])> =
+        edits.iter().map(|(span, text)| (span.clone(), text.as_slice())).collect();
+    let mut out = Vec::with_capacity(message.len() + grown);
+    splice::splice(message, &edits, &mut out);
+    out
+}
+
+/// Puts `added` (`"key":value,"key":value`, at least one) at the start of `params._meta`. What is absent on the way
+/// is made; a `_meta` that is no object is replaced.
+#[must_use]
+pub fn meta(message: &[u8], envelope: &Envelope<'_>, added: &[u8]) -> Edit {
+    if let Some(span) = &envelope.params.meta {
+        let object = message.get(span.start) == Some(&b'{');
+        return match object {
+            true => first(message, span, added),
+            false => (span.clone(), [b"{", added, b"}"].concat()),
+        };
+    }
+    let meta = [b"\"_meta\":{", added, b"}"].concat();
+    if let Some(span) = &envelope.params.span {
+        return first(message, span, &meta);
+    }
+    // The message is an object and has a method, so its last bracket closes it and a comma is due.
+    let end = memrchr(b'}', message).unwrap_or(message.len());
+    (end..end, [b",\"params\":{", meta.as_slice(), b"}"].concat())
+}
+
+/// Puts members in front of those of the object at `span`.
+fn first(message: &[u8], span: &Range<usize>, added: &[u8]) -> Edit {
+    let inside = message.get(span.start + 1..span.end.saturating_sub(1)).unwrap_or_default();
+    let comma: &[u8] = if inside.trim_ascii().is_empty() { b"" } else { b"," };
+    (span.start + 1..span.start + 1, [added, comma].concat())
+}
+
+/// The message with `added` at the start of `params._meta`; see [`meta`].
+#[must_use]
+pub fn with_meta(message: &[u8], envelope: &Envelope<'_>, added: &[u8]) -> Vec<u8> {
+    edited(message, vec![meta(message, envelope, added)])
+}
+
+/// The values that stand for a handshake in `params._meta`: all of `_meta` when there is nothing else in it.
+#[must_use]
+pub fn handshake(message: &[u8], envelope: &Envelope<'_>) -> Vec<Range<usize>> {
+    let modern = &envelope.params.modern;
+    let keys = [&modern.version, &modern.client_capabilities, &modern.client_info, &modern.log_level];
+    let values: Vec<Range<usize>> = keys.into_iter().flatten().cloned().collect();
+    let Some(meta) = envelope.params.meta.clone().filter(|_| !values.is_empty()) else { return values };
+    let mut rest = meta.start + 1;
+    let mut nothing_else = true;
+    for (span, _) in dropped(message, values.clone()) {
+        nothing_else &= message.get(rest..span.start).unwrap_or_default().trim_ascii().is_empty();
+        rest = span.end;
+    }
+    nothing_else &= message.get(rest..meta.end - 1).unwrap_or_default().trim_ascii().is_empty();
+    if nothing_else { vec![meta] } else { values }
+}
+
+/// Drops the members of objects that have these values, with their keys and with the commas that they leave over.
+#[must_use]
+pub fn dropped(message: &[u8], mut values: Vec<Range<usize>>) -> Vec<Edit> {
+    values.sort_by_key(|value| value.start);
+    let mut edits: Vec<Edit> = Vec::with_capacity(values.len());
+    // Behind the comma of a member that was dropped from the front of its object.
+    let mut front = None;
+    for value in values {
+        let Some(key) = key_of(message, value.start) else { continue };
+        let before = message.get(..key).unwrap_or_default().trim_ascii_end();
+        let span = if before.ends_with(b"{") || front == Some(before.len()) {
+            let behind = message.get(value.end..).unwrap_or_default();
+            let comma = behind.iter().position(|byte| !byte.is_ascii_whitespace());
+            let comma = comma.filter(|at| behind.get(*at) == Some(&b','));
+            let end = comma.map_or(value.end, |at| value.end + at + 1);
+            front = Some(end);
+            key..end
+        } else {
+            // There is a member before it, which stays or goes with its own comma.
+            before.len() - 1..value.end
+        };
+        edits.push((span, Vec::new()));
+    }
+    edits
+}
+
+/// Where the key of the member begins whose value begins at `value`.
+fn key_of(message: &[u8], value: usize) -> Option<usize> {
+    let key = message.get(..value)?.trim_ascii_end().strip_suffix(b":")?.trim_ascii_end();
+    let mut end = key.len().checked_sub(1)?;
+    loop {
+        end = memrchr(b'"', key.get(..end)?)?;
+        let slashes = key.get(..end)?.iter().rev().take_while(|byte| **byte == b'\\').count();
+        // Nothing but white space, a comma or a bracket can stand before the quote that opens a key.
+        if slashes % 2 == 0 {
+            return Some(end);
+        }
+    }
+}
+
+/// The message without the members that have these values; see [`dropped`].
+#[must_use]
+pub fn without(message: &[u8], values: Vec<Range<usize>>) -> Vec<u8> {
+    edited(message, dropped(message, values))
+}
+
+/// What a subscription is for: `notifications` of `subscriptions/listen` (2026-07-28, basic/patterns/subscriptions).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Filter {
+    /// `toolsListChanged`
+    pub tools: bool,
+    /// `promptsListChanged`
+    pub prompts: bool,
+    /// `resourcesListChanged`
+    pub resources: bool,
+    /// `resourceSubscriptions`
+    pub uris: Vec<String>,
+    /// `taskIds`, of the tasks extension.
+    pub task_ids: Vec<String>,
+    /// Other members: key, raw value.
+    pub unknown: Vec<(String, Vec<u8>)>,
+}
+
+impl Filter {
+    /// Reads one; `None` when a member that is known is of another type or doubled. `null` is as if absent.
+    #[must_use]
+    pub fn parse(raw: &[u8]) -> Option<Self> {
+        let members = members(raw)?;
+        let mut filter = Self::default();
+        for Member { key, span } in &members {
+            members::sole(&members, key).ok()?;
+            let value = raw.get(span.clone())?;
+            match key.as_slice() {
+                b"toolsListChanged" => filter.tools = flag(value)?,
+                b"promptsListChanged" => filter.prompts = flag(value)?,
+                b"resourcesListChanged" => filter.resources = flag(value)?,
+                b"resourceSubscriptions" => filter.uris = texts(value)?,
+                b"taskIds" => filter.task_ids = texts(value)?,
+                _ => filter.unknown.push((String::from_utf8(key.clone()).ok()?, value.to_vec())),
+            }
+        }
+        Some(filter)
+    }
+
+    /// Appends it as JSON to `out`: only what it asks for.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut separator = b'{';
+        let mut key = |key: &str, out: &mut Vec<u8>| {
+            out.push(std::mem::replace(&mut separator, b','));
+            splice::quote(key, out);
+            out.push(b':');
+        };
+        let flags = [
+            ("toolsListChanged", self.tools),
+            ("promptsListChanged", self.prompts),
+            ("resourcesListChanged", self.resources),
+        ];
+        for (name, _) in flags.into_iter().filter(|(_, asked)| *asked) {
+            key(name, out);
+            out.extend_from_slice(b"true");
+        }
+        for (name, texts) in [("resourceSubscriptions", &self.uris), ("taskIds", &self.task_ids)] {
+            if texts.is_empty() {
+                continue;
+            }
+            key(name, out);
+            for (index, text) in texts.iter().enumerate() {
+                out.push(if index == 0 { b'[' } else { b',' });
+                splice::quote(text, out);
+            }
+            out.push(b']');
+        }
+        for (name, value) in &self.unknown {
+            key(name, out);
+            out.extend_from_slice(value);
+        }
+        if separator == b'{' {
+            out.push(b'{');
+        }
+        out.push(b'}');
+    }
+}
+
+fn flag(value: &[u8]) -> Option<bool> {
+    match value {
+        b"true" => Some(true),
+        b"false" | b"null" => Some(false),
+        _ => None,
+    }
+}
+
+fn texts(value: &[u8]) -> Option<Vec<String>> {
+    serde_json::from_slice::<Option<Vec<String>>>(value).ok().map(Option::unwrap_or_default)
+}
+
+/// A result that asks the client back before there is an answer (2026-07-28, basic/patterns/mrtr). Spans are places in
+/// the result.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct InputRequired {
+    /// What it asks, in order.
+    pub requests: Vec<InputRequest>,
+    /// Where `requestState` stands, a string.
+    pub state: Option<Range<usize>>,
+}
+
+/// One question.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct InputRequest {
+    /// What the answer is to be called.
+    pub key: String,
+    /// Its method.
+    pub method: String,
+    /// Where its parameters stand, an object.
+    pub params: Option<Range<usize>>,
+}
+
+impl InputRequired {
+    /// Reads `result`; `None` when its `resultType` is another or absent.
+    ///
+    /// # Errors
+    /// What is wrong with a result that claims to be one.
+    pub fn parse(result: &[u8]) -> Result<Option<Self>, &'static str> {
+        let Some(members) = members(result) else { return Ok(None) };
+        let is =
+            |member: &Member| member.key == b"resultType" && says(result, &member.span, "input_required");
+        if !members.iter().any(is) {
+            return Ok(None);
+        }
+        only(&members, b"resultType")?;
+        let state = only(&members, b"requestState")?.cloned();
+        if state.as_ref().is_some_and(|span| result.get(span.start) != Some(&b'"')) {
+            return Err("requestState is a string");
+        }
+        let asked = only(&members, b"inputRequests")?;
+        let requests = asked.map_or(Ok(Vec::new()), |span| requests(result, span))?;
+        if asked.is_none() && state.is_none() {
+            return Err("neither inputRequests nor requestState");
+        }
+        Ok(Some(Self { requests, state }))
+    }
+}
+
+fn requests(result: &[u8], span: &Range<usize>) -> Result<Vec<InputRequest>, &'static str> {
+    let asked = members(result.get(span.clone()).unwrap_or_default()).ok_or("inputRequests is an object")?;
+    let mut requests = Vec::with_capacity(asked.len());
+    for Member { key, span: inner } in &asked {
+        only(&asked, key)?;
+        let at = span.start + inner.start;
+        let request = result.get(at..span.start + inner.end).unwrap_or_default();
+        let members = members(request).ok_or("an input request is an object")?;
+        let method = only(&members, b"method")?.and_then(|span| text(request, span));
+        let params = only(&members, b"params")?;
+        if params.is_some_and(|span| request.get(span.start) != Some(&b'{')) {
+            return Err("params is an object");
+        }
+        requests.push(InputRequest {
+            key: String::from_utf8(key.clone()).map_err(|_| "a key with a lone surrogate")?,
+            method: method.ok_or("an input request has a method")?,
+            params: params.map(|span| at + span.start..at + span.end),
+        });
+    }
+    Ok(requests)
+}
+
+fn only<'m>(members: &'m [Member], key: &[u8]) -> Result<Option<&'m Range<usize>>, &'static str> {
+    members::sole(members, key).map_err(|Doubled| "a member occurs twice")
+}
+
+fn says(text: &[u8], span: &Range<usize>, expected: &str) -> bool {
+    self::text(text, span).is_some_and(|text| text == expected)
+}
+
+/// The string at `span`.
+fn text(raw: &[u8], span: &Range<usize>) -> Option<String> {
+    let literal = str::from_utf8(raw.get(span.clone())?).ok()?;
+    envelope::decode(literal).map(std::borrow::Cow::into_owned)
+}

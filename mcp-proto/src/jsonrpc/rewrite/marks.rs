@@ -1,0 +1,149 @@
+//! The few members that the eras know differently: added, dropped, or looked at.
+//!
+//! They are known by the role of the object they stand in. A member of an object from which some are dropped is held
+//! back from its comma until the end of its key.
+
+use super::paths::{Edit, NOTHING, Step};
+use super::plan::{Finish, ResultType};
+use super::{Frame, Rewriter, State};
+
+/// Who answered (2026-07-28, basic, `_meta`).
+const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+
+/// An object that has members of its own to be marked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Role {
+    None,
+    Message,
+    Result,
+    /// `_meta` of the result.
+    Meta,
+    Error,
+}
+
+/// Where the output of the current token goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Sink {
+    Out,
+    /// Back, until the key is known.
+    Held,
+    /// Nowhere, until the value ends.
+    Nowhere,
+}
+
+/// Which members the result has.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    result_type: bool,
+    ttl: bool,
+    cache_scope: bool,
+    meta: bool,
+    server_info: bool,
+}
+
+impl Seen {
+    /// Whether a member was seen that only one era knows.
+    fn slot(&mut self, parent: Role, key: &str) -> Option<&mut bool> {
+        match (parent, key) {
+            (Role::Result, "resultType") => Some(&mut self.result_type),
+            (Role::Result, "ttlMs") => Some(&mut self.ttl),
+            (Role::Result, "cacheScope") => Some(&mut self.cache_scope),
+            (Role::Meta, SERVER_INFO) => Some(&mut self.server_info),
+            _ => None,
+        }
+    }
+}
+
+impl Rewriter {
+    /// Puts what the last token wrote behind `mark` where it belongs: `sink` is where it was meant to go.
+    pub(super) fn divert(&mut self, sink: Sink, mark: usize, out: &mut Vec<u8>) {
+        match sink {
+            Sink::Out => {}
+            Sink::Held => {
+                self.held.extend_from_slice(out.get(mark..).unwrap_or_default());
+                out.truncate(mark);
+            }
+            Sink::Nowhere => out.truncate(mark),
+        }
+        match self.sink {
+            Sink::Out => out.append(&mut self.held),
+            Sink::Held => {}
+            Sink::Nowhere => {
+                self.held.clear();
+                if matches!(self.state, State::Next) {
+                    self.sink = Sink::Out;
+                }
+            }
+        }
+    }
+
+    /// A member of an object with the role `parent`: what its value is, and whether it stays.
+    pub(super) fn mark(&mut self, parent: Role, key: &str, step: Step) -> State {
+        let of_one_era = self.seen.slot(parent, key).map(|slot| *slot = true).is_some();
+        match of_one_era && self.drops_from(parent) {
+            true => self.sink = Sink::Nowhere,
+            false => self.keep(),
+        }
+        // What has a role is looked into even if no URI is in it.
+        let inside = if matches!(step, Step::Off) { Step::Into(&NOTHING) } else { step };
+        let (step, role) = match (parent, key) {
+            (Role::Message, "id") if self.plan.id.is_some() => (Step::Id, Role::None),
+            (Role::Message, "result") if self.plan.watches() => (inside, Role::Result),
+            (Role::Message, "error") if !self.plan.codes.is_empty() => (inside, Role::Error),
+            (Role::Error, "code") => (Step::Edit(Edit::Code), Role::None),
+            (Role::Result, "resultType") => (Step::Edit(Edit::ResultType), Role::None),
+            (Role::Result, "_meta") => {
+                self.seen.meta = true;
+                (inside, Role::Meta)
+            }
+            _ => (step, Role::None),
+        };
+        State::Colon { step, role }
+    }
+
+    /// The current member stays. Its comma does not when there is nothing before it any more.
+    pub(super) fn keep(&mut self) {
+        let Some(frame) = self.path.last_mut() else { return };
+        let kept = std::mem::replace(&mut frame.kept, true);
+        if self.sink == Sink::Held {
+            self.sink = Sink::Out;
+            if !kept && self.held.first() == Some(&b',') {
+                self.held.remove(0);
+            }
+        }
+    }
+
+    /// Before the end of a marked object.
+    pub(super) fn finish(&mut self, frame: &Frame, out: &mut Vec<u8>) {
+        self.sink = Sink::Out;
+        if frame.role == Role::Result && self.result_type.is_none() {
+            self.result_type = Some(ResultType::Complete);
+        }
+        let Finish::Modern { server_info, cacheable } = &self.plan.finish else { return };
+        let cacheable = *cacheable && self.result_type == Some(ResultType::Complete);
+        let mut separator: &[u8] = if frame.kept { b"," } else { b"" };
+        let mut add = |missing: bool, parts: &[&[u8]]| {
+            if missing {
+                out.extend_from_slice(std::mem::replace(&mut separator, b","));
+                parts.iter().for_each(|part| out.extend_from_slice(part));
+            }
+        };
+        let info = [b"\"".as_slice(), SERVER_INFO.as_bytes(), b"\":", server_info];
+        match frame.role {
+            Role::Result => {
+                let [quote, name, colon, info] = info;
+                add(!self.seen.result_type, &[b"\"resultType\":\"complete\""]);
+                add(cacheable && !self.seen.ttl, &[b"\"ttlMs\":0"]);
+                add(cacheable && !self.seen.cache_scope, &[b"\"cacheScope\":\"private\""]);
+                add(!self.seen.meta, &[b"\"_meta\":{", quote, name, colon, info, b"}"]);
+            }
+            Role::Meta => add(!self.seen.server_info, &info),
+            Role::None | Role::Message | Role::Error => {}
+        }
+    }
+
+    /// Whether members of an object with this role may be dropped.
+    pub(super) fn drops_from(&self, role: Role) -> bool {
+        matches!(role, Role::Result | Role::Meta) && matches!(self.plan.finish, Finish::Legacy)
+    }
+}

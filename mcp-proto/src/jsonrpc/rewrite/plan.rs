@@ -1,0 +1,117 @@
+//! What is done to a message.
+
+use super::paths::Scope;
+use crate::seal::{self, Keys};
+use crate::wire::{Reader, Writer};
+use bytes::Bytes;
+use routing::TargetName;
+use std::sync::Arc;
+
+/// What is done to a message. The default is nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Whose name goes in front of URIs; without one nothing is renamed.
+    pub target: Option<TargetName>,
+    /// Where the URIs are.
+    pub scope: Scope,
+    /// The message's id from now on, as JSON. A batch keeps its ids.
+    pub id: Option<Bytes>,
+    /// What becomes of a result's members that only one era knows. A batch keeps them.
+    pub finish: Finish,
+    /// Error codes and what they become. A batch keeps them.
+    pub codes: &'static [(i64, i64)],
+    /// How the ids of the target's tasks are sealed; without it they stay.
+    pub task: Option<Arc<TaskSeal>>,
+    /// Look for the result's type even if `finish` does not.
+    pub watch: bool,
+}
+
+impl Plan {
+    /// The target's name goes in front of URIs and nothing else changes.
+    #[must_use]
+    pub fn names(target: Option<TargetName>, scope: Scope) -> Self {
+        Self { target, scope, ..Self::default() }
+    }
+
+    /// Whether the result's own members matter.
+    pub(super) fn watches(&self) -> bool {
+        self.watch || !matches!(self.finish, Finish::Keep)
+    }
+
+    /// Whether the message's own members matter.
+    pub(super) fn marks(&self) -> bool {
+        self.watches() || self.id.is_some() || !self.codes.is_empty()
+    }
+}
+
+/// What becomes of a result's members that only one era knows.
+#[derive(Clone, Debug, Default)]
+pub enum Finish {
+    /// They stay.
+    #[default]
+    Keep,
+    /// For a client of 2026-07-28: those that are missing are added.
+    Modern {
+        /// `_meta["io.modelcontextprotocol/serverInfo"]`, as JSON.
+        server_info: Bytes,
+        /// Whether a complete result must say how long it may be kept: for no time.
+        cacheable: bool,
+    },
+    /// For a client of an earlier revision: they are dropped.
+    Legacy,
+}
+
+/// What a result is (2026-07-28, basic, `resultType`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ResultType {
+    /// The answer; also when it doesn't say.
+    Complete,
+    /// A question back.
+    InputRequired,
+    /// Something of an extension, such as a task.
+    Other,
+}
+
+impl ResultType {
+    pub(super) fn of(text: &str) -> Self {
+        match text {
+            "complete" => Self::Complete,
+            "input_required" => Self::InputRequired,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Seals the ids of one target's tasks for one client, so that they lead back without a table.
+#[derive(Clone, Debug)]
+pub struct TaskSeal {
+    /// The keys that seal.
+    pub keys: Keys,
+    /// The session or principal that the tasks belong to.
+    pub owner: u128,
+    /// Whose they are.
+    pub target: TargetName,
+}
+
+impl TaskSeal {
+    /// What the client calls the task `id`. The same id is always called the same.
+    #[must_use]
+    pub fn seal(&self, id: &str) -> String {
+        let mut writer = Writer::default();
+        writer.u128(self.owner);
+        writer.bytes(self.target.as_str().as_bytes());
+        writer.bytes(id.as_bytes());
+        self.keys.seal_equal(seal::Kind::Task, &writer.done())
+    }
+
+    /// The target's name and its own id of the task that `owner` calls `text`.
+    #[must_use]
+    pub fn open(keys: &Keys, owner: u128, text: &str) -> Option<(String, String)> {
+        let content = keys.open(seal::Kind::Task, text.as_bytes())?;
+        let mut reader = Reader::new(&content);
+        if reader.u128()? != owner {
+            return None;
+        }
+        Some((reader.text()?.to_owned(), reader.text()?.to_owned()))
+    }
+}
