@@ -1,7 +1,7 @@
 //! The official conformance suite: through the gateway a server scores what it scores directly, and the gateway itself
 //! is a client as good as the official ones.
 
-use crate::gateway::{Gateway, Runtime};
+use crate::gateway::{Gateway, PROGRAM, Runtime};
 use crate::on_both_runtimes;
 use crate::parts::{Era, Parts, Server};
 use serde_json::Value;
@@ -211,8 +211,8 @@ fn client_side(parts: &Parts, through: Option<Runtime>, own: &[&str]) -> Option<
             command.args(["client", "--command", &parts.script_line("clients/conformance.mjs"), "-o"]);
             command.arg(&results).args(["--scenario", scenario, "--spec-version", revision]);
             if let Some(runtime) = through {
-                command.env("GATEWAY", env!("CARGO_BIN_EXE_mcp-gateway"));
-                command.env("RUNTIME", format!("{runtime:?}").to_lowercase());
+                command.env("GATEWAY", PROGRAM);
+                command.env("RUNTIME", runtime.name());
             }
             if !own.is_empty() {
                 command.env("CLIENT", if *revision == "2026-07-28" { "legacy" } else { "modern" });

@@ -55,6 +55,13 @@ impl Parts {
         Server::start("everything", command)
     }
 
+    /// The reference server with HTTP+SSE.
+    pub(crate) fn everything_sse(&self) -> Server {
+        let mut command = self.package("@modelcontextprotocol/server-everything/dist/index.js");
+        command.arg("sse");
+        Server::start("everything", command).at("/sse")
+    }
+
     /// The conformance fixture.
     pub(crate) fn fixture(&self, era: Era) -> Server {
         let mut command = self.script("fixture/main.mjs");
@@ -62,11 +69,39 @@ impl Parts {
         Server::start("fixture", command)
     }
 
-    /// The conformance fixture with lists in pages of `length`.
-    pub(crate) fn fixture_in_pages_of(&self, length: u32) -> Server {
+    /// The conformance fixture with HTTP+SSE.
+    pub(crate) fn fixture_sse(&self) -> Server {
         let mut command = self.script("fixture/main.mjs");
-        command.env("ERA", Era::Legacy.name()).env("PAGE", length.to_string());
+        command.env("TRANSPORT", "sse");
+        Server::start("fixture", command).at("/sse")
+    }
+
+    /// The conformance fixture with lists in pages of `length`.
+    pub(crate) fn fixture_in_pages_of(&self, length: u32, era: Era) -> Server {
+        let mut command = self.script("fixture/main.mjs");
+        command.env("ERA", era.name()).env("PAGE", length.to_string());
         Server::start("fixture", command)
+    }
+
+    /// The reference server, to be started by who wants to talk to it.
+    pub(crate) fn everything_stdio(&self) -> Command {
+        let mut command = self.package("@modelcontextprotocol/server-everything/dist/index.js");
+        command.arg("stdio");
+        command
+    }
+
+    /// The conformance fixture, to be started by who wants to talk to it.
+    pub(crate) fn fixture_stdio(&self) -> Command {
+        let mut command = self.script("fixture/main.mjs");
+        command.env("TRANSPORT", "stdio").env("PAGE", "7");
+        command
+    }
+
+    /// A small official server in Python, likewise.
+    pub(crate) fn time_stdio(&self) -> Command {
+        let mut command = Command::new(self.0.join(Python::V2.folder()).join("bin/python"));
+        command.args(["-m", "mcp_server_time"]);
+        command
     }
 
     fn node(&self) -> Command {
@@ -126,6 +161,12 @@ impl Server {
         let mut process = Process::start(&format!("{name}-{port}"), command.env("PORT", port.to_string()));
         process.wait_until(|| listens(port)).expect("the server starts");
         Self { url: format!("http://127.0.0.1:{port}/mcp"), _process: process }
+    }
+
+    /// The same with another path.
+    fn at(mut self, path: &str) -> Self {
+        self.url = self.url.replace("/mcp", path);
+        self
     }
 }
 

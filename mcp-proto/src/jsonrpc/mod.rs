@@ -12,8 +12,8 @@
 mod depth;
 pub mod envelope;
 pub mod list;
-pub mod mirror;
 pub mod members;
+pub mod mirror;
 pub mod params;
 pub mod rewrite;
 pub mod splice;

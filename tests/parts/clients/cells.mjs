@@ -1,9 +1,9 @@
 // Runs the checks of `checks.json` in many cells: each a client of some kind before a server of some kind. What to run is
 // read from the file that the program is called with:
 //
-//     {"cells": [{"name": "…", "mode": "auto", "transport": "http", "url": "…", "table": "fixture"}]}
+//     {"cells": [{"name": "…", "sdk": 2, "mode": "auto", "transport": "http", "url": "…", "table": "fixture"}]}
 //
-// `transport` is http, sse or stdio, the last with `command` and `arguments` instead of `url`. A cell's lines are
+// `transport` is http, sse or stdio, the last with `command`, `arguments` and `env` instead of `url`. A cell's lines are
 // `era …`, then `ok …` or `FAIL …: why` for each check, all beginning with its name.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';

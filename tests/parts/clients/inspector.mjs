@@ -1,4 +1,4 @@
-// The cells of the Inspector's command line: node inspector.mjs CELLS.json, with `mode` legacy, auto or modern in each.
+// The cells of the Inspector's command line: node inspector.mjs CELLS.json, with `mode` legacy or modern in each.
 import { execFile } from 'node:child_process';
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -14,12 +14,12 @@ const folder = await mkdtemp(join(tmpdir(), 'inspector-'));
 class Inspector {
     static #opened = 0;
 
-    static async open({ mode, transport, url, command, arguments: args }) {
+    static async open({ mode, transport, url, command, arguments: args, env }) {
         const inspector = new Inspector();
         // Every call of the program is a session of its own.
         inspector.era = mode === 'modern' ? 'modern' : 'legacy';
         inspector.file = join(folder, `${Inspector.#opened++}.json`);
-        const server = transport === 'stdio' ? { command, args } : { type: transport === 'sse' ? 'sse' : 'http', url };
+        const server = transport === 'stdio' ? { command, args, env: { ...process.env, ...env } } : { type: transport === 'sse' ? 'sse' : 'http', url };
         const config = { mcpServers: { server: { ...server, protocolEra: mode } } };
         await writeFile(inspector.file, JSON.stringify(config));
         return inspector;

@@ -188,10 +188,10 @@ class Matrix {
     }
 }
 
-function opened(transports, transport, { url, command, arguments: args }) {
+function opened(transports, transport, { url, command, arguments: args, env }) {
     if (transport === 'http') return new transports.StreamableHTTPClientTransport(new URL(url));
     if (transport === 'sse') return new transports.SSEClientTransport(new URL(url));
-    return new transports.StdioClientTransport({ command, args, env: process.env, stderr: 'ignore' });
+    return new transports.StdioClientTransport({ command, args, env: { ...process.env, ...env }, stderr: 'ignore' });
 }
 
 await run(cell => Matrix.open(cell));

@@ -244,7 +244,8 @@ def transport(cell):
         return streamablehttp_client(cell["url"])
     if cell["transport"] == "sse":
         return sse_client(cell["url"])
-    parameters = StdioServerParameters(command=cell["command"], args=cell["arguments"], env=dict(os.environ))
+    env = {**os.environ, **cell.get("env", {})}
+    parameters = StdioServerParameters(command=cell["command"], args=cell["arguments"], env=env)
     return stdio_client(parameters, errlog=open(os.devnull, "w"))
 
 
