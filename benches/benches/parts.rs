@@ -5,7 +5,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use mcp_proto::Limits;
 use mcp_proto::http::{ClientCodec, Method, RequestEvent, ResponseEvent, ServerCodec};
 use mcp_proto::jsonrpc::envelope::Envelope;
-use mcp_proto::jsonrpc::list::{self, Kind};
+use mcp_proto::jsonrpc::list::{self, Kind, View};
 use mcp_proto::jsonrpc::splice::splice;
 use mcp_proto::seal::{self, Keys};
 use mcp_proto::sse::{self, Item, Parser};
@@ -166,7 +166,8 @@ fn lists(c: &mut Criterion) {
             b.iter(|| {
                 out.clear();
                 for target in &targets {
-                    let page = list::federate(page.as_bytes(), Kind::Tools, target, depth, &mut out);
+                    let page =
+                        list::federate(page.as_bytes(), Kind::Tools, &View::names(target), depth, &mut out);
                     assert_eq!(page.expect("a good page").items, 10);
                     out.push(b',');
                 }

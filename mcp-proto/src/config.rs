@@ -62,6 +62,10 @@ pub struct Limits {
     pub target_connections: usize,
     /// Requests of one shard that wait for a connection to one target.
     pub target_waiting: usize,
+    /// Requests of one shard that another one serves, and requests that one shard serves for others.
+    pub forwarded: usize,
+    /// Processes and HTTP+SSE streams of targets, of one shard.
+    pub channels: usize,
     /// Sessions a shard remembers.
     pub sessions: usize,
     /// What one client may have kept in its session: capabilities, its own description, log level, subscriptions.
@@ -88,6 +92,8 @@ impl Default for Limits {
             connections: 20_000,
             target_connections: 1_024,
             target_waiting: 4_096,
+            forwarded: 4_096,
+            channels: 256,
             sessions: 50_000,
             session: 64 << 10,
             session_id: 2 << 10,
@@ -118,6 +124,8 @@ pub struct Timeouts {
     pub comment: Duration,
     /// An idle connection to a target, where the target names no time of its own.
     pub pool: Duration,
+    /// A process that all sessions share, without a request.
+    pub process: Duration,
 }
 
 impl Default for Timeouts {
@@ -132,6 +140,7 @@ impl Default for Timeouts {
             session_life: Duration::from_secs(30 * 24 * 60 * 60),
             comment: Duration::from_secs(15),
             pool: Duration::from_secs(55),
+            process: Duration::from_secs(10 * 60),
         }
     }
 }

@@ -20,7 +20,7 @@
 //!                 ▼ poll:   Open  Flush  Pause  Resume  Finish  Abort  Post  Log
 //! ```
 //!
-//! - [`http`], [`sse`] and [`jsonrpc`] are codecs: small values that are fed bytes and return events or spans. They know
+//! - [`http`], [`sse`], [`line`] and [`jsonrpc`] are codecs: small values that are fed bytes and return events or spans. They know
 //!   nothing of MCP beyond the places where names and URIs stand.
 //! - `intake` checks a client's request and makes an *exchange* of it; `federation` decides which targets its messages
 //!   are for; each request to a target is a *leg*, which `pool` gives a connection.
@@ -81,7 +81,9 @@
 
 mod answer;
 mod answers;
+mod base64;
 mod catalogue;
+mod channel;
 mod config;
 mod conn;
 mod counters;
@@ -91,10 +93,12 @@ mod era;
 mod events;
 mod exchange;
 mod federation;
+mod forward;
 pub mod http;
 mod intake;
 pub mod jsonrpc;
 mod leg;
+pub mod line;
 mod outbox;
 mod pool;
 mod refusal;

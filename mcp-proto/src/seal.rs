@@ -5,6 +5,7 @@
 //! request's id, which a later cancellation repeats) is sealed with the zero nonce and equal input gives equal text.
 //! The kind of the content is authenticated along: a cursor never opens as a session.
 
+use crate::base64;
 use aes_gcm_siv::Aes256GcmSiv;
 use aes_gcm_siv::aead::{AeadInOut, KeyInit, Nonce, Tag};
 use std::fmt;
@@ -85,7 +86,7 @@ impl Keys {
             return String::new();
         };
         sealed.extend_from_slice(&tag);
-        base64url::encode(&sealed)
+        base64::URL.encode(&sealed)
     }
 
     /// Seals `content` so that equal content gives equal text.
@@ -97,7 +98,7 @@ impl Keys {
     /// What was sealed as `kind`, or `None` for anything that this gateway did not seal so.
     #[must_use]
     pub fn open(&self, kind: Kind, text: &[u8]) -> Option<Vec<u8>> {
-        let mut sealed = base64url::decode(text)?;
+        let mut sealed = base64::URL.decode(text)?;
         let body = sealed.len().checked_sub(TAG)?;
         let (&number, _) = sealed.split_first()?;
         let tag: Tag<Aes256GcmSiv> = sealed.get(body..)?.try_into().ok()?;
@@ -126,56 +127,6 @@ fn mark(cipher: &Aes256GcmSiv, text: &[u8]) -> [u8; TAG] {
     let nonce = Nonce::<Aes256GcmSiv>::default();
     let tag = cipher.encrypt_inout_detached(&nonce, text, (&mut nothing[..]).into());
     tag.map(Into::into).unwrap_or_default()
-}
-
-/// RFC 4648, section 5, without padding.
-mod base64url {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-    pub(super) fn encode(bytes: &[u8]) -> String {
-        let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-        for chunk in bytes.chunks(3) {
-            let word =
-                chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-            for place in 0..=chunk.len() {
-                let index = (word >> (18 - 6 * place)) & 63;
-                text.push(ALPHABET.get(index as usize).map_or('A', |c| *c as char));
-            }
-        }
-        text
-    }
-
-    pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
-        if text.len() % 4 == 1 {
-            return None;
-        }
-        let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
-        for chunk in text.chunks(4) {
-            let mut word = 0u32;
-            for c in chunk {
-                word = word << 6 | u32::from(value(*c)?);
-            }
-            word <<= 6 * (4 - chunk.len());
-            let whole = chunk.len() * 6 / 8;
-            bytes.extend_from_slice(word.to_be_bytes().get(1..1 + whole)?);
-            // Unused bits must be zero, or one content would have several texts.
-            if word.to_be_bytes().get(1 + whole..)?.iter().any(|rest| *rest != 0) {
-                return None;
-            }
-        }
-        Some(bytes)
-    }
-
-    fn value(c: u8) -> Option<u8> {
-        Some(match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'-' => 62,
-            b'_' => 63,
-            _ => return None,
-        })
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::table::key;
 use crate::wire::{Reader, Writer};
 use bytes::Bytes;
 use routing::{Target, TargetName};
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,9 +23,11 @@ key!(SessionId, "A session in a shard's memory.");
 /// A session everywhere: 128 random bits.
 pub(crate) type SessionKey = u128;
 
-/// A protocol revision with a handshake, over Streamable HTTP.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+/// A protocol revision with a handshake, oldest first; its number is what sealed ids hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Revision {
+    V2024_10_07 = 5,
+    V2024_11_05 = 4,
     V2025_03_26 = 1,
     V2025_06_18 = 2,
     V2025_11_25 = 3,
@@ -32,10 +35,13 @@ pub(crate) enum Revision {
 
 impl Revision {
     pub(crate) const LATEST: Self = Self::V2025_11_25;
-    pub(crate) const ALL: [Self; 3] = [Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::V2024_10_07, Self::V2024_11_05, Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
+            Self::V2024_10_07 => "2024-10-07",
+            Self::V2024_11_05 => "2024-11-05",
             Self::V2025_03_26 => "2025-03-26",
             Self::V2025_06_18 => "2025-06-18",
             Self::V2025_11_25 => "2025-11-25",
@@ -44,6 +50,19 @@ impl Revision {
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|revision| revision.as_str() == text)
+    }
+}
+
+impl Ord for Revision {
+    /// By date.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl PartialOrd for Revision {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

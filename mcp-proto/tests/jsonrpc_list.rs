@@ -1,7 +1,8 @@
 //! Pages of lists: names and URIs get their target, every other byte stays.
 #![cfg(test)]
 
-use mcp_proto::jsonrpc::list::{Kind, Page, PageError, federate};
+use mcp_proto::jsonrpc::list::{Kind, Page, PageError, View, federate};
+use mcp_proto::jsonrpc::mirror::{self, Mirror};
 use proptest::prelude::*;
 use routing::{Routes, Target, TargetName, names, uris};
 use serde_json::{Value, json};
@@ -14,8 +15,8 @@ fn target() -> TargetName {
 
 fn page(kind: Kind, text: &str) -> (Page, String) {
     let mut out = Vec::new();
-    let page =
-        federate(text.as_bytes(), kind, &target(), DEPTH, &mut out).unwrap_or_else(|e| panic!("{text}: {e}"));
+    let page = federate(text.as_bytes(), kind, &View::names(&target()), DEPTH, &mut out)
+        .unwrap_or_else(|e| panic!("{text}: {e}"));
     (page, String::from_utf8(out).unwrap())
 }
 
@@ -125,6 +126,82 @@ fn items_nobody_could_ask_for_are_left_out() {
     assert_eq!(page.names, ["ok"]);
 }
 
+/// The items of a list of tools, as `view` has them.
+fn viewed(view: &View<'_>, list: &str) -> (Page, String) {
+    let text = format!(r#"{{"result":{{"tools":[{list}]}}}}"#);
+    let mut out = Vec::new();
+    let page = federate(text.as_bytes(), Kind::Tools, view, DEPTH, &mut out).unwrap();
+    (page, String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn the_tools_of_a_single_target_keep_their_names() {
+    let list =
+        r#"{"name":"a.\"b","_meta":{"ui":{"resourceUri":"ui://w"}},"execution":{"taskSupport":"required"}}"#;
+    let (page, out) = viewed(&View::default(), list);
+    assert_eq!((out.as_str(), page.irregular.len()), (list, 0));
+    assert_eq!(page.names, ["a.\"b"]);
+}
+
+#[test]
+fn execution_is_stripped_on_demand() {
+    let target = target();
+    for view in [View::names(&target), View::default()] {
+        let view = View { strip_execution: true, ..view };
+        let name = if view.target.is_some() { "t_a" } else { "a" };
+        for (item, expected) in [
+            (r#"{"name":"a","execution":{"x":1}}"#, r#"{"name":"a"}"#),
+            (r#"{"execution":{"x":1},"name":"a"}"#, r#"{"name":"a"}"#),
+            (r#"{"a":{"execution":1},"execution":0,"name":"a"}"#, r#"{"a":{"execution":1},"name":"a"}"#),
+            (r#"{"name":"a","execution":0,"b":1,"execution":0}"#, r#"{"name":"a","b":1}"#),
+        ] {
+            let list = format!(r#"{{"name":"a"}}, {item} "#);
+            let expected = format!(r#"{{"name":"a"}},{expected}"#);
+            let expected = expected.replace(r#""name":"a""#, &format!(r#""name":"{name}""#));
+            assert_eq!(viewed(&view, &list).1, expected);
+        }
+    }
+    let mut out = Vec::new();
+    let prompt = r#"{"result":{"prompts":[{"name":"a","execution":1}]}}"#;
+    let view = View { strip_execution: true, ..View::default() };
+    federate(prompt.as_bytes(), Kind::Prompts, &view, DEPTH, &mut out).unwrap();
+    assert_eq!(out, br#"{"name":"a","execution":1}"#);
+}
+
+#[test]
+fn tools_say_what_they_want_repeated() {
+    let schema =
+        |header: &str| format!(r#"{{"properties":{{"r":{{"type":"string","x-mcp-header":{header}}}}}}}"#);
+    let list = format!(
+        r#"{{"name":"a","inputSchema":{}}},{{"inputSchema":{},"name":"b"}},{{"name":"c","inputSchema":{{}}}}"#,
+        schema(r#""Region""#),
+        schema(r#""""#),
+    );
+    let target = target();
+    for (drop_invalid, names, dropped) in [(false, &["a", "b", "c"][..], 0), (true, &["a", "c"], 1)] {
+        let (page, out) = viewed(&View { drop_invalid, ..View::names(&target) }, &list);
+        assert_eq!(
+            (page.names.as_slice(), page.items, page.dropped),
+            (&*to_owned(names), names.len(), dropped)
+        );
+        assert_eq!(out.contains("t_b"), !drop_invalid);
+        assert_eq!(page.invalid, [("b".to_owned(), "x-mcp-header is empty")]);
+        let region = Mirror { header: "Region".into(), path: vec!["r".into()], kind: mirror::Kind::String };
+        assert_eq!(page.mirrors, [("a".to_owned(), vec![region])]);
+        let shown: Value = serde_json::from_str(&format!("[{out}]")).unwrap();
+        assert_eq!(shown.as_array().unwrap().len(), names.len());
+    }
+    // Prompts have no arguments that anything could be repeated of.
+    let prompts = format!(r#"{{"result":{{"prompts":[{list}]}}}}"#);
+    let view = View { drop_invalid: true, ..View::default() };
+    let page = federate(prompts.as_bytes(), Kind::Prompts, &view, DEPTH, &mut Vec::new()).unwrap();
+    assert_eq!((page.items, page.mirrors.len(), page.invalid.len()), (3, 0, 0));
+}
+
+fn to_owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
 #[test]
 fn what_is_no_page_leaves_no_trace() {
     for text in [
@@ -143,23 +220,27 @@ fn what_is_no_page_leaves_no_trace() {
         r#"{"result":[{"tools":[{"name":"a"}]}]}"#,
     ] {
         let mut out = b"before".to_vec();
-        let result = federate(text.as_bytes(), Kind::Tools, &target(), DEPTH, &mut out);
+        let result = federate(text.as_bytes(), Kind::Tools, &View::names(&target()), DEPTH, &mut out);
         assert_eq!((result, out.as_slice()), (Err(PageError::Malformed), b"before".as_slice()), "{text}");
     }
     let deep =
         format!(r#"{{"result":{{"tools":[{{"name":"a","x":{}{}}}]}}}}"#, "[".repeat(125), "]".repeat(125));
     assert_eq!(
-        federate(deep.as_bytes(), Kind::Tools, &target(), DEPTH, &mut Vec::new()),
+        federate(deep.as_bytes(), Kind::Tools, &View::names(&target()), DEPTH, &mut Vec::new()),
         Err(PageError::Malformed)
     );
     let invalid = b"{\"result\":{\"tools\":[{\"name\":\"a\",\"x\":\"\xff\"}]}}";
-    assert_eq!(federate(invalid, Kind::Tools, &target(), DEPTH, &mut Vec::new()), Err(PageError::Malformed));
+    assert_eq!(
+        federate(invalid, Kind::Tools, &View::names(&target()), DEPTH, &mut Vec::new()),
+        Err(PageError::Malformed)
+    );
 }
 
 #[test]
 fn an_error_is_told_as_the_target_said_it() {
-    let error =
-        |text: &str| federate(text.as_bytes(), Kind::Tools, &target(), DEPTH, &mut Vec::new()).unwrap_err();
+    let error = |text: &str| {
+        federate(text.as_bytes(), Kind::Tools, &View::names(&target()), DEPTH, &mut Vec::new()).unwrap_err()
+    };
     let expected = |code, message: &str| PageError::Error { code, message: message.into() };
     let text = r#"{"id":1,"error":{"message":"no \u0022","code":-32601,"data":{"code":1,"message":"x"}}}"#;
     assert_eq!(error(text), expected(-32601, "no \""));
@@ -211,6 +292,6 @@ proptest! {
             0..20,
         ),
     ) {
-        let _ = federate(parts.concat().as_bytes(), Kind::Tools, &target(), DEPTH, &mut Vec::new());
+        let _ = federate(parts.concat().as_bytes(), Kind::Tools, &View::names(&target()), DEPTH, &mut Vec::new());
     }
 }

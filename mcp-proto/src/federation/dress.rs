@@ -26,6 +26,9 @@ use serde_json::value::RawValue;
 pub(crate) const OWN_INFO: &str =
     concat!("{\"name\":\"mcp-gateway\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
 
+/// The start of the names of fields that repeat a tool's arguments (Custom Headers from Tool Parameters).
+const MIRROR: &str = "mcp-param-";
+
 /// What is sent in place of a leg's message.
 #[derive(Debug)]
 pub(crate) struct Dress {
@@ -79,9 +82,14 @@ impl Shard {
             if let Some(name) = era::name(envelope) {
                 fields.push(("mcp-name".to_owned(), mirror::encode(name).into_owned().into()));
             }
+            if by_modern.is_none() {
+                fields.extend(self.mirrored(leg, envelope));
+            }
         }
         if let Some(exchange) = by_modern {
-            let mirrored = exchange.head.fields.iter().filter(|(name, _)| name.starts_with("mcp-param-"));
+            let is_mirror =
+                |name: &str| name.get(..MIRROR.len()).is_some_and(|start| start.eq_ignore_ascii_case(MIRROR));
+            let mirrored = exchange.head.fields.iter().filter(|(name, _)| is_mirror(name));
             fields.extend(mirrored.map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value))));
         }
         Dress { era: Era::Modern, body, fields, renumbered: false }
@@ -115,7 +123,8 @@ impl Shard {
     /// How a target's answer to one message is changed for the client.
     pub(crate) fn plan(&self, id: LegId, exchange: ExchangeId, part: u16) -> Plan {
         let Some(leg) = self.legs.get(id) else { return Plan::default() };
-        let mut plan = Plan { target: self.renames(&leg.target), scope: Scope::Result, ..Plan::default() };
+        let mut plan = Plan::names(self.renames(&leg.target), Scope::Result);
+        plan.task = self.task_seal(exchange, &leg.target.name);
         let Some(exchange) = self.exchange(exchange) else { return plan };
         let dress = leg.dress.as_deref();
         let target = dress.map_or(Era::Legacy, |dress| dress.era);

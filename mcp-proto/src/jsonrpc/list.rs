@@ -4,8 +4,9 @@
 //! members nobody has heard of) leaves as it came.
 
 use super::envelope::decode;
+use super::mirror::{self, Mirror};
 use super::walk::{self, Shape};
-use super::{depth, splice};
+use super::{depth, params, splice};
 use routing::{TargetName, names, uris};
 use std::borrow::Cow;
 use std::fmt;
@@ -73,12 +74,32 @@ impl Kind {
     }
 }
 
+/// How a target's items are shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct View<'t> {
+    /// Whose name goes in front; without one names and URIs stay.
+    pub target: Option<&'t TargetName>,
+    /// Whether tools are left out whose schema has an invalid `x-mcp-header` (2026-07-28, server/tools).
+    pub drop_invalid: bool,
+    /// Whether tools lose `execution`, which speaks of tasks as they were in 2025-11-25.
+    pub strip_execution: bool,
+}
+
+impl<'t> View<'t> {
+    /// The target's name goes in front and nothing else changes.
+    #[must_use]
+    pub fn names(target: &'t TargetName) -> Self {
+        Self { target: Some(target), ..Self::default() }
+    }
+}
+
 /// One page, besides its items.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Page {
     /// How many items were taken.
     pub items: usize,
-    /// How many were left out because nobody could ask for them: their name or URI is missing, doubled or no text.
+    /// How many were left out: because nobody could ask for them, as their name or URI is missing, doubled or no text, or
+    /// because the view has no room for them.
     pub dropped: usize,
     /// The target's cursor to the next page.
     pub next_cursor: Option<String>,
@@ -86,6 +107,10 @@ pub struct Page {
     pub irregular: Vec<(String, String)>,
     /// Original names of tools or prompts, in order; empty for resources.
     pub names: Vec<String>,
+    /// Tools that want arguments repeated in the head: original name, which arguments.
+    pub mirrors: Vec<(String, Vec<Mirror>)>,
+    /// Tools that want it in a way that is invalid: original name, why. Whether they are left out is the view's.
+    pub invalid: Vec<(String, &'static str)>,
     /// Other members of the result, such as `_meta`: key, raw value.
     pub extra: Vec<(String, Vec<u8>)>,
 }
@@ -115,15 +140,14 @@ impl fmt::Display for PageError {
 
 impl std::error::Error for PageError {}
 
-/// Appends the items of the answer `body`, under the names they have for clients of several targets, to `out`:
-/// separated by commas, without brackets.
+/// Appends the items of the answer `body`, as `view` has them, to `out`: separated by commas, without brackets.
 ///
 /// # Errors
 /// When the answer is an error or no list; then `out` is as it was.
 pub fn federate(
     body: &[u8],
     kind: Kind,
-    target: &TargetName,
+    view: &View<'_>,
     depth: usize,
     out: &mut Vec<u8>,
 ) -> Result<Page, PageError> {
@@ -132,7 +156,7 @@ pub fn federate(
         return Err(PageError::Malformed);
     }
     let before = out.len();
-    let mut answer = Answer::new(kind, target, out);
+    let mut answer = Answer::new(kind, *view, text, out);
     let page = match walk::walk(text, Field::Answer, &mut answer) {
         Ok(()) => answer.finish(),
         Err(_) => Err(PageError::Malformed),
@@ -159,6 +183,8 @@ enum Field {
     /// What the item is called by: `name`, `uri` or `uriTemplate`.
     Key,
     Title,
+    InputSchema,
+    Execution,
     Meta,
     MetaUi,
     /// A URI elsewhere in the item.
@@ -168,7 +194,7 @@ enum Field {
 /// An answer being walked.
 struct Answer<'o> {
     kind: Kind,
-    target: &'o TargetName,
+    view: View<'o>,
     out: &'o mut Vec<u8>,
     page: Page,
     /// The key of a member of the result that is carried along.
@@ -178,17 +204,22 @@ struct Answer<'o> {
     lists: usize,
     cursors: usize,
     item: Item,
+    /// Tools may want arguments repeated.
+    annotated: bool,
 }
 
 /// The item being walked.
 #[derive(Default)]
 struct Item {
-    edits: Vec<(Range<usize>, Vec<u8>)>,
-    /// Its original name or URI, and the index of the edit that replaces it.
+    edits: Vec<params::Edit>,
+    /// Its original name or URI, and the index of the edit that replaces it, if that is replaced.
     key: Option<(String, usize)>,
     /// How often the key was seen.
     keys: usize,
     titled: bool,
+    input_schema: Option<Range<usize>>,
+    /// Members that are not shown.
+    stripped: Vec<Range<usize>>,
 }
 
 impl Shape for Answer<'_> {
@@ -210,6 +241,8 @@ impl Shape for Answer<'_> {
             (Field::Item, key) if key == self.kind.item_key().as_bytes() => Field::Key,
             (Field::Item, b"title") => Field::Title,
             (Field::Item, b"_meta") if tool => Field::Meta,
+            (Field::Item, b"inputSchema") if tool => Field::InputSchema,
+            (Field::Item, b"execution") if tool && self.view.strip_execution => Field::Execution,
             (Field::Meta, b"ui") => Field::MetaUi,
             (Field::Meta, b"ui/resourceUri" | b"openai/outputTemplate") => Field::Link,
             (Field::MetaUi, b"resourceUri") => Field::Link,
@@ -249,9 +282,11 @@ impl Shape for Answer<'_> {
                 // Anything but an array counts twice, and so as malformed.
                 self.lists += if raw.starts_with('[') { 1 } else { 2 };
             }
-            Field::Key => self.item.key(self.kind, self.target, raw, span),
+            Field::Key => self.item.key(self.kind, self.view.target, raw, span),
             Field::Title => self.item.titled = true,
-            Field::Link => self.item.link(self.target, raw, span),
+            Field::Link => self.item.link(self.view.target, raw, span),
+            Field::InputSchema => self.item.input_schema = Some(span),
+            Field::Execution => self.item.stripped.push(span),
             Field::Item => self.end_item(text, span),
             Field::Answer | Field::Unread | Field::Result | Field::Meta | Field::MetaUi => {}
         }
@@ -259,10 +294,10 @@ impl Shape for Answer<'_> {
 }
 
 impl<'o> Answer<'o> {
-    fn new(kind: Kind, target: &'o TargetName, out: &'o mut Vec<u8>) -> Self {
+    fn new(kind: Kind, view: View<'o>, text: &str, out: &'o mut Vec<u8>) -> Self {
         Self {
             kind,
-            target,
+            view,
             out,
             page: Page::default(),
             extra: String::new(),
@@ -270,6 +305,7 @@ impl<'o> Answer<'o> {
             lists: 0,
             cursors: 0,
             item: Item::default(),
+            annotated: kind == Kind::Tools && mirror::may_annotate(text.as_bytes()),
         }
     }
 
@@ -279,13 +315,19 @@ impl<'o> Answer<'o> {
             self.page.dropped += 1;
             return;
         };
+        if !self.mirrors(&original, text, item.input_schema.take()) {
+            self.page.dropped += 1;
+            return;
+        }
         if self.kind.has_names() {
-            if !names::is_plain(self.target.as_str(), &original) {
+            if let Some(target) =
+                self.view.target.filter(|target| !names::is_plain(target.as_str(), &original))
+            {
                 if let Some((_, literal)) = item.edits.get_mut(edit).filter(|_| !item.titled) {
                     literal.extend_from_slice(b",\"title\":");
                     splice::quote(&original, literal);
                 }
-                self.page.irregular.push((names::federated(self.target, &original), original.clone()));
+                self.page.irregular.push((names::federated(target, &original), original.clone()));
             }
             self.page.names.push(original);
         }
@@ -293,10 +335,26 @@ impl<'o> Answer<'o> {
             self.out.push(b',');
         }
         self.page.items += 1;
-        let edits: Vec<(Range<usize>, &[u8])> = (item.edits.iter())
-            .map(|(at, literal)| (at.start - span.start..at.end - span.start, literal.as_slice()))
-            .collect();
-        splice::splice(text.get(span).unwrap_or_default().as_bytes(), &edits, self.out);
+        item.write(text, span, self.out);
+    }
+
+    /// What the tool wants repeated in the head. Whether it is shown.
+    fn mirrors(&mut self, name: &str, text: &str, input_schema: Option<Range<usize>>) -> bool {
+        if !self.annotated {
+            return true;
+        }
+        let schema = input_schema.and_then(|span| text.get(span)).unwrap_or_default();
+        match mirror::mirrors(schema.as_bytes()) {
+            Ok(mirrors) if mirrors.is_empty() => true,
+            Ok(mirrors) => {
+                self.page.mirrors.push((name.to_owned(), mirrors));
+                true
+            }
+            Err(rule) => {
+                self.page.invalid.push((name.to_owned(), rule));
+                !self.view.drop_invalid
+            }
+        }
     }
 
     fn finish(self) -> Result<Page, PageError> {
@@ -312,19 +370,22 @@ impl<'o> Answer<'o> {
 }
 
 impl Item {
-    fn key(&mut self, kind: Kind, target: &TargetName, raw: &str, span: Range<usize>) {
+    fn key(&mut self, kind: Kind, target: Option<&TargetName>, raw: &str, span: Range<usize>) {
         self.keys += 1;
         let Some(original) = decode(raw) else { return };
-        let federated = match kind.has_names() {
-            true => names::federated(target, &original),
-            false => uris::federated(target, &original),
-        };
-        self.key = Some((original.into_owned(), self.edits.len()));
-        self.replace(span, &federated);
+        let edit = self.edits.len();
+        if let Some(target) = target {
+            let federated = match kind.has_names() {
+                true => names::federated(target, &original),
+                false => uris::federated(target, &original),
+            };
+            self.replace(span, &federated);
+        }
+        self.key = Some((original.into_owned(), edit));
     }
 
-    fn link(&mut self, target: &TargetName, raw: &str, span: Range<usize>) {
-        if let Some(uri) = decode(raw) {
+    fn link(&mut self, target: Option<&TargetName>, raw: &str, span: Range<usize>) {
+        if let (Some(target), Some(uri)) = (target, decode(raw)) {
             self.replace(span, &uris::federated(target, &uri));
         }
     }
@@ -333,5 +394,17 @@ impl Item {
         let mut literal = Vec::with_capacity(text.len() + 2);
         splice::quote(text, &mut literal);
         self.edits.push((span, literal));
+    }
+
+    /// Appends what stands at `span` of `text`, with all edits made.
+    fn write(mut self, text: &str, span: Range<usize>, out: &mut Vec<u8>) {
+        if !self.stripped.is_empty() {
+            self.edits.extend(params::dropped(text.as_bytes(), self.stripped));
+            self.edits.sort_by_key(|(at, _)| at.start);
+        }
+        let edits: Vec<(Range<usize>, &[u8])> = (self.edits.iter())
+            .map(|(at, literal)| (at.start - span.start..at.end - span.start, literal.as_slice()))
+            .collect();
+        splice::splice(text.get(span).unwrap_or_default().as_bytes(), &edits, out);
     }
 }

@@ -16,5 +16,6 @@ pub mod members;
 pub mod mirror;
 pub mod params;
 pub mod rewrite;
+pub mod skim;
 pub mod splice;
 mod walk;
