@@ -2,7 +2,7 @@
 //!
 //! [`parts`] finds what `tests/parts/install` has put under `target/parts` and starts servers from it, [`gateway`]
 //! starts the gateway before them, [`clients`], [`conformance`] and [`matrix`] run official programs against it, and
-//! [`rmcp`] is the Rust client among them.
+//! [`rmcp`] is the Rust client among them. [`seed`] does by hand what they do.
 
 mod clients;
 mod conformance;
@@ -11,6 +11,7 @@ mod matrix;
 mod parts;
 mod process;
 mod rmcp;
+mod seed;
 
 /// Runs each of these functions as a test of its own on either runtime.
 #[macro_export]
