@@ -586,3 +586,6 @@ fn mute(capabilities: &[u8]) -> Bytes {
         members.into_iter().filter(|it| matches!(&it.key[..], b"sampling" | b"elicitation" | b"roots"));
     params::without(capabilities, asks.map(|member| member.span).collect()).into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ mod calls;
 mod faults;
 mod intake;
 mod limits;
+mod listens;
 mod lists;
 mod regressions;
 mod reverse;
