@@ -3,6 +3,7 @@
 
 mod batches;
 mod calls;
+mod changes;
 mod faults;
 mod intake;
 mod limits;

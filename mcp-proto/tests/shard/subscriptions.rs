@@ -54,7 +54,9 @@ fn a_modern_target_is_asked_with_the_clients_own_message_and_heard_under_the_cli
         world.hang_up(client);
         world.assert_nothing_left(&["alpha"]);
         assert_eq!(world.server("alpha").count("DELETE"), 0);
-        assert_eq!(world.records.pop().unwrap().error, "", "its end is no failure");
+        let record = world.records.pop().unwrap();
+        let said = (record.method.as_str(), record.target.as_str(), record.error.as_str());
+        assert_eq!(said, ("subscriptions/listen", "alpha", ""), "its end is no failure");
     }
 }
 
