@@ -171,3 +171,35 @@ fn subscriptions_made_on_other_shards_reach_the_shard_that_listens() {
     world.hang_up(stream);
     assert_eq!((0..3).map(|shard| world.counters(shard).calls.value()).sum::<u64>(), 0);
 }
+
+#[test]
+fn a_legacy_clients_stream_follows_its_target_from_one_era_to_the_other_and_back() {
+    let mut world = before(&["alpha"]).build();
+    let (client, session) = world.begin();
+    world.ask(client, &session, &subscribe("demo://one"));
+    let stream = world.listen(0, &session);
+    world.say_on_stream("alpha", UPDATED);
+    let mut expected = vec!["resources/updated"];
+    let methods = |world: &World, expected: &[&str]| {
+        let expected: Vec<_> = expected.iter().map(|method| format!("notifications/{method}")).collect();
+        assert_eq!(world.methods(stream), expected);
+    };
+    methods(&world, &expected);
+    world.advance(20 * SECOND);
+    world.server("alpha").sessions.clear();
+    world.server("alpha").modern();
+    world.kill("alpha");
+    world.advance(20 * SECOND);
+    assert_eq!(filters(&mut world, "alpha").pop(), Some(sorted(&all_and(&["demo://one"]))));
+    expected.extend(["tools/list_changed", "prompts/list_changed", "resources/list_changed"]);
+    expected.push("resources/updated");
+    methods(&world, &expected);
+    world.server("alpha").script = None;
+    world.server("alpha").keeps_sessions = true;
+    world.kill("alpha");
+    world.advance(20 * SECOND);
+    assert_eq!(world.server("alpha").last("GET").session(), Some("alpha-2"));
+    world.say_on_stream("alpha", UPDATED);
+    expected.push("resources/updated");
+    assert_eq!(world.methods(stream).last().unwrap(), "notifications/resources/updated");
+}

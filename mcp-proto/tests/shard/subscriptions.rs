@@ -390,16 +390,21 @@ fn a_subscribe_that_breaks_off_is_repeated_with_the_stream() {
     let mut asked = 0;
     world.server("alpha").on("resources/subscribe", move |seen| {
         asked += 1;
-        if asked == 1 { vec![Step::Reset] } else { seen.result("{}") }
+        match asked {
+            1 => vec![Step::Reset],
+            2 => reply(503, "", ""),
+            _ => seen.result("{}"),
+        }
     });
     let filter = r#"{"resourceSubscriptions":["demo://one"]}"#;
     let client = world.subscribe(0, "1", filter);
     assert_eq!(world.heard(client), [acknowledged("1", filter)]);
-    world.advance(SECOND + BURST);
+    // After one and two seconds.
+    world.advance(3 * SECOND + BURST);
     assert_eq!(world.heard(client), [acknowledged("1", filter), updated("1", "demo://one")]);
     assert_eq!(
         (world.server("alpha").count("GET"), world.server("alpha").count("resources/subscribe")),
-        (2, 2)
+        (3, 3)
     );
 }
 
