@@ -64,6 +64,8 @@ pub struct Limits {
     pub target_waiting: usize,
     /// Requests of one shard that another one serves, and requests that one shard serves for others.
     pub forwarded: usize,
+    /// Processes and HTTP+SSE streams of targets, of one shard.
+    pub channels: usize,
     /// Sessions a shard remembers.
     pub sessions: usize,
     /// What one client may have kept in its session: capabilities, its own description, log level, subscriptions; and
@@ -93,6 +95,7 @@ impl Default for Limits {
             target_connections: 1_024,
             target_waiting: 4_096,
             forwarded: 4_096,
+            channels: 256,
             sessions: 50_000,
             session: 64 << 10,
             session_id: 2 << 10,
@@ -123,6 +126,8 @@ pub struct Timeouts {
     pub comment: Duration,
     /// An idle connection to a target, where the target names no time of its own.
     pub pool: Duration,
+    /// A process that all sessions share, without a request.
+    pub process: Duration,
 }
 
 impl Default for Timeouts {
@@ -137,6 +142,7 @@ impl Default for Timeouts {
             session_life: Duration::from_secs(30 * 24 * 60 * 60),
             comment: Duration::from_secs(15),
             pool: Duration::from_secs(55),
+            process: Duration::from_secs(10 * 60),
         }
     }
 }

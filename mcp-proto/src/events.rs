@@ -199,6 +199,10 @@ impl Shard {
         match leg.purpose {
             Purpose::Part { exchange, part, slot: Some(slot) } => {
                 events.answered = true;
+                let single = self.routes.single().is_some();
+                if let Some(exchange) = self.exchange_mut(exchange) {
+                    exchange.by_events = single && exchange.accepts.events;
+                }
                 self.slot_answered(id, exchange, part, slot, 200, &held.raw);
             }
             Purpose::Open { asker } => {
@@ -250,7 +254,9 @@ impl Shard {
                 events.answered = true;
                 self.resource_told(id, exchange, &held.raw);
             }
-            Purpose::Greet { .. } | Purpose::Quiet => self.counters.dropped.add(1),
+            Purpose::Greet { .. } | Purpose::Remote { .. } | Purpose::Feed { .. } | Purpose::Quiet => {
+                self.counters.dropped.add(1)
+            }
         }
     }
 

@@ -43,6 +43,8 @@ pub(crate) struct Exchange {
     pub(crate) modern: Option<Box<Claim>>,
     pub(crate) body: Bytes,
     pub(crate) answer: Answer,
+    /// The only target answered with an event stream, and so does the gateway, even if it made the answer.
+    pub(crate) by_events: bool,
     /// Half an event is written: until its end nothing else may be.
     pub(crate) half: bool,
     /// Its stream is that of others as well: it carries whole messages only, and none of them has an event id.
@@ -197,6 +199,7 @@ impl Exchange {
             modern: None,
             body,
             answer: Answer::Open,
+            by_events: false,
             half: false,
             shared: false,
             forwarded: None,

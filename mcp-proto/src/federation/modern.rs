@@ -73,7 +73,11 @@ impl Shard {
             }
             // What a session is told about has no meaning here.
             Purpose::Greet { .. } | Purpose::Quiet => return self.drop_leg(id),
-            Purpose::Part { .. } | Purpose::Probe | Purpose::Schemas { .. } => {}
+            Purpose::Part { .. }
+            | Purpose::Probe
+            | Purpose::Schemas { .. }
+            | Purpose::Feed { .. }
+            | Purpose::Remote { .. } => {}
         }
         if self.is_settled_here(id, &target.name) {
             return;
@@ -137,9 +141,9 @@ impl Shard {
         match method {
             "notifications/message" => {
                 let message = self.rewritten(Plan::names(self.renames(target), Scope::Log), &held.raw);
-                self.tell(id, reader, &message, None);
+                self.tell(Some(id), reader, &message, None);
             }
-            _ => self.tell(id, reader, &held.out, None),
+            _ => self.tell(Some(id), reader, &held.out, None),
         }
     }
 

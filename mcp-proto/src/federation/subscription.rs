@@ -399,7 +399,7 @@ impl Shard {
     /// A target says something to a session that a subscription listens in.
     pub(super) fn hear(
         &mut self,
-        id: LegId,
+        id: Option<LegId>,
         listener: ExchangeId,
         target: &Arc<Target>,
         envelope: &Envelope<'_>,
@@ -419,7 +419,7 @@ impl Shard {
         let honoured = exchange.subscription.as_ref().and_then(|subscription| subscription.honoured.as_ref());
         let more = honoured.is_some_and(|it| !it.task_ids.is_empty() || !it.unknown.is_empty());
         let known = matches!(method, "notifications/message" | "notifications/progress");
-        if !more || known || !self.is_listening(id) || !self.has_room(listener) {
+        if !more || known || !id.is_some_and(|id| self.is_listening(id)) || !self.has_room(listener) {
             return self.counters.dropped.add(1);
         }
         let message = exchange.tagged(raw, envelope, Vec::new());
@@ -539,7 +539,7 @@ impl Shard {
                 Wire::Stream(stream) => self.conns.get(stream).is_some_and(waiting),
                 _ => waiting(slot),
             },
-            Role::Target(_) => false,
+            Role::Target(_) | Role::Child(_) => false,
         }
     }
 }
