@@ -72,11 +72,13 @@ pub struct Limits {
     pub parked_bytes: usize,
     /// Sessions a shard remembers.
     pub sessions: usize,
-    /// What one client may have kept in its session: capabilities, its own description, log level, subscriptions.
+    /// What one client may have kept in its session: capabilities, its own description, log level, subscriptions; and
+    /// the URIs of one `subscriptions/listen`.
     pub session: usize,
     /// A session id in its sealed form; beyond it the parts about targets stay in the memory of the session's home.
     pub session_id: usize,
-    /// Irregular names a shard remembers, of all targets; and names of one list it looked up.
+    /// Irregular names a shard remembers, of all targets; names of one list it looked up; resources that one client
+    /// listens to.
     pub names: usize,
     /// Bytes of one target's last good list of one kind; a longer list is not kept.
     pub catalogue: usize,

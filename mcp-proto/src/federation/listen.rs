@@ -246,9 +246,6 @@ impl Shard {
         self.stream_answer(id);
         if !self.is_listening(id) {
             self.promote(id, exchange);
-            if let Some(stream) = self.stream_of(exchange, id) {
-                stream.pause = Stream::PAUSE;
-            }
             self.tell_resources(id, exchange);
         }
         Inbound::Events(Box::new(self.events(Plan::default())))

@@ -4,9 +4,11 @@
 mod asks;
 mod batches;
 mod calls;
+mod changes;
 mod faults;
 mod intake;
 mod limits;
+mod listens;
 mod lists;
 mod parked;
 mod process_targets;
