@@ -161,6 +161,11 @@ impl Shard {
                 if closing {
                     return;
                 }
+                if let Some(lines) = client.stream.as_mut().and_then(|stream| stream.lines()) {
+                    lines.feed(bytes.freeze());
+                    self.read_lines(conn);
+                    return self.settle();
+                }
                 if client.codec.is_idle() {
                     client.since = now;
                 }
@@ -200,9 +205,11 @@ impl Shard {
         slot.progress = now;
         let after = slot.outbox.waiting();
         let mut ticket = None;
+        let mut shared = false;
         if let Role::Client(client) = &slot.role {
             self.counters.bytes_sent.add((before - after) as u64);
             ticket = client.forwarded();
+            shared = client.stream.is_some();
         }
         if after == 0 {
             slot.armed = false;
@@ -215,6 +222,10 @@ impl Shard {
         }
         if before > low && after <= low {
             self.resume_feeders(conn);
+            if shared {
+                self.stream_goes_on(conn);
+            }
+            self.settle();
         }
     }
 
@@ -405,18 +416,18 @@ impl Shard {
     /// Takes a connection out of the tables and tells the frontend.
     pub(crate) fn close(&mut self, conn: ConnId, how: Closing) {
         let Some(slot) = self.conns.get(conn) else { return };
-        let has_socket = slot.has_socket();
-        match &slot.role {
-            Role::Client(_) => self.forget_client(conn),
-            Role::Target(_) => self.forget_upstream(conn),
+        let is_client = matches!(slot.role, Role::Client(_));
+        // The frontend is told first: what takes the connection's place in the table may be opened at once.
+        if slot.has_socket() {
+            self.act(match how {
+                Closing::Finish => Action::Finish { conn },
+                Closing::Abort => Action::Abort { conn },
+            });
         }
-        if !has_socket {
-            return;
+        match is_client {
+            true => self.forget_client(conn),
+            false => self.forget_upstream(conn),
         }
-        self.act(match how {
-            Closing::Finish => Action::Finish { conn },
-            Closing::Abort => Action::Abort { conn },
-        });
     }
 
     /// Does what is deferred until nothing is.
@@ -440,7 +451,10 @@ impl Shard {
             Some(exchange) => {
                 let id = ExchangeId { conn, serial: exchange.serial };
                 if !exchange.is_post() && exchange.answer != Answer::Open {
-                    self.end_listener(id);
+                    match client.stream {
+                        Some(_) => self.end_one_stream(conn),
+                        None => self.end_listener(id),
+                    }
                 }
             }
         }

@@ -51,6 +51,7 @@ impl Pair {
         let config = Config {
             shards: 2,
             path: "/mcp".to_owned(),
+            sse_path: "/sse".to_owned(),
             limits,
             timeouts: Timeouts::default(),
             access_log: AccessLog::All,

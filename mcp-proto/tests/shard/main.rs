@@ -4,6 +4,7 @@
 mod batches;
 mod calls;
 mod faults;
+mod forwarding;
 mod intake;
 mod limits;
 mod lists;
@@ -13,6 +14,9 @@ mod sessions;
 mod shards;
 mod simulation;
 mod splits;
+mod sse_clients;
+mod sse_simulation;
+mod stdio_clients;
 mod streams;
 mod support;
 mod timeouts;
