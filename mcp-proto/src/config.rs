@@ -69,6 +69,8 @@ pub struct Limits {
     /// Messages of a client with one stream for everything (HTTP+SSE, stdio) that are worked on at once, and POSTs of one
     /// that wait.
     pub stream_calls: usize,
+    /// Processes and HTTP+SSE streams of targets, of one shard.
+    pub channels: usize,
     /// Sessions a shard remembers.
     pub sessions: usize,
     /// What one client may have kept in its session: capabilities, its own description, log level, subscriptions.
@@ -97,6 +99,7 @@ impl Default for Limits {
             target_waiting: 4_096,
             forwarded: 4_096,
             stream_calls: 256,
+            channels: 256,
             sessions: 50_000,
             session: 64 << 10,
             session_id: 2 << 10,
@@ -129,6 +132,8 @@ pub struct Timeouts {
     pub shutdown: Duration,
     /// An idle connection to a target, where the target names no time of its own.
     pub pool: Duration,
+    /// A process that all sessions share, without a request.
+    pub process: Duration,
 }
 
 impl Default for Timeouts {
@@ -144,6 +149,7 @@ impl Default for Timeouts {
             comment: Duration::from_secs(15),
             shutdown: Duration::from_secs(10),
             pool: Duration::from_secs(55),
+            process: Duration::from_secs(10 * 60),
         }
     }
 }

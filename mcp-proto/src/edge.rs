@@ -197,6 +197,8 @@ pub(crate) enum Note {
     Notify { key: SessionKey, message: Bytes },
     /// What a target session must be told when it is opened anew; for the home.
     Level { sealed: Bytes, params: Bytes },
+    /// About channels, and the requests on them.
+    Channel(crate::channel::Mail),
     /// A target lets merged answers wait.
     Slow { target: TargetName },
     /// A request that only the receiver can serve.

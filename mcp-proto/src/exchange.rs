@@ -41,6 +41,8 @@ pub(crate) struct Exchange {
     pub(crate) modern: Option<Box<Claim>>,
     pub(crate) body: Bytes,
     pub(crate) answer: Answer,
+    /// The only target answered with an event stream, and so does the gateway, even if it made the answer.
+    pub(crate) by_events: bool,
     /// Half an event is written: until its end nothing else may be.
     pub(crate) half: bool,
     /// Its stream is that of others as well: it carries whole messages only, and none of them has an event id.
@@ -143,6 +145,8 @@ pub(crate) enum What {
 pub(crate) struct Slot {
     pub(crate) target: TargetName,
     pub(crate) outcome: Option<Result<Bytes, String>>,
+    /// The outcome is one of before, which holds as long as this.
+    pub(crate) until: Option<Instant>,
     /// The first of its pages has come.
     pub(crate) begun: bool,
 }
@@ -170,6 +174,7 @@ impl Exchange {
             modern: None,
             body,
             answer: Answer::Open,
+            by_events: false,
             half: false,
             shared: false,
             forwarded: None,
@@ -256,7 +261,7 @@ impl Exchange {
 
 impl Slot {
     pub(crate) fn new(target: TargetName) -> Self {
-        Self { target, outcome: None, begun: false }
+        Self { target, outcome: None, until: None, begun: false }
     }
 }
 

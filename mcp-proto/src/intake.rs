@@ -262,7 +262,7 @@ impl Shard {
     pub(crate) fn exchange(&self, id: ExchangeId) -> Option<&Exchange> {
         match &self.conns.get(id.conn)?.role {
             crate::conn::Role::Client(client) => client.exchange.as_ref().filter(|it| it.serial == id.serial),
-            crate::conn::Role::Target(_) => None,
+            crate::conn::Role::Target(_) | crate::conn::Role::Child(_) => None,
         }
     }
 
@@ -359,7 +359,9 @@ impl Shard {
         if give_up {
             return self.abandon(id);
         }
-        if let Some(conn) = leg.conn {
+        if let Some(conn) = self.feeder(id)
+            && !self.is_crowded(conn)
+        {
             self.set_paused(conn, false);
         }
     }

@@ -3,12 +3,11 @@
 use crate::conn::{Conn, Phase, Role, Upstream};
 use crate::edge::Fault;
 use crate::era::MODERN;
-use crate::federation::{Era, Verdict};
+use crate::federation::{Era, Schemas, Verdict};
 use crate::http::{ClientCodec, ResponseEvent, write};
 use crate::leg::{Inbound, LegId, Purpose, Trouble};
 use crate::session::Revision;
 use crate::shard::{Closing, Deferred, Shard};
-use crate::timers::Timed;
 use crate::{Action, ConnId};
 use routing::{Routes, Target};
 use std::collections::VecDeque;
@@ -33,6 +32,8 @@ pub(crate) struct Pool {
     pub(crate) slow: bool,
     /// What it speaks.
     pub(crate) verdict: Verdict,
+    /// What is known of its tools' schemas.
+    pub(crate) schemas: Schemas,
 }
 
 impl Shard {
@@ -70,6 +71,13 @@ impl Shard {
         let now = self.now;
         let Some(leg) = self.legs.get_mut(id) else { return };
         let target = Arc::clone(&leg.target);
+        let carries = leg.carried.is_some() || matches!(leg.purpose, Purpose::Feed { .. });
+        // Whether it still answers on a stream is asked without one.
+        let asks = leg.purpose == Purpose::Probe && target.process.is_none();
+        if self.is_channel(&target) && !carries && !asks {
+            return self.dispatch_on_channel(id);
+        }
+        let Some(leg) = self.legs.get_mut(id) else { return };
         let Some(pool) = self.pools.get_mut(&target.name) else {
             return self.deferred.push_back(Deferred::Fail(id, Trouble::Nowhere));
         };
@@ -95,8 +103,7 @@ impl Shard {
                 return self.deferred.push_back(Deferred::Fail(id, Trouble::Busy));
             }
             pool.waiting.push_back(id);
-            leg.deadline = Some(now + target.timeouts.gather);
-            return self.timers.set(Timed::Leg(id), now + target.timeouts.gather);
+            return self.limit_leg(id, now + target.timeouts.gather);
         }
         pool.open += 1;
         self.counters.target_connections.add(1);
@@ -142,10 +149,13 @@ impl Shard {
             None => (None, None),
         };
         let modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
-        let body = leg.dress.as_ref().map_or(&leg.body, |dress| &dress.body).clone();
+        let (path, body) = match &leg.carried {
+            Some(carried) => (&*carried.path, carried.message.clone()),
+            None => (leg.target.path.as_str(), leg.message().clone()),
+        };
         let Role::Target(upstream) = &mut slot.role else { return };
         slot.outbox.write(|out| {
-            write::request(out, leg.method, &leg.target.path);
+            write::request(out, leg.method, path);
             write::field(out, "host", leg.target.authority.as_bytes());
             let accept: &[u8] = match leg.method {
                 crate::http::Method::Get => b"text/event-stream",
@@ -359,6 +369,7 @@ impl Shard {
     pub(crate) fn abandon(&mut self, id: LegId) {
         let Some(leg) = self.legs.remove(id) else { return };
         self.counters.calls.sub(1);
+        self.leave_channel(id, &leg);
         if let Some(conn) = leg.conn {
             self.close(conn, Closing::Abort);
         }

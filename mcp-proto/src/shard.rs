@@ -6,6 +6,7 @@
 //! returns, so that no function is entered while it runs.
 
 use crate::catalogue::Catalogue;
+use crate::channel::Channels;
 use crate::conn::{Client, Conn, Phase, Role, Wire};
 use crate::edge::Note;
 use crate::exchange::{Answer, ExchangeId};
@@ -17,7 +18,7 @@ use crate::session::{Ended, Session, SessionId, SessionKey};
 use crate::table::Table;
 use crate::timers::{Timed, Timers};
 use crate::{Action, Config, ConnId, Counters, Fault, Parcel, Refused, ShardId, Start};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use routing::{Routes, TargetName};
@@ -52,6 +53,7 @@ pub struct Shard {
     /// Sessions of modern clients at legacy targets, by what they stand for.
     pub(crate) hidden: BTreeMap<Likeness, Vec<SessionId>>,
     pub(crate) pools: BTreeMap<TargetName, Pool>,
+    pub(crate) channels: Channels,
     pub(crate) catalogue: Catalogue,
     pub(crate) clients: usize,
     pub(crate) forwards: Forwards,
@@ -73,6 +75,10 @@ pub(crate) enum Deferred {
     Fail(LegId, Trouble),
     /// What a request's target speaks is known, or known anew: begin.
     Start(LegId),
+    /// A message that wants no answer was sent on a channel.
+    Settled(LegId),
+    /// A request's answer is there, whole.
+    Answered(LegId, Bytes),
     /// A request's target session is open: send it.
     Send(LegId),
     /// The last request of a connection was answered: look for the next.
@@ -101,6 +107,7 @@ impl Shard {
             ended: Ended::default(),
             hidden: BTreeMap::new(),
             pools: BTreeMap::new(),
+            channels: Channels::default(),
             catalogue: Catalogue::default(),
             clients: 0,
             forwards: Forwards::default(),
@@ -146,7 +153,10 @@ impl Shard {
     /// A connection asked for with [`Action::Open`] is open. The frontend reads it from now on.
     pub fn connected(&mut self, conn: ConnId, now: Instant) {
         self.now = now;
-        self.target_connected(conn);
+        match self.conns.get(conn).map(|conn| &conn.role) {
+            Some(Role::Child(_)) => self.child_started(conn),
+            _ => self.target_connected(conn),
+        }
         self.settle();
     }
 
@@ -179,6 +189,7 @@ impl Shard {
                 upstream.codec.feed(bytes);
                 self.read_target(conn);
             }
+            Some((_, Role::Child(_))) => self.read_child(conn, bytes),
             None => {}
         }
         self.settle();
@@ -190,6 +201,7 @@ impl Shard {
         match self.conns.get_mut(conn).map(|conn| &mut conn.role) {
             Some(Role::Client(_)) => self.client_ended(conn),
             Some(Role::Target(_)) => self.target_ended(conn),
+            Some(Role::Child(_)) => self.child_ended(conn),
             None => {}
         }
         self.settle();
@@ -235,6 +247,7 @@ impl Shard {
         match self.conns.get(conn).map(|conn| &conn.role) {
             Some(Role::Client(_)) => self.forget_client(conn),
             Some(Role::Target(_)) => self.target_lost(conn, fault),
+            Some(Role::Child(_)) => self.child_lost(conn, Some(fault)),
             None => {}
         }
         self.settle();
@@ -246,16 +259,19 @@ impl Shard {
         while let Some((at, what)) = self.timers.due(now) {
             match what {
                 Timed::Conn(conn) => self.conn_due(conn, at),
-                Timed::Leg(leg) => self.leg_due(leg),
+                Timed::Leg(leg) => self.leg_due(leg, at),
+                Timed::Channel(channel) => self.channel_due(channel, at),
                 Timed::Session(session) => self.session_due(session),
                 Timed::Drain => self.abort_everything(),
             }
             self.settle();
         }
-        let Self { conns, legs, sessions, timers, .. } = self;
-        timers.tidy(conns.len() + legs.len() + sessions.len(), |at, what| match what {
+        let Self { conns, legs, sessions, channels, timers, .. } = self;
+        let live = conns.len() + legs.len() + sessions.len() + channels.table.len();
+        timers.tidy(live, |at, what| match what {
             Timed::Conn(conn) => conns.get(conn).is_some_and(|conn| conn.timer == Some(at)),
-            Timed::Leg(leg) => legs.get(leg).is_some_and(|leg| leg.deadline == Some(at)),
+            Timed::Leg(leg) => legs.get(leg).is_some_and(|leg| leg.timer == Some(at)),
+            Timed::Channel(id) => channels.table.get(id).is_some_and(|channel| channel.timer == Some(at)),
             Timed::Session(session) => sessions.get(session).is_some(),
             Timed::Drain => true,
         });
@@ -267,6 +283,7 @@ impl Shard {
         let before = std::mem::replace(&mut self.routes, routes);
         self.rebuild_pools();
         self.catalogue.retain(&self.routes);
+        self.reroute_channels();
         self.announce_changes(&before);
         self.settle();
     }
@@ -416,18 +433,19 @@ impl Shard {
     /// Takes a connection out of the tables and tells the frontend.
     pub(crate) fn close(&mut self, conn: ConnId, how: Closing) {
         let Some(slot) = self.conns.get(conn) else { return };
-        let is_client = matches!(slot.role, Role::Client(_));
         // The frontend is told first: what takes the connection's place in the table may be opened at once.
+        let forget = match &slot.role {
+            Role::Client(_) => Self::forget_client,
+            Role::Target(_) => Self::forget_upstream,
+            Role::Child(_) => Self::child_closed,
+        };
         if slot.has_socket() {
             self.act(match how {
                 Closing::Finish => Action::Finish { conn },
                 Closing::Abort => Action::Abort { conn },
             });
         }
-        match is_client {
-            true => self.forget_client(conn),
-            false => self.forget_upstream(conn),
-        }
+        forget(self, conn);
     }
 
     /// Does what is deferred until nothing is.
@@ -437,6 +455,8 @@ impl Shard {
                 Deferred::Fail(leg, trouble) => self.leg_failed(leg, trouble),
                 Deferred::Start(leg) => self.start_in_session(leg),
                 Deferred::Send(leg) => self.dispatch_leg(leg),
+                Deferred::Settled(leg) => self.leg_settled(leg),
+                Deferred::Answered(leg, message) => self.leg_answered(leg, &message),
                 Deferred::Next(conn) => self.read_client(conn),
                 Deferred::HandOver(conn) => self.hand_over(conn),
             }

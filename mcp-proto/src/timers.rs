@@ -5,6 +5,7 @@
 //! structure: it only writes a field, and at most one entry an object is live.
 
 use crate::ConnId;
+use crate::channel::ChannelId;
 use crate::leg::LegId;
 use crate::session::SessionId;
 use std::cmp::Reverse;
@@ -20,6 +21,7 @@ pub(crate) enum Timed {
     Conn(ConnId),
     Leg(LegId),
     Session(SessionId),
+    Channel(ChannelId),
     Drain,
 }
 
@@ -30,6 +32,7 @@ impl Timed {
             Self::Conn(_) => "connection",
             Self::Leg(_) => "request to a target",
             Self::Session(_) => "session",
+            Self::Channel(_) => "channel to a target",
             Self::Drain => "drain",
         }
     }

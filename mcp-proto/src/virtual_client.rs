@@ -86,6 +86,18 @@ impl Shard {
         }
     }
 
+    /// The connection in whose outbox what is written for `conn` waits.
+    pub(crate) fn outlet(&self, conn: ConnId) -> Option<&Conn> {
+        let slot = self.conns.get(conn)?;
+        match &slot.role {
+            Role::Client(client) => match client.wire {
+                Wire::Stream(stream) => self.conns.get(stream),
+                _ => Some(slot),
+            },
+            _ => Some(slot),
+        }
+    }
+
     /// Writes a message on the one stream that a client's connection is.
     pub(crate) fn say(&mut self, stream: ConnId, message: &[u8]) {
         let Some(slot) = self.conns.get_mut(stream) else { return };

@@ -253,7 +253,7 @@ fn read_limits(report: &mut Report, limits: &Entry<'_>, into: &mut Limits) {
     }
 }
 
-fn limit_fields(limits: &mut Limits) -> [(&'static str, &mut usize); 18] {
+fn limit_fields(limits: &mut Limits) -> [(&'static str, &mut usize); 19] {
     [
         ("head", &mut limits.head),
         ("fields", &mut limits.fields),
@@ -268,6 +268,7 @@ fn limit_fields(limits: &mut Limits) -> [(&'static str, &mut usize); 18] {
         ("targetWaiting", &mut limits.target_waiting),
         ("forwarded", &mut limits.forwarded),
         ("streamCalls", &mut limits.stream_calls),
+        ("channels", &mut limits.channels),
         ("sessions", &mut limits.sessions),
         ("session", &mut limits.session),
         ("sessionId", &mut limits.session_id),
@@ -299,7 +300,7 @@ fn read_timeouts(report: &mut Report, timeouts: &Entry<'_>, settings: &mut Setti
     }
 }
 
-fn timeout_fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 9] {
+fn timeout_fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 10] {
     [
         ("head", &mut timeouts.head),
         ("body", &mut timeouts.body),
@@ -310,6 +311,7 @@ fn timeout_fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 9]
         ("sessionLife", &mut timeouts.session_life),
         ("comment", &mut timeouts.comment),
         ("pool", &mut timeouts.pool),
+        ("process", &mut timeouts.process),
     ]
 }
 

@@ -10,7 +10,6 @@ use crate::refusal;
 use crate::session::{Revision, SessionId, TargetState};
 use crate::shard::{Deferred, Shard};
 use crate::sse;
-use crate::timers::Timed;
 use bytes::Bytes;
 use routing::{Target, TargetName};
 use std::sync::Arc;
@@ -84,6 +83,20 @@ impl Shard {
         let now = self.now;
         let Some(leg) = self.legs.get_mut(id) else { return };
         leg.refused_with = None;
+        let purpose = leg.purpose;
+        if let Purpose::Part { exchange, slot: None, .. } = purpose
+            && self.is_over_http(exchange)
+            && self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_some())
+        {
+            if self.await_schemas(id, target) {
+                return;
+            }
+            if let Err(refusal) = self.check_mirrors(id, exchange) {
+                self.drop_leg(id);
+                return self.refuse(exchange, &refusal);
+            }
+        }
+        let Some(leg) = self.legs.get_mut(id) else { return };
         if leg.session.is_none()
             && let Some(exchange) = leg.purpose.exchange()
             && self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_some())
@@ -112,9 +125,7 @@ impl Shard {
                 self.open_target(session_id, target, None, vec![id]);
             }
         }
-        let Some(leg) = self.legs.get_mut(id) else { return };
-        leg.deadline = Some(now + target.timeouts.gather);
-        self.timers.set(Timed::Leg(id), now + target.timeouts.gather);
+        self.limit_leg(id, now + target.timeouts.gather);
     }
 
     /// The head of a target's answer to one message.
@@ -238,6 +249,14 @@ impl Shard {
         let single = waiting.parts.len() == 1 && waiting.batch.is_none();
         let plan = self.plan(id, exchange, part);
         let modern = waiting.modern.is_some();
+        if plan.crosses() && waiting.is_request(part) && (200..300).contains(&status) {
+            let mut look = self.look(plan);
+            look.held.raw = body.to_vec();
+            return match look.rewriter.push(body, &mut look.held.out) {
+                Ok(()) => self.looked_at_answer(id, exchange, part, look),
+                Err(_) => self.leg_failed(id, Trouble::Malformed("it is no JSON")),
+            };
+        }
         let code = envelope.error.as_ref().and_then(|error| error.code);
         // An error whose id the target did not know belongs to the only request there was.
         let mut body = match (envelope.id, envelope.id_span) {

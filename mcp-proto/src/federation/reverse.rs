@@ -34,16 +34,36 @@ impl Shard {
         let Some(session) = leg.session else {
             return self.stateless_notice(id, &target, &envelope, held);
         };
+        self.target_said(Some(id), session, &target, &envelope, held, event_id);
+    }
+
+    /// The same on a channel, where it belongs to no request.
+    pub(crate) fn session_message(&mut self, session: SessionId, target: &Arc<Target>, held: &Held) {
+        let Ok(envelope) = Envelope::parse(&held.raw, self.config.limits.depth) else {
+            return self.counters.malformed.add(1);
+        };
+        self.target_said(None, session, target, &envelope, held, None);
+    }
+
+    fn target_said(
+        &mut self,
+        id: Option<LegId>,
+        session: SessionId,
+        target: &Arc<Target>,
+        envelope: &Envelope<'_>,
+        held: &Held,
+        event_id: Option<&str>,
+    ) {
         match envelope.kind() {
-            Message::Request => self.target_request(id, session, &target, &envelope, &held.raw, event_id),
-            Message::Notification => self.target_notice(id, session, &target, &envelope, held, event_id),
+            Message::Request => self.target_request(id, session, target, envelope, &held.raw, event_id),
+            Message::Notification => self.target_notice(id, session, target, envelope, held, event_id),
             Message::Response => self.counters.malformed.add(1),
         }
     }
 
     fn target_request(
         &mut self,
-        id: LegId,
+        id: Option<LegId>,
         session: SessionId,
         target: &Arc<Target>,
         envelope: &Envelope<'_>,
@@ -81,7 +101,7 @@ impl Shard {
 
     fn target_notice(
         &mut self,
-        id: LegId,
+        id: Option<LegId>,
         session: SessionId,
         target: &Arc<Target>,
         envelope: &Envelope<'_>,
@@ -125,13 +145,16 @@ impl Shard {
         };
         for kind in kinds {
             self.catalogue.forget(target, *kind);
+            if *kind == list::Kind::Tools {
+                self.forget_schemas(target);
+            }
         }
     }
 
     /// The client's stream that messages on this target stream belong to: the call's own, else the session's.
-    fn reader(&self, id: LegId, session: SessionId) -> Option<ExchangeId> {
+    fn reader(&self, id: Option<LegId>, session: SessionId) -> Option<ExchangeId> {
         let listener = || self.sessions.get(session)?.listener.filter(|listener| self.has_room(*listener));
-        self.message_reader(id).or_else(listener)
+        id.and_then(|id| self.message_reader(id)).or_else(listener)
     }
 
     /// The client's stream that a target stream feeds.
@@ -141,9 +164,15 @@ impl Shard {
         Some(exchange)
     }
 
-    pub(super) fn tell(&mut self, id: LegId, reader: ExchangeId, message: &[u8], event_id: Option<&str>) {
+    pub(super) fn tell(
+        &mut self,
+        id: Option<LegId>,
+        reader: ExchangeId,
+        message: &[u8],
+        event_id: Option<&str>,
+    ) {
         // An event id is a place in one stream: on another it would lead its reader astray.
-        let event_id = event_id.filter(|_| self.message_reader(id) == Some(reader));
+        let event_id = event_id.filter(|_| id.and_then(|id| self.message_reader(id)) == Some(reader));
         let mut event = Vec::with_capacity(message.len() + 64);
         sse::write::event(&mut event, event_id, message);
         self.write_event(reader, &event);

@@ -160,6 +160,7 @@ impl Shard {
         if let Some(hidden) = &session.hidden {
             self.forget_hidden(id, hidden);
         }
+        self.end_channels_of(id);
         if session.home == self.id {
             self.counters.sessions.sub(1);
         }
@@ -292,7 +293,7 @@ impl Shard {
     }
 
     /// Tells a target that lost its session what the client had set.
-    fn restore(&mut self, id: SessionId, target: &Arc<Target>) {
+    pub(crate) fn restore(&mut self, id: SessionId, target: &Arc<Target>) {
         let Some(session) = self.sessions.get(id) else { return };
         let mut messages = Vec::new();
         if let Some(level) = &session.level {
@@ -332,6 +333,7 @@ impl Shard {
         let reason: Arc<str> = trouble.to_string().into();
         if let Some(id) = session {
             self.target_unavailable(id, &target.name, Arc::clone(&reason));
+            self.end_channel_at(id, &target.name);
             if let Some(session) = self.sessions.get(id)
                 && !session.sealed.is_empty()
             {
@@ -423,6 +425,7 @@ impl Shard {
                     _ = self.notify_listener(listener, &message);
                 }
             }
+            Note::Channel(mail) => self.channel_mail(mail),
             Note::Slow { target } => {
                 self.mark_slow(&target);
             }

@@ -117,7 +117,7 @@ fn the_stream_is_the_sessions_own_once_the_client_is_ready() {
 #[test]
 fn targets_ask_on_the_stream_and_are_answered_by_a_post() {
     let mut world = Setup::new(&["alpha", "beta"]).shards(3).build();
-    world.server("beta").on("tools/call", |seen| {
+    world.server("beta").on("tools/call", |_| {
         let ask = r#"{"jsonrpc":"2.0","id":"q","method":"roots/list"}"#;
         open_stream(&[event(ask)])
     });
