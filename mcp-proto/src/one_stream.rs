@@ -410,7 +410,7 @@ impl Shard {
 /// taken one by one.
 fn messages(body: &Bytes, depth: usize, most: usize) -> Result<Vec<Range<usize>>, Refusal> {
     match envelope::body(body, depth, most) {
-        Ok(Body::Message(_)) => Ok(vec![0..body.len()]),
+        Ok(Body::Message(_)) => Ok(std::iter::once(0..body.len()).collect()),
         Ok(Body::Batch(messages)) => Ok(messages),
         Err(invalid) => Err(Refusal::invalid(&invalid)),
     }
