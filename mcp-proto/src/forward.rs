@@ -76,14 +76,6 @@ impl Forwards {
 }
 
 impl Shard {
-    /// Whether an exchange came from another shard: it must not be forwarded again.
-    pub(crate) fn is_forwarded(&self, id: ExchangeId) -> bool {
-        let slot = self.conns.get(id.conn);
-        slot.is_some_and(
-            |slot| matches!(&slot.role, Role::Client(client) if matches!(client.wire, Wire::Shard(_))),
-        )
-    }
-
     /// Lets `owner`, another shard, serve an exchange of which nothing is answered yet.
     ///
     /// # Errors

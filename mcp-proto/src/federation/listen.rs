@@ -38,23 +38,40 @@ impl Shard {
         {
             return self.resume_call(id, session_id, target, last.clone());
         }
+        self.begin(id, 200, Content::Events, &[]);
+        let places = point.map(|point| point.places).unwrap_or_default();
+        self.become_listener_from(id, session_id, &places);
+    }
+
+    /// Makes an event stream the session's own.
+    pub(crate) fn become_listener(&mut self, id: ExchangeId, session: SessionId) {
+        if let Some(exchange) = self.exchange_mut(id) {
+            exchange.session = Some(session);
+        }
+        self.become_listener_from(id, session, &[]);
+    }
+
+    fn become_listener_from(
+        &mut self,
+        id: ExchangeId,
+        session_id: SessionId,
+        places: &[(TargetName, Bytes)],
+    ) {
         let Some(session) = self.sessions.get_mut(session_id) else { return };
-        let before = session.listener.replace(id);
+        let before = session.listener.replace(id).filter(|before| *before != id);
         let changed = std::mem::take(&mut session.changed);
         match before {
             Some(before) => self.end_stream(before),
             None => self.counters.streams.add(1),
         }
-        self.begin(id, 200, Content::Events, &[]);
         if changed {
             self.lists_changed(session_id);
         }
-        let places = point.map(|point| point.places).unwrap_or_default();
         if let Some(exchange) = self.exchange_mut(id) {
             exchange.head.fields.detach();
         }
         self.ask_subscriptions(session_id);
-        self.open_streams(id, &places);
+        self.open_streams(id, places);
     }
 
     /// Opens a stream at every target that something is wanted of.
