@@ -3,7 +3,7 @@
 use crate::config::{Runtime, Settings};
 use mcp_proto::{Config, Counters, Keys, Mail, Record, ShardId, Start};
 use routing::Routes;
-use runtime::Worker;
+use runtime::{Spawn, Worker};
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -64,6 +64,7 @@ impl Workers {
         config: Arc<Config>,
         routes: &Arc<Routes>,
         listeners: Vec<TcpListener>,
+        children: Arc<dyn Spawn>,
         records: SyncSender<Box<Record>>,
     ) -> io::Result<Self> {
         let (mailboxes, mails): (Vec<_>, Vec<_>) =
@@ -81,8 +82,9 @@ impl Workers {
                 counters: counted.clone(),
             };
             counters.push(counted);
-            let (peers, records) = (mailboxes.clone(), records.clone());
-            threads.push(frontend.spawn(Worker { start, entropy, listener, mail, peers, records })?);
+            let (peers, children, records) = (mailboxes.clone(), children.clone(), records.clone());
+            let worker = Worker { start, entropy, listener, mail, peers, children, records };
+            threads.push(frontend.spawn(worker)?);
         }
         Ok(Self { threads, mailboxes, counters })
     }

@@ -3,7 +3,6 @@
 use crate::conn::{Conn, Role};
 use crate::exchange::{Answer, Exchange, ExchangeId, Work};
 use crate::http::write;
-use crate::leg::Purpose;
 use crate::refusal::{self, Refusal};
 use crate::shard::{Closing, Shard};
 use crate::{AccessLog, Action, ConnId, Record};
@@ -236,7 +235,11 @@ impl Shard {
         let Some(exchange) = self.exchange_mut(id) else { return };
         let events = match exchange.answer {
             Answer::Begun { events, .. } => events,
-            _ => !exchange.accepts.json || (exchange.batch.is_some() && exchange.accepts.events),
+            _ => {
+                exchange.by_events
+                    || !exchange.accepts.json
+                    || (exchange.batch.is_some() && exchange.accepts.events)
+            }
         };
         if events {
             let mut event = Vec::with_capacity(body.len() + 24);
@@ -336,10 +339,8 @@ impl Shard {
             Work::Relay { leg, .. } => Some(leg),
             _ => None,
         });
-        let streams = exchange.streams.iter().filter_map(|stream| stream.leg);
-        // A request whose answer is written feeds nobody, though its stream may go on.
-        let feeding = |leg| self.legs.get(leg).filter(|leg| leg.purpose != Purpose::Quiet)?.conn;
-        calls.chain(streams).filter_map(feeding).collect()
+        let streams = exchange.streams.iter().flat_map(|stream| [stream.leg, stream.next]).flatten();
+        calls.chain(streams).filter_map(|leg| self.feeder(leg)).collect()
     }
 
     pub(crate) fn pause_feeders(&mut self, conn: ConnId) {
@@ -350,7 +351,9 @@ impl Shard {
 
     pub(crate) fn resume_feeders(&mut self, conn: ConnId) {
         for feeder in self.feeders(conn) {
-            self.set_paused(feeder, false);
+            if !self.is_crowded(feeder) {
+                self.set_paused(feeder, false);
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What targets answer: head, body and end of each answer go to whoever waits for them.
 
+use crate::channel::Via;
 use crate::conn::{Conn, Phase};
 use crate::http::Response;
 use crate::jsonrpc::rewrite::Plan;
@@ -8,6 +9,7 @@ use crate::session::TargetState;
 use crate::shard::{Closing, Deferred, Shard};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Room that is kept for putting answers together, of all that are under way at once the last one's.
 const SCRATCH: usize = 256 << 10;
@@ -20,7 +22,12 @@ impl Shard {
     pub(crate) fn leg_head(&mut self, id: LegId, head: &Response) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let inbound = match leg.purpose {
-            Purpose::Quiet | Purpose::Greet { .. } => Inbound::Drop,
+            _ if leg.via.is_some() => match head.status {
+                200..300 => Inbound::Drop,
+                status => Inbound::Whole { status, body: Vec::new() },
+            },
+            Purpose::Quiet | Purpose::Greet { .. } | Purpose::Remote { .. } => Inbound::Drop,
+            Purpose::Feed { .. } => self.feed_head(id, head),
             Purpose::Part { exchange, part, slot: None } => self.call_head(id, exchange, part, head),
             Purpose::Part { exchange, slot: Some(_), .. } => {
                 let took = leg.sent_at.map(|at| self.now.saturating_duration_since(at));
@@ -29,7 +36,7 @@ impl Shard {
                 }
                 self.whole_or_events(id, head)
             }
-            Purpose::Probe | Purpose::Schemas { .. } | Purpose::Parked { .. } => {
+            Purpose::Probe | Purpose::Schemas { .. } | Purpose::Subscribe { .. } | Purpose::Parked { .. } => {
                 self.whole_or_events(id, head)
             }
             Purpose::Open { .. } => {
@@ -96,6 +103,11 @@ impl Shard {
             }
             (Inbound::Pass { .. }, _) => Ok(()),
             (Inbound::Events(events), _) => self.read_events(id, events, bytes),
+            (Inbound::Feed(feed), Purpose::Feed { channel }) => {
+                self.read_feed(id, channel, feed, bytes);
+                Ok(())
+            }
+            (Inbound::Feed(_), _) => Ok(()),
         };
         // What happened may have given the answer another fate.
         if let Some(leg) = self.legs.get_mut(id)
@@ -119,8 +131,12 @@ impl Shard {
     /// An answer is complete.
     pub(crate) fn leg_ended(&mut self, id: LegId) {
         let Some(leg) = self.legs.get_mut(id) else { return };
-        let purpose = leg.purpose;
+        let (purpose, via) = (leg.purpose, leg.via);
         match (std::mem::replace(&mut leg.inbound, Inbound::Drop), purpose) {
+            (inbound, _) if let Some(Via::Channel(on, _)) = via => {
+                let status = if let Inbound::Whole { status, .. } = inbound { status } else { 202 };
+                self.carried(id, on, status);
+            }
             (_, Purpose::Greet { again }) => self.greeted(id, again),
             (Inbound::Head | Inbound::Drop, _) => self.drop_leg(id),
             (Inbound::Short { rewriter, mut body }, Purpose::Part { exchange, .. }) => {
@@ -150,6 +166,7 @@ impl Shard {
             (Inbound::Short { .. } | Inbound::Pass { .. } | Inbound::Look(_), _) => self.drop_leg(id),
             (Inbound::Whole { status, body }, _) => self.whole_answer(id, purpose, status, &body),
             (Inbound::Events(events), _) => self.events_ended(id, &events),
+            (Inbound::Feed(_), _) => self.leg_failed(id, Trouble::Hushed),
         }
     }
 
@@ -170,12 +187,22 @@ impl Shard {
                 self.slot_answered(id, exchange, part, slot, status, body);
             }
             Purpose::Open { asker } => self.target_answered(id, asker, status, body),
+            Purpose::Stream { exchange } if status == 200 && self.is_listening(id) => {
+                self.listen_answered(id, exchange, body);
+            }
             Purpose::Stream { exchange } => self.stream_refused(id, exchange, status),
+            Purpose::Subscribe { exchange } => self.resource_told(id, exchange, body),
             Purpose::Resume { exchange } => self.resume_refused(id, exchange, status),
             Purpose::Probe => self.probe_answered(id, status, body),
             Purpose::Schemas { .. } if (200..300).contains(&status) => self.schemas_answered(id, body),
             Purpose::Schemas { .. } => self.leg_failed(id, Trouble::Status(status)),
-            Purpose::Quiet | Purpose::Greet { .. } | Purpose::Parked { .. } => self.drop_leg(id),
+            Purpose::Feed { channel } => {
+                self.drop_leg(id);
+                self.feed_refused(channel, status);
+            }
+            Purpose::Quiet | Purpose::Greet { .. } | Purpose::Remote { .. } | Purpose::Parked { .. } => {
+                self.drop_leg(id)
+            }
         }
     }
 
@@ -222,6 +249,7 @@ impl Shard {
         let Some(leg) = self.legs.remove(id) else { return };
         self.counters.calls.sub(1);
         self.counters.target_failures.add(1);
+        self.leave_channel(id, &leg);
         match leg.purpose {
             Purpose::Part { exchange, part, slot: None } => {
                 self.call_failed(&leg.target.name, exchange, part, &trouble);
@@ -231,18 +259,22 @@ impl Shard {
             }
             Purpose::Open { asker } => self.target_refused(&leg.target, leg.session, asker, &trouble),
             Purpose::Stream { exchange } => self.stream_ended(exchange, &leg.target.name),
+            Purpose::Subscribe { exchange } => self.resource_not_told(exchange, &leg.target.name),
             Purpose::Resume { exchange } => self.finish_or_fail(exchange, &trouble),
             Purpose::Greet { .. } => self.target_refused(&leg.target, leg.session, None, &trouble),
             Purpose::Probe => self.probe_failed(&leg.target, &trouble),
             Purpose::Schemas { .. } => self.schemas_failed(&leg.target.name, &trouble),
+            Purpose::Remote { shard, leg, .. } => self.remote_failed(shard, leg, trouble),
+            Purpose::Feed { channel } => self.feed_failed(channel, &trouble),
             Purpose::Quiet | Purpose::Parked { .. } => {}
         }
     }
 
     /// A request is over and done with.
     pub(crate) fn drop_leg(&mut self, id: LegId) {
-        if self.legs.remove(id).is_some() {
+        if let Some(leg) = self.legs.remove(id) {
             self.counters.calls.sub(1);
+            self.leave_channel(id, &leg);
         }
     }
 
@@ -254,18 +286,34 @@ impl Shard {
         }
     }
 
-    /// A request that has waited too long for a connection or a session.
-    pub(crate) fn leg_due(&mut self, id: LegId) {
-        let Some(leg) = self.legs.get(id) else { return };
+    /// A request that has waited too long for a connection, a session, or an answer on a channel; unless it has moved
+    /// on.
+    pub(crate) fn leg_due(&mut self, id: LegId, at: Instant) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        if leg.timer != Some(at) {
+            return;
+        }
+        leg.timer = None;
         if leg.round.as_ref().is_some_and(|round| round.is_open()) {
             return self.round_due(id);
         }
-        if leg.conn.is_none() && leg.deadline.is_some_and(|deadline| deadline <= self.now) {
-            let (session, target) = (leg.session, Arc::clone(&leg.target));
-            self.deferred.push_back(Deferred::Fail(id, Trouble::Late("accept a request")));
-            if let Some(session) = session {
-                self.ask_again(session, &target.name);
-            }
+        // It waits for its client: however long that takes is not the target's fault.
+        if matches!(leg.purpose, Purpose::Parked { .. }) {
+            return;
+        }
+        let Some(deadline) = leg.deadline.filter(|_| leg.conn.is_none()) else { return };
+        if deadline > self.now {
+            return self.limit_leg(id, deadline);
+        }
+        let what = match leg.via {
+            Some(Via::Channel(..) | Via::Shard(_)) => "answer",
+            Some(Via::Queue(_)) => "start",
+            None => "accept a request",
+        };
+        let (session, target, waits) = (leg.session, Arc::clone(&leg.target), leg.via.is_none());
+        self.deferred.push_back(Deferred::Fail(id, Trouble::Late(what)));
+        if let Some(session) = session.filter(|_| waits) {
+            self.ask_again(session, &target.name);
         }
     }
 }

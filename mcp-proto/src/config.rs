@@ -68,6 +68,8 @@ pub struct Limits {
     pub parked: usize,
     /// What is kept of what a target says while such a call waits.
     pub parked_bytes: usize,
+    /// Processes and HTTP+SSE streams of targets, of one shard.
+    pub channels: usize,
     /// Sessions a shard remembers.
     pub sessions: usize,
     /// What one client may have kept in its session: capabilities, its own description, log level, subscriptions.
@@ -97,6 +99,7 @@ impl Default for Limits {
             forwarded: 4_096,
             parked: 1_000,
             parked_bytes: 1 << 20,
+            channels: 256,
             sessions: 50_000,
             session: 64 << 10,
             session_id: 2 << 10,
@@ -129,6 +132,8 @@ pub struct Timeouts {
     pub parked: Duration,
     /// An idle connection to a target, where the target names no time of its own.
     pub pool: Duration,
+    /// A process that all sessions share, without a request.
+    pub process: Duration,
 }
 
 impl Default for Timeouts {
@@ -144,6 +149,7 @@ impl Default for Timeouts {
             comment: Duration::from_secs(15),
             parked: Duration::from_secs(10 * 60),
             pool: Duration::from_secs(55),
+            process: Duration::from_secs(10 * 60),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One connection: a client's or one to a target.
 
+use crate::channel::Child;
 use crate::exchange::Exchange;
 use crate::forward::Ticket;
 use crate::http::{ClientCodec, Request, ServerCodec};
@@ -31,6 +32,8 @@ pub(crate) struct Conn {
 pub(crate) enum Role {
     Client(Box<Client>),
     Target(Box<Upstream>),
+    /// A target that is a child process.
+    Child(Box<Child>),
 }
 
 /// A client's connection, with a socket or without.
@@ -169,21 +172,28 @@ impl Conn {
     pub(crate) fn has_socket(&self) -> bool {
         match &self.role {
             Role::Client(client) => client.wire.is_socket(),
-            Role::Target(_) => true,
+            Role::Target(_) | Role::Child(_) => true,
         }
     }
 
     pub(crate) fn client(&mut self) -> Option<&mut Client> {
         match &mut self.role {
             Role::Client(client) => Some(client),
-            Role::Target(_) => None,
+            Role::Target(_) | Role::Child(_) => None,
         }
     }
 
     pub(crate) fn upstream(&mut self) -> Option<&mut Upstream> {
         match &mut self.role {
             Role::Target(upstream) => Some(upstream),
-            Role::Client(_) => None,
+            Role::Client(_) | Role::Child(_) => None,
+        }
+    }
+
+    pub(crate) fn child(&mut self) -> Option<&mut Child> {
+        match &mut self.role {
+            Role::Child(child) => Some(child),
+            Role::Client(_) | Role::Target(_) => None,
         }
     }
 }

@@ -79,6 +79,10 @@ counters! {
     target_requests: Counter = "mcp_gateway_target_requests_total", "HTTP requests sent to targets.";
     target_failures: Counter = "mcp_gateway_target_failures_total", "Requests to targets that failed: refused, reset, timed out, malformed.";
     target_retries: Counter = "mcp_gateway_target_retries_total", "Requests repeated because a kept-alive connection had gone stale.";
+    processes: Gauge = "mcp_gateway_target_processes", "Running child processes of targets.";
+    processes_total: Counter = "mcp_gateway_target_processes_total", "Child processes started.";
+    target_streams: Gauge = "mcp_gateway_target_streams", "HTTP+SSE streams of targets.";
+    channels_failed: Counter = "mcp_gateway_target_channels_failed_total", "Child processes and HTTP+SSE streams that ended of themselves or never began.";
     sessions: Gauge = "mcp_gateway_sessions", "Sessions at home on their shard.";
     sessions_total: Counter = "mcp_gateway_sessions_total", "Sessions opened.";
     sessions_expired: Counter = "mcp_gateway_sessions_expired_total", "Sessions ended because they were idle.";

@@ -11,7 +11,7 @@ use crate::{ConnId, sse};
 use std::time::{Duration, Instant};
 
 /// A target gets this much longer for its share of a merged answer than the client was made to wait.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Shard {
     /// Makes sure a connection is looked at when its deadline comes.
@@ -36,6 +36,8 @@ impl Shard {
             Role::Client(client) => client.due(&self.config),
             Role::Target(_) if slot.paused => None,
             Role::Target(upstream) => self.target_due(upstream),
+            // What waits for its answers has deadlines of its own.
+            Role::Child(_) => None,
         };
         [stalled, phase].into_iter().flatten().min()
     }
@@ -79,6 +81,7 @@ impl Shard {
             match &slot.role {
                 Role::Client(_) => self.client_due(conn),
                 Role::Target(_) => self.upstream_due(conn),
+                Role::Child(_) => {}
             }
         }
         self.watch(conn);
@@ -86,10 +89,11 @@ impl Shard {
 
     /// The peer takes nothing any more.
     fn write_stalled(&mut self, conn: ConnId) {
-        if matches!(self.conns.get(conn).map(|slot| &slot.role), Some(Role::Target(_))) {
-            return self.give_up(conn, Fault::TimedOut);
+        match self.conns.get(conn).map(|slot| &slot.role) {
+            Some(Role::Target(_)) => self.give_up(conn, Fault::TimedOut),
+            Some(Role::Child(_)) => self.child_stalled(conn),
+            _ => self.close(conn, Closing::Abort),
         }
-        self.close(conn, Closing::Abort);
     }
 
     fn client_due(&mut self, conn: ConnId) {
@@ -115,6 +119,7 @@ impl Shard {
         if due {
             self.gather_due(id);
         }
+        self.subscription_due(id);
         self.reopen_streams(id);
     }
 

@@ -198,6 +198,8 @@ pub(crate) enum Note {
     Notify { key: SessionKey, message: Bytes },
     /// What a target session must be told when it is opened anew; for the home.
     Level { sealed: Bytes, params: Bytes },
+    /// About channels, and the requests on them.
+    Channel(crate::channel::Mail),
     /// A target lets merged answers wait.
     Slow { target: TargetName },
     /// A request that only the receiver can serve.
@@ -216,6 +218,10 @@ pub(crate) enum Note {
     Input { place: Place, message: Bytes },
     /// As `Level`.
     Subscribed { sealed: Bytes, target: TargetName, uri: String, on: bool },
+    /// A shard has a session's GET stream and wants to know what its client subscribed to; for the home.
+    Listens { sealed: Bytes, shard: ShardId },
+    /// The home's answer, and later for all: subscriptions that were added or removed.
+    Watches { key: SessionKey, entries: Vec<(TargetName, String)>, on: bool },
 }
 
 /// What the outside sends to a shard's thread, whichever frontend drives it.

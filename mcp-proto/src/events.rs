@@ -199,6 +199,10 @@ impl Shard {
         match leg.purpose {
             Purpose::Part { exchange, part, slot: Some(slot) } => {
                 events.answered = true;
+                let single = self.routes.single().is_some();
+                if let Some(exchange) = self.exchange_mut(exchange) {
+                    exchange.by_events = single && exchange.accepts.events;
+                }
                 self.slot_answered(id, exchange, part, slot, 200, &held.raw);
             }
             Purpose::Open { asker } => {
@@ -249,7 +253,14 @@ impl Shard {
                 self.write_event(exchange, &event);
                 self.event_answered(id, events);
             }
-            Purpose::Stream { .. } | Purpose::Greet { .. } | Purpose::Quiet => self.counters.dropped.add(1),
+            Purpose::Stream { exchange } => self.listen_answered(id, exchange, &held.raw),
+            Purpose::Subscribe { exchange } => {
+                events.answered = true;
+                self.resource_told(id, exchange, &held.raw);
+            }
+            Purpose::Greet { .. } | Purpose::Remote { .. } | Purpose::Feed { .. } | Purpose::Quiet => {
+                self.counters.dropped.add(1)
+            }
         }
     }
 

@@ -72,7 +72,7 @@ impl Shard {
         match &client.exchange {
             // A stream without a reader has no purpose; an answer on its way may still be wanted (RFC 9112, 9.6).
             // A modern client cancels so what it waits for (basic/patterns/cancellation, Streamable HTTP).
-            Some(exchange) if exchange.is_post() && exchange.modern.is_none() => {}
+            Some(exchange) if !exchange.is_stream() && exchange.modern.is_none() => {}
             Some(_) => self.close(conn, Closing::Abort),
             None => self.close_after_flush(conn),
         }
@@ -239,7 +239,7 @@ impl Shard {
     pub(crate) fn exchange(&self, id: ExchangeId) -> Option<&Exchange> {
         match &self.conns.get(id.conn)?.role {
             crate::conn::Role::Client(client) => client.exchange.as_ref().filter(|it| it.serial == id.serial),
-            crate::conn::Role::Target(_) => None,
+            crate::conn::Role::Target(_) | crate::conn::Role::Child(_) => None,
         }
     }
 
@@ -260,6 +260,9 @@ impl Shard {
         client.since = now;
         let (wire, peer, ended) = (client.wire, client.peer, client.ended);
         self.log_exchange(&mut exchange, peer);
+        if let Some(session) = exchange.session.filter(|_| exchange.subscription.is_some()) {
+            self.end_session(session);
+        }
         match wire {
             Wire::Socket => {}
             Wire::Shard(ticket) => return self.forwarded_over(id.conn, ticket, keep_alive && !draining),
@@ -295,7 +298,7 @@ impl Shard {
         if let Some(ticket) = exchange.forwarded {
             return self.recall(ticket);
         }
-        if !exchange.is_post() {
+        if exchange.is_stream() {
             self.forget_listener(id, &mut exchange);
         }
         for part in &exchange.parts {
@@ -305,7 +308,7 @@ impl Shard {
                 _ => {}
             }
         }
-        if exchange.is_post() {
+        if !exchange.is_stream() {
             exchange.log.error.get_or_insert_with(|| "the client went away".to_owned());
         }
         self.log_exchange(&mut exchange, peer);
@@ -330,7 +333,9 @@ impl Shard {
         if give_up {
             return self.abandon(id);
         }
-        if let Some(conn) = leg.conn {
+        if let Some(conn) = self.feeder(id)
+            && !self.is_crowded(conn)
+        {
             self.set_paused(conn, false);
         }
     }
@@ -367,7 +372,8 @@ impl Client {
     pub(crate) fn due(&self, config: &Config) -> Option<Instant> {
         let timeouts = &config.timeouts;
         if let Some(exchange) = &self.exchange {
-            let due = [exchange.deadline, exchange.comment];
+            let subscription = exchange.subscription.as_ref().and_then(|subscription| subscription.due());
+            let due = [exchange.deadline, exchange.comment, subscription];
             let streams = exchange.streams.iter().map(|stream| stream.again);
             return due.into_iter().chain(streams).flatten().min();
         }

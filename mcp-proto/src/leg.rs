@@ -1,6 +1,8 @@
 //! One HTTP request to one target, from the moment it is wanted until its answer has been dealt with.
 
 use crate::ConnId;
+use crate::ShardId;
+use crate::channel::{Carried, ChannelId, Feed, Via};
 use crate::edge::Fault;
 use crate::events::Held;
 use crate::exchange::ExchangeId;
@@ -8,7 +10,7 @@ use crate::federation::{Dress, ParkedId, Round};
 use crate::http::{Fields, Method};
 use crate::jsonrpc::list;
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
-use crate::session::{Opened, Revision, SessionId};
+use crate::session::{Opened, Revision, SessionId, SessionKey};
 use crate::sse;
 use crate::table::key;
 use bytes::Bytes;
@@ -58,8 +60,14 @@ pub(crate) struct Leg {
     pub(crate) given_id: Option<Bytes>,
     pub(crate) conn: Option<ConnId>,
     pub(crate) inbound: Inbound,
+    /// Where it is, when its target answers on a channel.
+    pub(crate) via: Option<Via>,
+    /// Set when it is the POST of a channel's message.
+    pub(crate) carried: Option<Box<Carried>>,
     /// When it is given up while it has no connection.
     pub(crate) deadline: Option<Instant>,
+    /// When its timer looks at it next.
+    pub(crate) timer: Option<Instant>,
 }
 
 impl Leg {
@@ -94,7 +102,10 @@ impl Leg {
             given_id: None,
             conn: None,
             inbound: Inbound::Head,
+            via: None,
+            carried: None,
             deadline: None,
+            timer: None,
         }
     }
 }
@@ -106,6 +117,8 @@ pub(crate) enum Purpose {
     Part { exchange: ExchangeId, part: u16, slot: Option<u16> },
     /// A target's stream under a client's GET stream.
     Stream { exchange: ExchangeId },
+    /// `resources/subscribe` at a legacy target, for a subscription.
+    Subscribe { exchange: ExchangeId },
     /// A lost POST stream that a client resumes with a GET.
     Resume { exchange: ExchangeId },
     /// `initialize` at a target; a part of the client's own `initialize`, or later.
@@ -118,6 +131,10 @@ pub(crate) enum Purpose {
     Parked { call: ParkedId },
     /// `tools/list` on behalf of a client's call, for the schemas.
     Schemas { exchange: ExchangeId },
+    /// A request of another shard, for a channel that lives here.
+    Remote { shard: ShardId, leg: LegId, asker: Option<SessionKey>, opens: bool },
+    /// The event stream on which a channel's target says everything.
+    Feed { channel: ChannelId },
     /// Nobody waits.
     Quiet,
 }
@@ -136,6 +153,7 @@ impl Purpose {
         match self {
             Self::Part { exchange, .. }
             | Self::Stream { exchange }
+            | Self::Subscribe { exchange }
             | Self::Resume { exchange }
             | Self::Schemas { exchange }
             | Self::Open { asker: Some((exchange, ..)) } => Some(exchange),
@@ -175,6 +193,8 @@ pub(crate) enum Inbound {
         /* inside an event of our own */ event: bool,
     },
     Events(Box<Events>),
+    /// A channel's event stream.
+    Feed(Box<Feed>),
     /// Read and forgotten, so that the connection can be used again.
     Drop,
 }
@@ -222,6 +242,16 @@ pub(crate) enum Trouble {
     Chatty,
     /// Our own limit on connections and waiting requests.
     Busy,
+    /// Our own limit on channels.
+    Crowded,
+    /// Its process could not be started.
+    Unstarted(Fault),
+    /// Its process is gone.
+    Exited,
+    /// Its event stream is gone, on which everything else would have come.
+    Hushed,
+    /// The endpoint its event stream named is of no use.
+    Endpoint(&'static str),
     /// It failed a moment ago and is left alone for another.
     Recently(Arc<str>),
     /// Its session could not be opened.
@@ -242,6 +272,11 @@ impl fmt::Display for Trouble {
             Self::TooLarge => f.write_str("its answer is too large to be looked into"),
             Self::Chatty => f.write_str("it said too much while its client was being asked"),
             Self::Busy => f.write_str("too many requests wait for it"),
+            Self::Crowded => f.write_str("too many processes and event streams of targets are in use"),
+            Self::Unstarted(fault) => write!(f, "its process can't be started ({fault})"),
+            Self::Exited => f.write_str("its process ended"),
+            Self::Hushed => f.write_str("its event stream ended"),
+            Self::Endpoint(why) => write!(f, "the endpoint its event stream names can't be used: {why}"),
             Self::Recently(reason) => f.write_str(reason),
             Self::Refused(reason) => write!(f, "it refused the session: {reason}"),
         }

@@ -83,6 +83,7 @@ mod answer;
 mod answers;
 mod base64;
 mod catalogue;
+mod channel;
 mod config;
 mod conn;
 mod counters;

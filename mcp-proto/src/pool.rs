@@ -8,7 +8,6 @@ use crate::http::{ClientCodec, ResponseEvent, write};
 use crate::leg::{Inbound, LegId, Purpose, Trouble};
 use crate::session::Revision;
 use crate::shard::{Closing, Deferred, Shard};
-use crate::timers::Timed;
 use crate::{Action, ConnId};
 use routing::{Routes, Target};
 use std::collections::VecDeque;
@@ -72,6 +71,13 @@ impl Shard {
         let now = self.now;
         let Some(leg) = self.legs.get_mut(id) else { return };
         let target = Arc::clone(&leg.target);
+        let carries = leg.carried.is_some() || matches!(leg.purpose, Purpose::Feed { .. });
+        // Whether it still answers on a stream is asked without one.
+        let asks = leg.purpose == Purpose::Probe && target.process.is_none();
+        if self.is_channel(&target) && !carries && !asks {
+            return self.dispatch_on_channel(id);
+        }
+        let Some(leg) = self.legs.get_mut(id) else { return };
         let Some(pool) = self.pools.get_mut(&target.name) else {
             return self.deferred.push_back(Deferred::Fail(id, Trouble::Nowhere));
         };
@@ -97,8 +103,7 @@ impl Shard {
                 return self.deferred.push_back(Deferred::Fail(id, Trouble::Busy));
             }
             pool.waiting.push_back(id);
-            leg.deadline = Some(now + target.timeouts.gather);
-            return self.timers.set(Timed::Leg(id), now + target.timeouts.gather);
+            return self.limit_leg(id, now + target.timeouts.gather);
         }
         pool.open += 1;
         self.counters.target_connections.add(1);
@@ -136,18 +141,22 @@ impl Shard {
         let (Some(leg), Some(slot)) = (self.legs.get_mut(id), self.conns.get_mut(conn)) else {
             return self.release(conn);
         };
+        let modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
         let session = leg.session.and_then(|session| self.sessions.get(session));
         let known = session.and_then(|session| session.ready(&leg.target));
         let opened = leg.opened.as_ref().or(known);
         let (session_id, revision) = match opened {
-            Some(opened) => (opened.id.clone(), Some(opened.revision)),
-            None => (None, None),
+            Some(opened) if !modern => (opened.id.clone(), Some(opened.revision)),
+            _ => (None, None),
         };
         let modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
-        let body = leg.dress.as_ref().map_or(&leg.body, |dress| &dress.body).clone();
+        let (path, body) = match &leg.carried {
+            Some(carried) => (&*carried.path, carried.message.clone()),
+            None => (leg.target.path.as_str(), leg.message().clone()),
+        };
         let Role::Target(upstream) = &mut slot.role else { return };
         slot.outbox.write(|out| {
-            write::request(out, leg.method, &leg.target.path);
+            write::request(out, leg.method, path);
             write::field(out, "host", leg.target.authority.as_bytes());
             let accept: &[u8] = match leg.method {
                 crate::http::Method::Get => b"text/event-stream",
@@ -361,6 +370,7 @@ impl Shard {
     pub(crate) fn abandon(&mut self, id: LegId) {
         let Some(leg) = self.legs.remove(id) else { return };
         self.counters.calls.sub(1);
+        self.leave_channel(id, &leg);
         if let Some(conn) = leg.conn {
             self.close(conn, Closing::Abort);
         }
@@ -380,6 +390,9 @@ impl Shard {
                 Some(session) if session.listener.is_none() => session.changed = true,
                 _ => {
                     self.lists_changed(id);
+                    if let Some(listener) = self.sessions.get(id).and_then(|session| session.listener) {
+                        self.reroute_streams(listener);
+                    }
                     // One that comes back has its session still; a new one's stream opens with its session.
                     for (target, _) in self.open_targets(id) {
                         self.reopen_stream_of(id, &target.name);

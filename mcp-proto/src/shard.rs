@@ -6,6 +6,7 @@
 //! returns, so that no function is entered while it runs.
 
 use crate::catalogue::Catalogue;
+use crate::channel::Channels;
 use crate::conn::{Client, Conn, Phase, Role, Wire};
 use crate::edge::Note;
 use crate::exchange::{Answer, ExchangeId};
@@ -17,7 +18,7 @@ use crate::session::{Ended, Session, SessionId, SessionKey};
 use crate::table::Table;
 use crate::timers::{Timed, Timers};
 use crate::{Action, Config, ConnId, Counters, Fault, Parcel, Refused, ShardId, Start};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use routing::{Routes, TargetName};
@@ -53,6 +54,7 @@ pub struct Shard {
     pub(crate) hidden: BTreeMap<Likeness, Vec<SessionId>>,
     pub(crate) parked: Table<ParkedId, Parked>,
     pub(crate) pools: BTreeMap<TargetName, Pool>,
+    pub(crate) channels: Channels,
     pub(crate) catalogue: Catalogue,
     pub(crate) clients: usize,
     pub(crate) forwards: Forwards,
@@ -74,6 +76,10 @@ pub(crate) enum Deferred {
     Fail(LegId, Trouble),
     /// What a request's target speaks is known, or known anew: begin.
     Start(LegId),
+    /// A message that wants no answer was sent on a channel.
+    Settled(LegId),
+    /// A request's answer is there, whole.
+    Answered(LegId, Bytes),
     /// A request's target session is open: send it.
     Send(LegId),
     /// What a call's target asks is known: tell its client.
@@ -105,6 +111,7 @@ impl Shard {
             hidden: BTreeMap::new(),
             parked: Table::default(),
             pools: BTreeMap::new(),
+            channels: Channels::default(),
             catalogue: Catalogue::default(),
             clients: 0,
             forwards: Forwards::default(),
@@ -150,7 +157,10 @@ impl Shard {
     /// A connection asked for with [`Action::Open`] is open. The frontend reads it from now on.
     pub fn connected(&mut self, conn: ConnId, now: Instant) {
         self.now = now;
-        self.target_connected(conn);
+        match self.conns.get(conn).map(|conn| &conn.role) {
+            Some(Role::Child(_)) => self.child_started(conn),
+            _ => self.target_connected(conn),
+        }
         self.settle();
     }
 
@@ -178,6 +188,7 @@ impl Shard {
                 upstream.codec.feed(bytes);
                 self.read_target(conn);
             }
+            Some((_, Role::Child(_))) => self.read_child(conn, bytes),
             None => {}
         }
         self.settle();
@@ -189,6 +200,7 @@ impl Shard {
         match self.conns.get_mut(conn).map(|conn| &mut conn.role) {
             Some(Role::Client(_)) => self.client_ended(conn),
             Some(Role::Target(_)) => self.target_ended(conn),
+            Some(Role::Child(_)) => self.child_ended(conn),
             None => {}
         }
         self.settle();
@@ -228,6 +240,7 @@ impl Shard {
         match self.conns.get(conn).map(|conn| &conn.role) {
             Some(Role::Client(_)) => self.forget_client(conn),
             Some(Role::Target(_)) => self.target_lost(conn, fault),
+            Some(Role::Child(_)) => self.child_lost(conn, Some(fault)),
             None => {}
         }
         self.settle();
@@ -239,18 +252,20 @@ impl Shard {
         while let Some((at, what)) = self.timers.due(now) {
             match what {
                 Timed::Conn(conn) => self.conn_due(conn, at),
-                Timed::Leg(leg) => self.leg_due(leg),
+                Timed::Leg(leg) => self.leg_due(leg, at),
+                Timed::Channel(channel) => self.channel_due(channel, at),
                 Timed::Session(session) => self.session_due(session),
                 Timed::Parked(call) => self.parked_due(call),
                 Timed::Drain => self.abort_everything(),
             }
             self.settle();
         }
-        let Self { conns, legs, sessions, parked, timers, .. } = self;
-        let live = conns.len() + legs.len() + sessions.len() + parked.len();
+        let Self { conns, legs, sessions, parked, channels, timers, .. } = self;
+        let live = conns.len() + legs.len() + sessions.len() + parked.len() + channels.table.len();
         timers.tidy(live, |at, what| match what {
             Timed::Conn(conn) => conns.get(conn).is_some_and(|conn| conn.timer == Some(at)),
-            Timed::Leg(leg) => legs.get(leg).is_some_and(|leg| leg.deadline == Some(at)),
+            Timed::Leg(leg) => legs.get(leg).is_some_and(|leg| leg.timer == Some(at)),
+            Timed::Channel(id) => channels.table.get(id).is_some_and(|channel| channel.timer == Some(at)),
             Timed::Session(session) => sessions.get(session).is_some(),
             Timed::Parked(call) => parked.get(call).is_some(),
             Timed::Drain => true,
@@ -263,6 +278,7 @@ impl Shard {
         let before = std::mem::replace(&mut self.routes, routes);
         self.rebuild_pools();
         self.catalogue.retain(&self.routes);
+        self.reroute_channels();
         self.announce_changes(&before);
         self.settle();
     }
@@ -422,6 +438,7 @@ impl Shard {
         match self.conns.get(conn).map(|slot| &slot.role) {
             Some(Role::Client(_)) => self.forget_client(conn),
             Some(Role::Target(_)) => self.forget_upstream(conn),
+            Some(Role::Child(_)) => self.child_closed(conn),
             None => {}
         }
     }
@@ -434,6 +451,8 @@ impl Shard {
                 Deferred::Start(leg) => self.start_in_session(leg),
                 Deferred::Send(leg) => self.dispatch_leg(leg),
                 Deferred::Park(call) => self.park(call),
+                Deferred::Settled(leg) => self.leg_settled(leg),
+                Deferred::Answered(leg, message) => self.leg_answered(leg, &message),
                 Deferred::Next(conn) => self.read_client(conn),
                 Deferred::HandOver(conn) => self.hand_over(conn),
             }
@@ -447,7 +466,9 @@ impl Shard {
             None => {}
             Some(exchange) => {
                 let id = ExchangeId { conn, serial: exchange.serial };
-                if !exchange.is_post() && exchange.answer != Answer::Open {
+                if exchange.subscription.is_some() {
+                    self.end_subscription(id);
+                } else if !exchange.is_post() && exchange.answer != Answer::Open {
                     self.end_listener(id);
                 }
             }

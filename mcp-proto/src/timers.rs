@@ -5,6 +5,7 @@
 //! structure: it only writes a field, and at most one entry an object is live.
 
 use crate::ConnId;
+use crate::channel::ChannelId;
 use crate::federation::ParkedId;
 use crate::leg::LegId;
 use crate::session::SessionId;
@@ -22,6 +23,7 @@ pub(crate) enum Timed {
     Leg(LegId),
     Session(SessionId),
     Parked(ParkedId),
+    Channel(ChannelId),
     Drain,
 }
 
@@ -33,6 +35,7 @@ impl Timed {
             Self::Leg(_) => "request to a target",
             Self::Session(_) => "session",
             Self::Parked(_) => "parked call",
+            Self::Channel(_) => "channel to a target",
             Self::Drain => "drain",
         }
     }

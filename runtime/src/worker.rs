@@ -3,6 +3,7 @@
 use crate::net::Net;
 use crate::panics;
 use crate::pump::Pump;
+use crate::spawn::Spawn;
 use mcp_proto::{Mail, Record, Start};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -32,6 +33,8 @@ pub struct Worker {
     /// The mailboxes of all workers, by shard number. Unbounded: who posts looks how full they are, and what must arrive
     /// is bounded by the shards.
     pub peers: Arc<[async_channel::Sender<Mail>]>,
+    /// Who starts child processes.
+    pub children: Arc<dyn Spawn>,
     /// Where access-log records go; full means dropped and counted.
     pub records: SyncSender<Box<Record>>,
 }

@@ -253,7 +253,7 @@ fn read_limits(report: &mut Report, limits: &Entry<'_>, into: &mut Limits) {
     }
 }
 
-fn limit_fields(limits: &mut Limits) -> [(&'static str, &mut usize); 17] {
+fn limit_fields(limits: &mut Limits) -> [(&'static str, &mut usize); 18] {
     [
         ("head", &mut limits.head),
         ("fields", &mut limits.fields),
@@ -267,6 +267,7 @@ fn limit_fields(limits: &mut Limits) -> [(&'static str, &mut usize); 17] {
         ("targetConnections", &mut limits.target_connections),
         ("targetWaiting", &mut limits.target_waiting),
         ("forwarded", &mut limits.forwarded),
+        ("channels", &mut limits.channels),
         ("sessions", &mut limits.sessions),
         ("session", &mut limits.session),
         ("sessionId", &mut limits.session_id),
@@ -298,7 +299,7 @@ fn read_timeouts(report: &mut Report, timeouts: &Entry<'_>, settings: &mut Setti
     }
 }
 
-fn timeout_fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 9] {
+fn timeout_fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 10] {
     [
         ("head", &mut timeouts.head),
         ("body", &mut timeouts.body),
@@ -309,6 +310,7 @@ fn timeout_fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 9]
         ("sessionLife", &mut timeouts.session_life),
         ("comment", &mut timeouts.comment),
         ("pool", &mut timeouts.pool),
+        ("process", &mut timeouts.process),
     ]
 }
 

@@ -12,7 +12,6 @@ use crate::refusal;
 use crate::session::{Revision, SessionId, TargetState};
 use crate::shard::{Deferred, Shard};
 use crate::sse;
-use crate::timers::Timed;
 use bytes::Bytes;
 use routing::{Target, TargetName};
 use std::sync::Arc;
@@ -91,6 +90,9 @@ impl Shard {
             return self.deferred.push_back(Deferred::Fail(id, trouble));
         }
         let purpose = leg.purpose;
+        if let Purpose::Stream { exchange } = purpose {
+            self.ask_for_stream(id, exchange);
+        }
         if let Purpose::Part { exchange, slot: None, .. } = purpose
             && self.is_over_http(exchange)
             && self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_some())
@@ -135,9 +137,7 @@ impl Shard {
                 self.open_target(session_id, target, None, vec![id]);
             }
         }
-        let Some(leg) = self.legs.get_mut(id) else { return };
-        leg.deadline = Some(now + target.timeouts.gather);
-        self.timers.set(Timed::Leg(id), now + target.timeouts.gather);
+        self.limit_leg(id, now + target.timeouts.gather);
     }
 
     /// Whether a request repeats a state that its legacy target never gave: then it has been refused.
@@ -281,6 +281,14 @@ impl Shard {
         }
         let Some(waiting) = self.exchange(exchange) else { return };
         let modern = waiting.modern.is_some();
+        if plan.crosses() && waiting.is_request(part) && (200..300).contains(&status) {
+            let mut look = self.look(plan);
+            look.held.raw = body.to_vec();
+            return match look.rewriter.push(body, &mut look.held.out) {
+                Ok(()) => self.looked_at_answer(id, exchange, part, look),
+                Err(_) => self.leg_failed(id, Trouble::Malformed("it is no JSON")),
+            };
+        }
         let code = envelope.error.as_ref().and_then(|error| error.code);
         // An error whose id the target did not know belongs to the only request there was.
         let mut body = match (envelope.id, envelope.id_span) {

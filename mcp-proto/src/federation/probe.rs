@@ -104,7 +104,9 @@ impl Shard {
     pub(crate) fn current_era(&mut self, target: &Arc<Target>) -> Option<Era> {
         let era = self.era(target)?;
         let known = self.pools.get(&target.name).and_then(|pool| pool.verdict.known);
+        // A process learns nothing new while it runs, and asking means starting another.
         if let (Protocol::Auto, Some((Era::Legacy | Era::Sse, since))) = (target.protocol, known)
+            && target.process.is_none()
             && since + LEGACY_AGE <= self.now
         {
             self.probe(target);
@@ -190,7 +192,11 @@ impl Shard {
     /// tried as one; if it is none, what waits will be told so.
     pub(crate) fn probe_failed(&mut self, target: &Arc<Target>, trouble: &Trouble) {
         match trouble {
-            Trouble::Late(_) | Trouble::Silent | Trouble::Malformed(_) | Trouble::Lost(_) => {
+            Trouble::Late(_)
+            | Trouble::Silent
+            | Trouble::Malformed(_)
+            | Trouble::Lost(_)
+            | Trouble::Exited => {
                 self.judge(&target.name, Era::Legacy);
             }
             _ => self.unjudged(&target.name, trouble),
@@ -201,9 +207,13 @@ impl Shard {
     pub(crate) fn judge(&mut self, target: &TargetName, era: Era) {
         let now = self.now;
         let Some(pool) = self.pools.get_mut(target) else { return };
-        pool.verdict.known = Some((era, now));
+        let before = pool.verdict.known.replace((era, now));
         let waiting = pool.verdict.asking.take().unwrap_or_default();
         self.deferred.extend(waiting.into_iter().map(Deferred::Start));
+        self.channel_judged(target, era);
+        if before.is_some_and(|(before, _)| before != era) {
+            self.streams_by_era(target);
+        }
     }
 
     /// It can't be known now. What was known before still holds.

@@ -9,9 +9,9 @@ use crate::exchange::ExchangeId;
 use crate::federation::Era;
 use crate::http::Method;
 use crate::jsonrpc::envelope::{Envelope, Kind as Message};
-use crate::jsonrpc::list;
 use crate::jsonrpc::rewrite::{Plan, Scope};
 use crate::jsonrpc::splice;
+use crate::jsonrpc::{list, params};
 use crate::leg::{Leg, LegId, Purpose};
 use crate::refusal;
 use crate::seal::Kind;
@@ -35,19 +35,41 @@ impl Shard {
         let Some(session) = leg.session else {
             return self.stateless_notice(id, &target, &envelope, held);
         };
-        if envelope.kind() == Message::Notification && self.serves_calls(id, session) {
-            return self.hidden_notice(id, session, &target, &envelope, &held.raw);
-        }
+        self.target_said(Some(id), session, &target, &envelope, held, event_id);
+    }
+
+    /// The same on a channel, where it belongs to no request.
+    pub(crate) fn session_message(&mut self, session: SessionId, target: &Arc<Target>, held: &Held) {
+        let Ok(envelope) = Envelope::parse(&held.raw, self.config.limits.depth) else {
+            return self.counters.malformed.add(1);
+        };
+        self.target_said(None, session, target, &envelope, held, None);
+    }
+
+    fn target_said(
+        &mut self,
+        id: Option<LegId>,
+        session: SessionId,
+        target: &Arc<Target>,
+        envelope: &Envelope<'_>,
+        held: &Held,
+        event_id: Option<&str>,
+    ) {
         match envelope.kind() {
-            Message::Request => self.target_request(id, session, &target, &envelope, &held.raw, event_id),
-            Message::Notification => self.target_notice(id, session, &target, &envelope, held, event_id),
+            // There are none on a listen, and none but notices on it.
+            Message::Request if id.is_some_and(|id| self.is_listening(id)) => self.counters.malformed.add(1),
+            Message::Request => self.target_request(id, session, target, envelope, &held.raw, event_id),
+            Message::Notification if self.serves_calls(session) => {
+                self.hidden_notice(id, session, target, envelope, &held.raw);
+            }
+            Message::Notification => self.target_notice(id, session, target, envelope, held, event_id),
             Message::Response => self.counters.malformed.add(1),
         }
     }
 
     fn target_request(
         &mut self,
-        id: LegId,
+        id: Option<LegId>,
         session: SessionId,
         target: &Arc<Target>,
         envelope: &Envelope<'_>,
@@ -88,13 +110,22 @@ impl Shard {
 
     fn target_notice(
         &mut self,
-        id: LegId,
+        id: Option<LegId>,
         session: SessionId,
         target: &Arc<Target>,
         envelope: &Envelope<'_>,
         held: &Held,
         event_id: Option<&str>,
     ) {
+        if id.is_some_and(|id| self.listen_notice(id, envelope, &held.raw)) {
+            return;
+        }
+        if let Some(subscriber) = self.subscriber(session) {
+            return self.hear(id, subscriber, target, envelope, &held.raw);
+        }
+        // A legacy client knows of no subscription that the notice would belong to.
+        let plain = params::without_subscription(&held.raw, envelope);
+        let raw = plain.as_deref().unwrap_or(&held.raw);
         let name = || self.renames(target);
         let method = envelope.method.as_ref().map_or("", |method| &method.value);
         let message = match method {
@@ -107,13 +138,11 @@ impl Shard {
                 let edits = vec![(span, self.seal_for(Kind::Reply, key, &target.name, request))];
                 self.rewritten(Plan::default(), &edited(&held.raw, edits))
             }
-            "notifications/resources/updated" => {
-                self.rewritten(Plan::names(name(), Scope::Updated), &held.raw)
-            }
-            "notifications/message" => self.rewritten(Plan::names(name(), Scope::Log), &held.raw),
+            "notifications/resources/updated" => self.rewritten(Plan::names(name(), Scope::Updated), raw),
+            "notifications/message" => self.rewritten(Plan::names(name(), Scope::Log), raw),
             _ => {
                 self.invalidate(&target.name, method);
-                held.out.clone()
+                plain.unwrap_or_else(|| held.out.clone())
             }
         };
         match self.reader(id, session) {
@@ -139,21 +168,35 @@ impl Shard {
     }
 
     /// The client's stream that messages on this target stream belong to: the call's own, else the session's.
-    fn reader(&self, id: LegId, session: SessionId) -> Option<ExchangeId> {
+    fn reader(&self, id: Option<LegId>, session: SessionId) -> Option<ExchangeId> {
         let listener = || self.sessions.get(session)?.listener.filter(|listener| self.has_room(*listener));
-        self.message_reader(id).or_else(listener)
+        id.and_then(|id| self.message_reader(id))
+            .or_else(listener)
+            .filter(|_| self.subscriber(session).is_none())
+    }
+
+    /// The subscription that listens in a session of its own.
+    pub(super) fn subscriber(&self, session: SessionId) -> Option<ExchangeId> {
+        let listener = self.sessions.get(session)?.listener?;
+        self.exchange(listener)?.subscription.is_some().then_some(listener)
     }
 
     /// The client's stream that a target stream feeds.
     pub(crate) fn message_reader(&self, id: LegId) -> Option<ExchangeId> {
         let exchange = self.legs.get(id)?.purpose.feeds()?;
-        self.exchange(exchange).filter(|exchange| exchange.accepts.events)?;
+        self.exchange(exchange).filter(|it| it.accepts.events && it.subscription.is_none())?;
         Some(exchange)
     }
 
-    pub(super) fn tell(&mut self, id: LegId, reader: ExchangeId, message: &[u8], event_id: Option<&str>) {
+    pub(super) fn tell(
+        &mut self,
+        id: Option<LegId>,
+        reader: ExchangeId,
+        message: &[u8],
+        event_id: Option<&str>,
+    ) {
         // An event id is a place in one stream: on another it would lead its reader astray.
-        let event_id = event_id.filter(|_| self.message_reader(id) == Some(reader));
+        let event_id = event_id.filter(|_| id.and_then(|id| self.message_reader(id)) == Some(reader));
         let mut event = Vec::with_capacity(message.len() + 64);
         sse::write::event(&mut event, event_id, message);
         self.write_event(reader, &event);

@@ -4,7 +4,7 @@
 //! input_required ─► begin_round ─► one request to the client each, on the stream of its own request
 //!                                        │ its answers, POSTs on any shard: the id names the round
 //!                                        ▼
-//!                   input ─► input_given ─► all there ─► ask_anew ─► the call under a new id, with the answers
+//!                   input ─► input_given ─► all there ─► repeat_call ─► the call under a new id, with the answers
 //! ```
 //!
 //! A round waits as a [`Leg`] of its own that has no connection: the one that asked has ended. The client's answers
@@ -27,7 +27,6 @@ use crate::session::{SessionId, SessionKey};
 use crate::shard::{Deferred, Shard};
 use crate::sse;
 use crate::table::Key as _;
-use crate::timers::Timed;
 use crate::wire::{Reader, Writer};
 use bytes::Bytes;
 use routing::Target;
@@ -147,12 +146,11 @@ impl Shard {
         leg.fields = before.fields.take();
         leg.version = before.version;
         leg.round = Some(Box::new(Round { number, original, asking: Some(asking) }));
-        leg.deadline = Some(until);
         let session = leg.session;
         self.settle_leg(id);
         let leg = self.legs.insert(leg);
         self.counters.calls.add(1);
-        self.timers.set(Timed::Leg(leg), until);
+        self.limit_leg(leg, until);
         if let Some(waiting) = self.exchange_mut(exchange)
             && let Some(part) = waiting.parts.get_mut(usize::from(part))
         {
@@ -302,7 +300,7 @@ impl Shard {
             return self.end_round(place.leg, exchange, part, words);
         }
         if asking.questions.iter().all(|question| question.answer.is_some()) {
-            self.ask_anew(place.leg);
+            self.repeat_call(place.leg);
         }
     }
 
@@ -312,12 +310,12 @@ impl Shard {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let Some(asking) = leg.round.as_ref().and_then(|round| round.asking.as_ref()) else { return };
         if asking.until > now {
-            leg.deadline = Some(asking.until);
-            return self.timers.set(Timed::Leg(id), asking.until);
+            let until = asking.until;
+            return self.limit_leg(id, until);
         }
         let Purpose::Part { exchange, part, .. } = leg.purpose else { return };
         if asking.questions.is_empty() {
-            return self.ask_anew(id);
+            return self.repeat_call(id);
         }
         let methods = asking.questions.iter().filter(|question| question.answer.is_none());
         let methods: Vec<_> = methods.map(|question| question.method.as_str()).collect();
@@ -349,7 +347,7 @@ impl Shard {
     }
 
     /// Makes the call again: the client's message, this round's answers, and the target's own state.
-    fn ask_anew(&mut self, id: LegId) {
+    fn repeat_call(&mut self, id: LegId) {
         self.numbers += 1;
         let number = self.numbers;
         let Some(leg) = self.legs.get_mut(id) else { return };

@@ -5,8 +5,8 @@ use crate::exchange::{Answer, ExchangeId};
 use crate::jsonrpc::envelope::{Envelope, Kind as Message};
 use crate::jsonrpc::rewrite::{Plan, Scope};
 use crate::jsonrpc::splice::splice;
-use crate::leg::{LegId, Purpose};
-use crate::session::SessionId;
+use crate::leg::{Leg, LegId, Purpose};
+use crate::session::{Session, SessionId};
 use crate::shard::Shard;
 use crate::sse;
 use routing::Target;
@@ -14,31 +14,27 @@ use serde_json::Value;
 use std::sync::Arc;
 
 impl Shard {
-    /// Whether a message came on a stream that serves hidden calls alone.
-    pub(in crate::federation) fn serves_calls(&self, id: LegId, session: SessionId) -> bool {
-        let hidden = self.sessions.get(session).is_some_and(|session| session.is_hidden());
-        let listens = match self.legs.get(id).map(|leg| leg.purpose) {
-            Some(Purpose::Stream { exchange }) => self.reads(exchange),
-            _ => false,
-        };
-        hidden && !listens
+    /// Whether a session is there for calls that no client knows a session of.
+    pub(in crate::federation) fn serves_calls(&self, session: SessionId) -> bool {
+        let hidden = self.sessions.get(session).is_some_and(Session::is_hidden);
+        hidden && self.subscriber(session).is_none()
     }
 
     /// A notice of a target in a hidden session: the client's request hears of its own progress, and what it wants
     /// logged; nothing else may be on its stream (2026-07-28, basic/transports/streamable-http, Receiving Messages).
     pub(in crate::federation) fn hidden_notice(
         &mut self,
-        id: LegId,
+        id: Option<LegId>,
         session: SessionId,
         target: &Arc<Target>,
         envelope: &Envelope<'_>,
         raw: &[u8],
     ) {
         let method = envelope.method.as_ref().map_or("", |method| &*method.value);
-        let own = self.legs.get(id).is_some_and(|leg| {
-            matches!(leg.purpose, Purpose::Part { slot: None, .. } | Purpose::Parked { .. })
-        });
-        let found = if own { Some(id) } else { self.busy(session, target) };
+        let is_call =
+            |leg: &Leg| matches!(leg.purpose, Purpose::Part { slot: None, .. } | Purpose::Parked { .. });
+        let own = id.filter(|id| self.legs.get(*id).is_some_and(is_call));
+        let found = own.or_else(|| self.busy(session, target));
         let Some(leg) = found else {
             self.invalidate(&target.name, method);
             return self.counters.dropped.add(1);
@@ -56,7 +52,7 @@ impl Shard {
                 Some(Purpose::Part { exchange, part, slot: None }),
             ) => {
                 // A target that floods another stream than its answer's can't be slowed down by this client.
-                if own || self.has_room(exchange) {
+                if own.is_some() || self.has_room(exchange) {
                     self.tell_call(leg, exchange, part, envelope, raw);
                 } else {
                     self.counters.dropped.add(1);

@@ -116,6 +116,7 @@ impl Shard {
             }
             self.watch(conn);
         }
+        self.renew_patience(id);
         for kept in parked.kept {
             self.say_kept(id, parked.session, &parked.target, kept);
         }
@@ -160,7 +161,9 @@ impl Shard {
                 let Ok(envelope) = Envelope::parse(&message, usize::MAX) else { return };
                 match envelope.kind() {
                     Message::Request => self.hidden_request(session, target, &envelope, &message),
-                    Message::Notification => self.hidden_notice(id, session, target, &envelope, &message),
+                    Message::Notification => {
+                        self.hidden_notice(Some(id), session, target, &envelope, &message)
+                    }
                     Message::Response => self.answered_whole(id, exchange, part, &message),
                 }
             }

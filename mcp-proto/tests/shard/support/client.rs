@@ -113,7 +113,11 @@ impl World {
     }
 
     pub(crate) fn begin_as(&mut self, revision: &str, capabilities: &str) -> (usize, String) {
-        let client = self.connect(0);
+        self.begin_on(0, revision, capabilities)
+    }
+
+    pub(crate) fn begin_on(&mut self, shard: usize, revision: &str, capabilities: &str) -> (usize, String) {
+        let client = self.connect(shard);
         self.send(client, &post("", &initialize(revision, capabilities)));
         let answer = self.clients[client].answer();
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -139,6 +143,13 @@ impl World {
 
     pub(crate) fn is_answered(&self, client: usize, number: usize) -> bool {
         self.clients[client].answers().get(number).is_some_and(|answer| answer.complete)
+    }
+
+    /// The same on a connection of its own: the number of that client.
+    pub(crate) fn call_later(&mut self, shard: usize, session: &str, body: &str) -> usize {
+        let client = self.connect(shard);
+        self.ask_later(client, session, body);
+        client
     }
 
     /// The same on a connection of its own, on a shard.

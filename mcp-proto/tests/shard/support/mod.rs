@@ -5,13 +5,14 @@
 
 pub(crate) mod answer;
 pub(crate) mod client;
+pub(crate) mod listening;
 pub(crate) mod modern;
 pub(crate) mod server;
 pub(crate) mod setup;
 
 pub(crate) use answer::{Answer, read_answers};
 pub(crate) use client::{Client, End};
-pub(crate) use server::{Server, Step};
+pub(crate) use server::{Server, Step, Talks};
 pub(crate) use setup::Setup;
 
 use bytes::BytesMut;
@@ -175,6 +176,12 @@ impl World {
         }
     }
 
+    /// A child writes to its standard output, whatever it was asked.
+    pub(crate) fn print(&mut self, name: &str, text: &str) {
+        let key = *self.connections(name).last().unwrap();
+        self.say(key, vec![Step::Send(text.into())]);
+    }
+
     fn server_of(&self, key: Key) -> Option<usize> {
         match self.links.get(&key)?.peer {
             Peer::Server(number) => Some(number),
@@ -208,6 +215,24 @@ impl World {
             shard.drain(grace, self.now);
         }
         self.run();
+    }
+
+    /// Nothing is left of what sessions had opened at targets.
+    pub(crate) fn assert_clean(&self) {
+        for shard in 0..self.shards.len() {
+            let counters = self.counters(shard);
+            assert_eq!((counters.sessions.value(), counters.calls.value()), (0, 0), "shard {shard}");
+            assert_eq!(
+                (counters.processes.value(), counters.target_streams.value()),
+                (0, 0),
+                "shard {shard}"
+            );
+        }
+        for server in self.servers.iter().filter(|server| server.talks != Talks::Http) {
+            let streams = usize::from(server.stream().is_some());
+            let left = if server.talks == Talks::Lines { server.running() } else { streams };
+            assert_eq!(left, 0, "of {}", server.name);
+        }
     }
 
     pub(crate) fn counters(&self, shard: usize) -> Arc<Counters> {
@@ -292,7 +317,10 @@ impl World {
         let key = |conn| Key { shard, conn };
         match action {
             Action::Open { conn, address } => self.open(key(conn), address),
-            Action::Spawn { target, .. } => panic!("no process was expected for {target}"),
+            Action::Spawn { conn, target, .. } => {
+                let address = self.server(target.as_str()).address;
+                self.open(key(conn), address);
+            }
             Action::Flush { conn } => self.link(key(conn)).flush = true,
             Action::Pause { conn } => {
                 let link = self.link(key(conn));

@@ -73,13 +73,32 @@ impl Seen {
     }
 }
 
+/// How a server is spoken to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Talks {
+    /// Each answer to its request.
+    Http,
+    /// A child process, in lines.
+    Lines,
+    /// All answers on the event stream of a GET, which names the endpoint for requests.
+    Stream,
+}
+
 pub(crate) type Script = Box<dyn FnMut(&Seen) -> Option<Reply>>;
+
+/// How a POST is answered where that is not the answer to its message.
+pub(crate) type Posts = Box<dyn FnMut(&Seen) -> Reply>;
 
 pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
+    pub(crate) talks: Talks,
+    /// What a stream's first event names, with its number behind it.
+    pub(crate) endpoint: String,
     /// Answers that a test wants otherwise; `None` leaves it to the server.
     pub(crate) script: Option<Script>,
+    /// How the POSTs of messages are answered, by a server that answers messages on a stream.
+    pub(crate) posts: Option<Posts>,
     pub(crate) seen: Vec<Seen>,
     pub(crate) capabilities: Value,
     pub(crate) instructions: Option<String>,
@@ -106,6 +125,8 @@ struct Link {
     codec: ServerCodec,
     head: Option<Request>,
     body: Vec<u8>,
+    /// The number of its event stream.
+    number: Option<usize>,
     steps: VecDeque<Step>,
     until: Option<Instant>,
     /// It serves a GET's stream.
@@ -119,7 +140,10 @@ impl Server {
         Self {
             name: name.to_owned(),
             address,
+            talks: Talks::Http,
+            endpoint: "/messages?stream=".to_owned(),
             script: None,
+            posts: None,
             seen: Vec::new(),
             capabilities: json!({"tools": {}, "prompts": {}, "resources": {"subscribe": true}, "logging": {}, "completions": {}}),
             instructions: None,
@@ -176,6 +200,11 @@ impl Server {
         self.links.iter().rev().find(|(_, link)| link.stream).map(|(key, _)| *key)
     }
 
+    /// Whether a request on this connection is not answered to its end.
+    pub(crate) fn is_busy(&self, key: Key) -> bool {
+        self.links.get(&key).is_some_and(|link| link.waiting)
+    }
+
     pub(super) fn accepts(&self) -> Option<Result<(), Fault>> {
         match self.refuses {
             None => Some(Ok(())),
@@ -189,6 +218,7 @@ impl Server {
             codec: ServerCodec::new(&Limits::default()),
             head: None,
             body: Vec::new(),
+            number: None,
             steps: VecDeque::new(),
             until: None,
             stream: false,
@@ -244,8 +274,35 @@ impl Server {
             self.window -= bytes.len();
         }
         let Some(link) = self.links.get_mut(&key) else { return };
+        if self.talks == Talks::Lines {
+            link.body.extend_from_slice(bytes);
+            return self.read_lines(key);
+        }
         link.codec.feed(BytesMut::from(bytes));
         self.read(key);
+    }
+
+    fn read_lines(&mut self, key: Key) {
+        loop {
+            let Some(link) = self.links.get_mut(&key) else { return };
+            let Some(end) = link.body.iter().position(|byte| *byte == b'\n') else { return };
+            let mut line: Vec<u8> = link.body.drain(..=end).collect();
+            line.pop();
+            self.answer(Seen::of(key, "", String::new(), Vec::new(), line));
+        }
+    }
+
+    /// How many connections, or processes, there are.
+    pub(crate) fn running(&self) -> usize {
+        self.links.len()
+    }
+
+    /// A message as it is said on the one stream of such a server.
+    pub(crate) fn said(&self, message: &str) -> Step {
+        Step::Send(match self.talks {
+            Talks::Lines => format!("{message}\n").into(),
+            _ => event(message).into(),
+        })
     }
 
     fn read(&mut self, key: Key) {
@@ -267,6 +324,11 @@ impl Server {
 
     fn answer(&mut self, seen: Seen) {
         let scripted = self.script.as_mut().and_then(|script| script(&seen));
+        match (self.talks, seen.method.is_empty()) {
+            (Talks::Http, _) | (Talks::Stream, true) => {}
+            (Talks::Lines, true) => return self.seen.push(seen),
+            (_, false) => return self.answer_on_stream(seen, scripted),
+        }
         let steps = scripted.unwrap_or_else(|| self.own_answer(&seen));
         let delay = self.delay;
         let Some(link) = self.links.get_mut(&seen.key) else { return };
@@ -278,12 +340,60 @@ impl Server {
         self.seen.push(seen);
     }
 
+    /// Answers a message where this kind of server does: a script's steps are what comes on the stream.
+    fn answer_on_stream(&mut self, seen: Seen, scripted: Option<Reply>) {
+        let mut steps = scripted.unwrap_or_else(|| {
+            let answer = self.own_answer(&seen).into_iter().filter_map(|step| match step {
+                Step::Send(bytes) => Some(String::from_utf8(bytes).unwrap()),
+                _ => None,
+            });
+            let bodies = answer.map(|answer| answer.split_once("\r\n\r\n").unwrap().1.to_owned());
+            bodies.filter(|body| !body.is_empty()).map(|body| self.said(&body)).collect()
+        });
+        if !self.delay.is_zero() && !steps.is_empty() {
+            steps.insert(0, Step::Wait(self.delay));
+        }
+        let mut key = seen.key;
+        if self.talks == Talks::Stream {
+            let accepts = self.posts.as_mut().map_or_else(|| reply(202, "", ""), |posts| posts(&seen));
+            if let Some(link) = self.links.get_mut(&seen.key) {
+                link.steps.extend(accepts);
+            }
+            let number = seen.path.rsplit('=').next().and_then(|number| number.parse().ok());
+            let stream = self.links.iter().find(|(_, link)| link.number.is_some() && link.number == number);
+            match stream {
+                Some((stream, _)) => key = *stream,
+                None => steps.clear(),
+            }
+        }
+        if let Some(link) = self.links.get_mut(&key) {
+            link.steps.extend(steps);
+        }
+        self.seen.push(seen);
+    }
+
+    /// The first words of an event stream that says everything.
+    fn begin_stream(&mut self, key: Key) -> Reply {
+        self.given += 1;
+        if let Some(link) = self.links.get_mut(&key) {
+            link.number = Some(self.given);
+        }
+        let endpoint = format!("event: endpoint\ndata: {}{}\n\n", self.endpoint, self.given);
+        vec![Step::Send(format!("{}{}", stream_head(), chunk(&endpoint)).into())]
+    }
+
     /// What a plain server says.
     pub(crate) fn own_answer(&mut self, seen: &Seen) -> Reply {
         if seen.method == "initialize" {
             return self.begin_session(seen);
         }
-        if self.keeps_sessions && seen.session().is_none_or(|session| !self.sessions.contains(session)) {
+        if self.talks == Talks::Stream && seen.http == "GET" {
+            return self.begin_stream(seen.key);
+        }
+        if self.talks == Talks::Http
+            && self.keeps_sessions
+            && seen.session().is_none_or(|session| !self.sessions.contains(session))
+        {
             return json_reply(404, &seen.error(-32001, "Session not found"));
         }
         match (seen.http, seen.id.is_some() && !seen.method.is_empty()) {
@@ -311,7 +421,7 @@ impl Server {
             result["instructions"] = instructions.clone().into();
         }
         let body = seen.response(&result.to_string());
-        if !self.keeps_sessions {
+        if !self.keeps_sessions || self.talks != Talks::Http {
             return json_reply(200, &body);
         }
         self.given += 1;
@@ -367,6 +477,14 @@ impl Server {
 
 impl Seen {
     fn new(key: Key, head: &Request, body: Vec<u8>) -> Self {
+        let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
+        let query = head.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let path = format!("{}{query}", head.path());
+        let fields = head.fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), text(value)));
+        Self::of(key, head.method.as_str(), path, fields.collect(), body)
+    }
+
+    fn of(key: Key, http: &'static str, path: String, fields: Vec<(String, String)>, body: Vec<u8>) -> Self {
         let body = String::from_utf8(body).unwrap();
         let envelope = Envelope::parse(body.as_bytes(), 128).ok();
         let id = envelope.as_ref().and_then(|envelope| match envelope.id {
@@ -374,21 +492,7 @@ impl Seen {
             Id::Absent | Id::Null => None,
         });
         let method = envelope.and_then(|envelope| Some(envelope.method?.value.into_owned()));
-        let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
-        let query = head.query().map(|query| format!("?{query}")).unwrap_or_default();
-        Self {
-            key,
-            http: head.method.as_str(),
-            path: format!("{}{query}", head.path()),
-            fields: head
-                .fields
-                .iter()
-                .map(|(name, value)| (name.to_ascii_lowercase(), text(value)))
-                .collect(),
-            method: method.unwrap_or_default(),
-            id,
-            body,
-        }
+        Self { key, http, path, fields, method: method.unwrap_or_default(), id, body }
     }
 }
 

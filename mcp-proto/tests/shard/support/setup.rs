@@ -1,8 +1,8 @@
 //! What a world is made of before it begins.
 
-use super::{Key, READ, Server, World};
+use super::{Key, READ, Server, Talks, World};
 use mcp_proto::{AccessLog, Config, Counters, Keys, Limits, Shard, ShardId, Start, Timeouts};
-use routing::{Protocol, Routes, Target, TargetName};
+use routing::{Process, Protocol, Routes, Target, TargetName};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,6 +47,35 @@ impl Setup {
         self
     }
 
+    /// Makes a target a child process.
+    pub(crate) fn process(self, name: &str) -> Self {
+        self.target(name, |target| {
+            target.endpoints.clear();
+            target.process = Some(Arc::new(process(false)));
+        })
+    }
+
+    /// Makes a target a child process that all sessions share.
+    pub(crate) fn shared(self, name: &str) -> Self {
+        self.target(name, |target| {
+            target.endpoints.clear();
+            target.process = Some(Arc::new(process(true)));
+        })
+    }
+
+    /// Makes a target one that answers on an event stream.
+    pub(crate) fn sse(self, name: &str) -> Self {
+        self.target(name, |target| {
+            target.protocol = Protocol::Sse;
+            target.path = "/sse".to_owned();
+        })
+    }
+
+    fn target(mut self, name: &str, change: impl Fn(&mut Target)) -> Self {
+        self.targets.iter_mut().filter(|target| target.name.as_str() == name).for_each(change);
+        self
+    }
+
     pub(crate) fn seed(mut self, seed: u8) -> Self {
         self.seed = seed;
         self
@@ -60,8 +89,17 @@ impl Setup {
         let now = Instant::now();
         let config = Arc::new(self.config);
         let routes = Arc::new(Routes::new(self.targets.clone()).unwrap());
-        let servers =
-            self.targets.iter().map(|target| Server::new(target.name.as_str(), target.endpoints[0]));
+        let servers = self.targets.iter().enumerate().map(|(number, new)| {
+            // Where a process has no address, this one is nobody's.
+            let address = target(new.name.as_str(), number).endpoints[0];
+            let mut server = Server::new(new.name.as_str(), address);
+            server.talks = match (&new.process, new.protocol) {
+                (Some(_), _) => Talks::Lines,
+                (None, Protocol::Sse) => Talks::Stream,
+                _ => Talks::Http,
+            };
+            server
+        });
         let shard = |number: u16| {
             let start = Start {
                 id: ShardId(number),
@@ -94,4 +132,9 @@ impl Setup {
 pub(crate) fn target(name: &str, number: usize) -> Target {
     let address = SocketAddr::from(([10, 0, 0, 1 + number as u8], 80));
     Target { protocol: Protocol::Legacy, ..Target::new(TargetName::parse(name).unwrap(), address, "/mcp") }
+}
+
+pub(crate) fn process(shared: bool) -> Process {
+    let text = |text: &str| text.to_owned();
+    Process { command: text("serve"), args: vec![text("--stdio")], env: Vec::new(), cwd: None, shared }
 }
