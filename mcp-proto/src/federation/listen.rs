@@ -124,14 +124,12 @@ impl Shard {
         let leg = self.legs.get(id)?;
         let target = leg.target.name.clone();
         let session = self.sessions.get(leg.session?)?;
-        // Streams of clients that know no session can't be resumed.
-        if session.is_hidden() {
-            return None;
-        }
-        let key = session.key;
+        let (key, hidden) = (session.key, session.is_hidden());
         let mut writer = Writer::default();
         writer.u128(key);
         match leg.purpose {
+            // A client that knows no session can't resume a stream.
+            Purpose::Part { .. } if hidden => return None,
             // A batch's stream carries the answers of several targets: one of them can't resume it.
             Purpose::Part { exchange, .. } if !self.exchange(exchange)?.takes_pieces() => return None,
             Purpose::Part { slot: None, .. } | Purpose::Resume { .. } => {
