@@ -242,7 +242,7 @@ fn read_key_file(report: &mut Report, entry: &Entry<'_>, folder: Option<&Path>, 
 }
 
 fn read_limits(report: &mut Report, limits: &Entry<'_>, into: &mut Limits) {
-    let sizes = ["head", "request", "message", "gather", "buffer", "sessionId", "catalogue"];
+    let sizes = ["head", "request", "message", "gather", "buffer", "sessionId", "catalogue", "parkedBytes"];
     for entry in report.entries(limits) {
         let Some((_, field)) = limit_fields(into).into_iter().find(|(key, _)| *key == entry.key) else {
             report.unknown(&entry, &limit_fields(into).map(|(key, _)| key));
@@ -253,7 +253,7 @@ fn read_limits(report: &mut Report, limits: &Entry<'_>, into: &mut Limits) {
     }
 }
 
-fn limit_fields(limits: &mut Limits) -> [(&'static str, &mut usize); 18] {
+fn limit_fields(limits: &mut Limits) -> [(&'static str, &mut usize); 20] {
     [
         ("head", &mut limits.head),
         ("fields", &mut limits.fields),
@@ -268,6 +268,8 @@ fn limit_fields(limits: &mut Limits) -> [(&'static str, &mut usize); 18] {
         ("targetWaiting", &mut limits.target_waiting),
         ("forwarded", &mut limits.forwarded),
         ("channels", &mut limits.channels),
+        ("parked", &mut limits.parked),
+        ("parkedBytes", &mut limits.parked_bytes),
         ("sessions", &mut limits.sessions),
         ("session", &mut limits.session),
         ("sessionId", &mut limits.session_id),
@@ -299,7 +301,7 @@ fn read_timeouts(report: &mut Report, timeouts: &Entry<'_>, settings: &mut Setti
     }
 }
 
-fn timeout_fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 10] {
+fn timeout_fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 11] {
     [
         ("head", &mut timeouts.head),
         ("body", &mut timeouts.body),
@@ -309,6 +311,7 @@ fn timeout_fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 10
         ("session", &mut timeouts.session),
         ("sessionLife", &mut timeouts.session_life),
         ("comment", &mut timeouts.comment),
+        ("parked", &mut timeouts.parked),
         ("pool", &mut timeouts.pool),
         ("process", &mut timeouts.process),
     ]

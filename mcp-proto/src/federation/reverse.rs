@@ -242,8 +242,7 @@ impl Shard {
         let span = envelope.id_span.clone();
         let raw = span.clone().and_then(|span| message.get(span)).unwrap_or_default();
         if let Some(place) = self.session_of(id).and_then(|session| self.place(session, raw)) {
-            self.input(place, message.clone());
-            return self.part_done(id, part);
+            return self.input(id, part, place, message);
         }
         let found = self.session_of(id).and_then(|session| self.unseal_for(Kind::Reply, session, raw));
         self.pass_back(id, part, message, span, found);
@@ -254,8 +253,7 @@ impl Shard {
         let span = envelope.params.progress_token.clone();
         let raw = span.clone().and_then(|span| message.get(span)).unwrap_or_default();
         if let Some(place) = self.session_of(id).and_then(|session| self.place(session, raw)) {
-            self.input(place, message.clone());
-            return self.part_done(id, part);
+            return self.input(id, part, place, message);
         }
         if let Some(target) = self.routes.single().cloned() {
             return self.relay(id, part, target, message.clone(), false);
