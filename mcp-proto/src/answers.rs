@@ -297,6 +297,10 @@ impl Shard {
         if leg.round.as_ref().is_some_and(|round| round.is_open()) {
             return self.round_due(id);
         }
+        // It waits for its client: however long that takes is not the target's fault.
+        if matches!(leg.purpose, Purpose::Parked { .. }) {
+            return;
+        }
         let Some(deadline) = leg.deadline.filter(|_| leg.conn.is_none()) else { return };
         if deadline > self.now {
             return self.limit_leg(id, deadline);

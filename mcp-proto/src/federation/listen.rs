@@ -1,7 +1,6 @@
 //! A client's GET stream: one stream downstream, one at every target that offers any.
 
 use crate::answer::Content;
-use crate::conn::{Role, Wire};
 use crate::exchange::{Exchange, ExchangeId, State, Stream};
 use crate::federation::{Era, Media};
 use crate::http::{Method, Response};
@@ -147,6 +146,8 @@ impl Shard {
         let mut writer = Writer::default();
         writer.u128(key);
         match leg.purpose {
+            // A client that knows no session can't resume a stream.
+            Purpose::Part { .. } if hidden => return None,
             // A batch's stream carries the answers of several targets: one of them can't resume it.
             Purpose::Part { exchange, .. } if !self.exchange(exchange)?.takes_pieces() => return None,
             Purpose::Part { slot: None, .. } | Purpose::Resume { .. } if !hidden => {
@@ -365,12 +366,6 @@ impl Shard {
             exchange.streams.push(Stream::new(target.clone(), &[]));
         }
         self.open_stream(listener, target);
-    }
-
-    /// Whether somebody is at the other end of a client's stream.
-    pub(crate) fn reads(&self, listener: ExchangeId) -> bool {
-        let role = self.conns.get(listener.conn).map(|slot| &slot.role);
-        role.is_some_and(|role| !matches!(role, Role::Client(client) if client.wire == Wire::Nowhere))
     }
 
     /// A message for a client on its own stream; whether it was taken.
