@@ -33,6 +33,9 @@ Exit codes: 0 stopped by a signal, 1 could not start or serve, 2 wrong arguments
 pub(crate) enum Command {
     /// Check a configuration, print what it would serve, and exit
     Check(Serve),
+    /// The parent of all child processes; started by the gateway alone
+    #[command(hide = true)]
+    Keeper,
 }
 
 /// How to serve. Flags win over the file.

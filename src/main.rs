@@ -3,14 +3,15 @@
 //!
 //! ```text
 //! arguments, config ─► workers (runtime-tokio | runtime-glommio, one shard each)
-//!                         ▲ mail: Routes, Drain      │ records, counters
-//!                      control ◄─ resolve            ▼
-//!                                        access_log, admin (/healthz /readyz /metrics)
+//!                         ▲ mail: Routes, Drain      │ records, counters │ children
+//!                      control ◄─ resolve            ▼                   ▼
+//!                        access_log, admin (/healthz /readyz /metrics)   keeper, a process of its own
 //! ```
 
 mod access_log;
 mod admin;
 mod arguments;
+mod children;
 mod config;
 mod control;
 mod demo;
@@ -21,6 +22,7 @@ mod workers;
 
 use admin::Status;
 use arguments::{Arguments, Command, LogFormat, LogLevel, Serve};
+use children::Keeping;
 use clap::Parser;
 use config::{Problem, Settings, show_duration};
 use control::{Control, Stop};
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
         Some(Command::Check(serve)) => check(serve),
+        Some(Command::Keeper) => Ok(children::keeper::run()),
         None => serve(&arguments.serve),
     };
     match result {
@@ -143,7 +146,8 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
     let (records, log) = access_log::start(arguments.log_format)
         .map_err(|error| Failure::new(1, format!("can't start the access log: {error}")))?;
     let config = Arc::new(workers::config(&settings));
-    let workers = Workers::start(frontend, config, &routes, listeners, records)
+    let keeping = Keeping::start(children::keeper::command);
+    let workers = Workers::start(frontend, config, &routes, listeners, keeping.children(), records)
         .map_err(|error| Failure::new(1, format!("can't start a worker on {}: {error}", frontend.name())))?;
 
     let status = Arc::new(Status::new(workers, frontend.name()));
@@ -159,6 +163,7 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
     if !control.run(stop, hangup).await {
         return Ok(ExitCode::FAILURE);
     }
+    keeping.end().await;
     if status.workers.are_gone() {
         // And with them the senders of records: the log ends when it has written the last one.
         _ = log.join();

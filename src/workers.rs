@@ -3,16 +3,13 @@
 use crate::config::{Runtime, Settings};
 use mcp_proto::{Config, Counters, Keys, Mail, Record, ShardId, Start};
 use routing::Routes;
-use runtime::Worker;
+use runtime::{Spawn, Worker};
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
-
-/// Letters a worker may be behind before who writes to it has to wait.
-const MAILBOX: usize = 4096;
 
 /// A frontend that can run here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,10 +64,11 @@ impl Workers {
         config: Arc<Config>,
         routes: &Arc<Routes>,
         listeners: Vec<TcpListener>,
+        children: Arc<dyn Spawn>,
         records: SyncSender<Box<Record>>,
     ) -> io::Result<Self> {
         let (mailboxes, mails): (Vec<_>, Vec<_>) =
-            listeners.iter().map(|_| async_channel::bounded(MAILBOX)).unzip();
+            listeners.iter().map(|_| async_channel::unbounded()).unzip();
         let mailboxes: Arc<[_]> = mailboxes.into();
         let (mut threads, mut counters) = (Vec::new(), Vec::new());
         for (id, (listener, mail)) in (0..).zip(listeners.into_iter().zip(mails)) {
@@ -84,8 +82,9 @@ impl Workers {
                 counters: counted.clone(),
             };
             counters.push(counted);
-            let (peers, records) = (mailboxes.clone(), records.clone());
-            threads.push(frontend.spawn(Worker { start, entropy, listener, mail, peers, records })?);
+            let (peers, children, records) = (mailboxes.clone(), children.clone(), records.clone());
+            let worker = Worker { start, entropy, listener, mail, peers, children, records };
+            threads.push(frontend.spawn(worker)?);
         }
         Ok(Self { threads, mailboxes, counters })
     }

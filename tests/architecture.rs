@@ -10,7 +10,7 @@ use std::process::Command;
 const ARROWS: [(&str, &[&str]); 8] = [
     ("routing", &[]),
     ("mcp-proto", &["routing"]),
-    ("runtime", &["mcp-proto"]),
+    ("runtime", &["mcp-proto", "routing"]),
     ("runtime-tokio", &["runtime"]),
     ("runtime-glommio", &["runtime"]),
     ("k8s-adapter", &["routing"]),

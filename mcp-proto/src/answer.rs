@@ -235,7 +235,11 @@ impl Shard {
         let Some(exchange) = self.exchange_mut(id) else { return };
         let events = match exchange.answer {
             Answer::Begun { events, .. } => events,
-            _ => !exchange.accepts.json || (exchange.batch.is_some() && exchange.accepts.events),
+            _ => {
+                exchange.by_events
+                    || !exchange.accepts.json
+                    || (exchange.batch.is_some() && exchange.accepts.events)
+            }
         };
         if events {
             let mut event = Vec::with_capacity(body.len() + 24);

@@ -36,7 +36,7 @@ impl Shard {
                 }
                 self.whole_or_events(id, head)
             }
-            Purpose::Probe => self.whole_or_events(id, head),
+            Purpose::Probe | Purpose::Schemas { .. } => self.whole_or_events(id, head),
             Purpose::Open { .. } => {
                 leg.given_id = head.fields.first("mcp-session-id").map(Bytes::copy_from_slice);
                 self.whole_or_events(id, head)
@@ -185,6 +185,8 @@ impl Shard {
             Purpose::Stream { exchange } => self.stream_refused(id, exchange, status),
             Purpose::Resume { exchange } => self.resume_refused(id, exchange, status),
             Purpose::Probe => self.probe_answered(id, status, body),
+            Purpose::Schemas { .. } if (200..300).contains(&status) => self.schemas_answered(id, body),
+            Purpose::Schemas { .. } => self.leg_failed(id, Trouble::Status(status)),
             Purpose::Feed { channel } => {
                 self.drop_leg(id);
                 self.feed_refused(channel, status);
@@ -248,6 +250,7 @@ impl Shard {
             Purpose::Remote { shard, leg, .. } => self.remote_failed(shard, leg, trouble),
             Purpose::Feed { channel } => self.feed_failed(channel, &trouble),
             Purpose::Probe => self.probe_failed(&leg.target, &trouble),
+            Purpose::Schemas { .. } => self.schemas_failed(&leg.target.name, &trouble),
             Purpose::Quiet => {}
         }
     }

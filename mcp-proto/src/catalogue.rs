@@ -5,24 +5,41 @@
 
 use crate::Limits;
 use crate::jsonrpc::list::Kind;
+use crate::jsonrpc::mirror::Mirror;
+use crate::refusal;
 use bytes::Bytes;
 use routing::{Routes, TargetName};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Longer names are not remembered: no model API takes them, and a target could fill the memory with one.
 const LONGEST_NAME: usize = 1 << 10;
 
+/// However long a target says a list holds, it is asked again after this: it may have been replaced by another.
+const LONGEST_TTL: Duration = Duration::from_secs(10 * 60);
+
 /// A target and a kind of list.
 type Place = (TargetName, &'static str);
+
+/// A target's last good list.
+#[derive(Debug)]
+struct Kept {
+    /// The answer.
+    body: Bytes,
+    /// Since when it has been the same.
+    since: Instant,
+    /// As long as this the target need not be asked.
+    until: Instant,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Catalogue {
     names: BTreeMap<Place, BTreeSet<String>>,
     irregular: BTreeMap<(&'static str, String), (TargetName, String)>,
-    /// And since when they have been the same.
-    lists: BTreeMap<Place, (Bytes, Instant)>,
+    lists: BTreeMap<Place, Kept>,
+    /// Which arguments tools want repeated in header fields, of those that want any.
+    mirrors: BTreeMap<TargetName, BTreeMap<String, Vec<Mirror>>>,
     capabilities: BTreeMap<TargetName, Value>,
 }
 
@@ -81,31 +98,68 @@ impl Catalogue {
         names.extend(page.into_iter().filter(|name| name.len() <= LONGEST_NAME).take(room));
     }
 
-    /// Keeps a target's whole list, renamed, for when it is late.
+    /// Keeps a target's whole list, the `result` of its answer, which holds for `ttl` and is good for when the target
+    /// is late.
     pub(crate) fn keep_list(
         &mut self,
         target: &TargetName,
         kind: Kind,
-        items: &[u8],
+        result: &[u8],
+        ttl: Duration,
         limits: &Limits,
         now: Instant,
     ) {
         let place = (target.clone(), kind.key());
-        if items.len() > limits.catalogue {
+        if result.len() > limits.catalogue {
             self.lists.remove(&place);
-        } else if self.lists.get(&place).is_none_or(|(kept, _)| kept != items) {
-            self.lists.insert(place, (Bytes::copy_from_slice(items), now));
+            return;
+        }
+        let body: Bytes = refusal::result(b"0", result).into();
+        let until = now + ttl.min(LONGEST_TTL);
+        match self.lists.get_mut(&place) {
+            Some(kept) if kept.body == body => kept.until = until,
+            _ => _ = self.lists.insert(place, Kept { body, since: now, until }),
         }
     }
 
-    /// The last good list.
+    /// The last good list, as an answer.
     pub(crate) fn list(&self, target: &TargetName, kind: Kind) -> Option<Bytes> {
-        self.lists.get(&(target.clone(), kind.key())).map(|(items, _)| items.clone())
+        self.lists.get(&(target.clone(), kind.key())).map(|kept| kept.body.clone())
+    }
+
+    /// The same while it holds, and until when it does.
+    pub(crate) fn fresh(&self, target: &TargetName, kind: Kind, now: Instant) -> Option<(Bytes, Instant)> {
+        let kept = self.lists.get(&(target.clone(), kind.key()))?;
+        (kept.until > now).then(|| (kept.body.clone(), kept.until))
+    }
+
+    /// Remembers which arguments of a target's tools are repeated; the first page of a list replaces what was known.
+    pub(crate) fn learn_mirrors(
+        &mut self,
+        target: &TargetName,
+        tools: Vec<(String, Vec<Mirror>)>,
+        first: bool,
+        limits: &Limits,
+    ) {
+        if tools.is_empty() && !first {
+            return;
+        }
+        let known = self.mirrors.entry(target.clone()).or_default();
+        if first {
+            known.clear();
+        }
+        let room = limits.names.saturating_sub(known.len());
+        known.extend(tools.into_iter().filter(|(name, _)| name.len() <= LONGEST_NAME).take(room));
+    }
+
+    /// Which arguments of a tool are repeated; `None` when none is, or the tool is not known.
+    pub(crate) fn mirrors(&self, target: &TargetName, tool: &str) -> Option<&[Mirror]> {
+        self.mirrors.get(target)?.get(tool).map(Vec::as_slice)
     }
 
     /// Whether the last good list has been the same since before `then`: who was given it then missed nothing.
     pub(crate) fn is_older(&self, target: &TargetName, kind: Kind, then: Instant) -> bool {
-        self.lists.get(&(target.clone(), kind.key())).is_some_and(|(_, since)| *since < then)
+        self.lists.get(&(target.clone(), kind.key())).is_some_and(|kept| kept.since < then)
     }
 
     /// A list changed: what is remembered of it is no longer good.
@@ -120,6 +174,7 @@ impl Catalogue {
         self.names.retain(|(target, _), _| stays(target));
         self.irregular.retain(|_, (target, _)| stays(target));
         self.lists.retain(|(target, _), _| stays(target));
+        self.mirrors.retain(|target, _| stays(target));
         self.capabilities.retain(|target, _| stays(target));
     }
 

@@ -100,6 +100,7 @@ pub(crate) struct Channel {
     greeting: Greeting,
     /// An answer has come on it.
     spoke: bool,
+    begun: Instant,
     /// When it last had something to do.
     used: Instant,
     /// The target is no longer routed like this: it ends with its last request.
@@ -277,6 +278,7 @@ impl Shard {
             number: 0,
             greeting: Greeting::default(),
             spoke: false,
+            begun: now,
             used: now,
             stale: false,
             timer: None,
@@ -571,7 +573,7 @@ impl Channel {
     fn due(&self, idle: Duration) -> Option<Instant> {
         let first_byte = self.target.timeouts.first_byte;
         if !self.is_open() {
-            return Some(self.used + first_byte);
+            return Some(self.begun + first_byte);
         }
         if let Some(since) = self.greeting.asked() {
             return Some(since + first_byte);

@@ -2,6 +2,7 @@
 
 use crate::channel::Child;
 use crate::exchange::Exchange;
+use crate::forward::Ticket;
 use crate::http::{ClientCodec, Request, ServerCodec};
 use crate::leg::LegId;
 use crate::outbox::Outbox;
@@ -61,6 +62,8 @@ pub(crate) struct Client {
 pub(crate) enum Wire {
     /// To its own socket.
     Socket,
+    /// As HTTP to the shard that has the client.
+    Shard(Ticket),
     /// As whole messages onto the one stream that this connection is.
     Stream(ConnId),
     /// Nowhere: the exchange is there for the target streams that it owns.

@@ -1,5 +1,6 @@
 //! The core's edge: what frontends tell a [`Shard`](crate::Shard) and what it tells them.
 
+use crate::forward::{Forwarded, Ticket};
 use crate::session::{Opened, SessionKey};
 use crate::{Config, Counters};
 use bytes::Bytes;
@@ -162,6 +163,23 @@ pub enum Action {
 #[derive(Clone, Debug)]
 pub struct Parcel(pub(crate) Note);
 
+impl Parcel {
+    /// Whether somebody waits for it who would wait for ever: it may be late, but not be dropped. The shard bounds how
+    /// many of these there are; others are told again, or miss little.
+    #[must_use]
+    pub fn must_arrive(&self) -> bool {
+        matches!(
+            self.0,
+            Note::Forward(_)
+                | Note::Answer { .. }
+                | Note::Taken { .. }
+                | Note::Gone { .. }
+                | Note::Broken { .. }
+                | Note::Lost { .. }
+        )
+    }
+}
+
 /// The content of a parcel.
 #[derive(Clone, Debug)]
 pub(crate) enum Note {
@@ -183,6 +201,18 @@ pub(crate) enum Note {
     Channel(crate::channel::Mail),
     /// A target lets merged answers wait.
     Slow { target: TargetName },
+    /// A request that only the receiver can serve.
+    Forward(Box<Forwarded>),
+    /// A piece of the answer, as HTTP; the last one tells whether the client's connection outlives it.
+    Answer { ticket: Ticket, bytes: Bytes, end: Option<bool> },
+    /// The client took so many bytes of the answer.
+    Taken { ticket: Ticket, count: usize },
+    /// The client went away.
+    Gone { ticket: Ticket },
+    /// The answer will not be completed.
+    Broken { ticket: Ticket },
+    /// The sender is new: all that was served under its number before is gone.
+    Lost { shard: ShardId },
     /// As `Level`.
     Subscribed { sealed: Bytes, target: TargetName, uri: String, on: bool },
 }

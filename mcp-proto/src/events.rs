@@ -199,6 +199,10 @@ impl Shard {
         match leg.purpose {
             Purpose::Part { exchange, part, slot: Some(slot) } => {
                 events.answered = true;
+                let single = self.routes.single().is_some();
+                if let Some(exchange) = self.exchange_mut(exchange) {
+                    exchange.by_events = single && exchange.accepts.events;
+                }
                 self.slot_answered(id, exchange, part, slot, 200, &held.raw);
             }
             Purpose::Open { asker } => {
@@ -209,10 +213,19 @@ impl Shard {
                 events.answered = true;
                 self.probe_answered(id, 200, &held.raw);
             }
+            Purpose::Schemas { .. } => {
+                events.answered = true;
+                self.schemas_answered(id, &held.raw);
+            }
             Purpose::Part { exchange, part, slot: None } => {
                 if events.plan.crosses() && self.asks(id, exchange, part, held) {
                     events.answered = true;
                     return;
+                }
+                if events.plan.crosses() && held.result_type.is_none() && self.fails_plainly(exchange) {
+                    events.answered = true;
+                    self.quiet(id);
+                    return self.answer_part_coded(exchange, part, &held.out);
                 }
                 let begun = self.exchange(exchange).map(|it| (it.answer, it.accepts.events));
                 match begun {

@@ -5,6 +5,7 @@
 //! client that went away.
 
 use crate::era::Claim;
+use crate::forward::Ticket;
 use crate::http::{Method, Request};
 use crate::jsonrpc::envelope::{Envelope, Text};
 use crate::jsonrpc::list;
@@ -40,10 +41,14 @@ pub(crate) struct Exchange {
     pub(crate) modern: Option<Box<Claim>>,
     pub(crate) body: Bytes,
     pub(crate) answer: Answer,
+    /// The only target answered with an event stream, and so does the gateway, even if it made the answer.
+    pub(crate) by_events: bool,
     /// Half an event is written: until its end nothing else may be.
     pub(crate) half: bool,
     /// Its stream is that of others as well: it carries whole messages only, and none of them has an event id.
     pub(crate) shared: bool,
+    /// Another shard serves it.
+    pub(crate) forwarded: Option<Ticket>,
     /// The client was given an event id of its own stream, so it can resume it.
     pub(crate) resumable: bool,
     /// Written as a JSON array, or as events, because it came as a batch.
@@ -140,6 +145,8 @@ pub(crate) enum What {
 pub(crate) struct Slot {
     pub(crate) target: TargetName,
     pub(crate) outcome: Option<Result<Bytes, String>>,
+    /// The outcome is one of before, which holds as long as this.
+    pub(crate) until: Option<Instant>,
     /// The first of its pages has come.
     pub(crate) begun: bool,
 }
@@ -167,8 +174,10 @@ impl Exchange {
             modern: None,
             body,
             answer: Answer::Open,
+            by_events: false,
             half: false,
             shared: false,
+            forwarded: None,
             resumable: false,
             batch: None,
             parts: Vec::new(),
@@ -252,7 +261,7 @@ impl Exchange {
 
 impl Slot {
     pub(crate) fn new(target: TargetName) -> Self {
-        Self { target, outcome: None, begun: false }
+        Self { target, outcome: None, until: None, begun: false }
     }
 }
 

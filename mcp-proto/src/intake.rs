@@ -1,6 +1,6 @@
 //! A client's bytes become exchanges: heads are checked, bodies gathered, and the method of HTTP decides who goes on.
 
-use crate::conn::{Client, Conn, Incoming};
+use crate::conn::{Client, Conn, Incoming, Wire};
 use crate::exchange::{Accepts, Exchange, ExchangeId, Part, Work};
 use crate::http::{Fields, Method, Request, RequestEvent, write};
 use crate::jsonrpc::envelope::{self, Body};
@@ -106,6 +106,11 @@ impl Shard {
         let accepts = Accepts::parse(&head.fields);
         client.exchange = Some(Exchange::new(client.serial, head, accepts, body, client.since));
         client.since = now;
+        self.serve(id);
+    }
+
+    /// Does what a request asks for, or says why not.
+    pub(crate) fn serve(&mut self, id: ExchangeId) {
         if let Err(refusal) = self.admit(id) {
             self.refuse(id, &refusal);
         }
@@ -254,8 +259,10 @@ impl Shard {
         client.since = now;
         let (wire, peer, ended) = (client.wire, client.peer, client.ended);
         self.log_exchange(&mut exchange, peer);
-        if !wire.is_socket() {
-            return self.close(id.conn, Closing::Finish);
+        match wire {
+            Wire::Socket => {}
+            Wire::Shard(ticket) => return self.forwarded_over(id.conn, ticket, keep_alive && !draining),
+            Wire::Stream(_) | Wire::Nowhere => return self.close(id.conn, Closing::Finish),
         }
         if let Some(client) = self.conns.get_mut(id.conn).and_then(Conn::client) {
             client.codec.recycle(exchange.head.fields);
@@ -274,12 +281,19 @@ impl Shard {
         let Some(mut slot) = self.conns.remove(conn) else { return };
         let Some(client) = slot.client() else { return };
         let peer = client.peer;
-        if client.wire.is_socket() {
-            self.clients -= 1;
-            self.counters.client_connections.sub(1);
+        match client.wire {
+            Wire::Socket => {
+                self.clients -= 1;
+                self.counters.client_connections.sub(1);
+            }
+            Wire::Shard(ticket) => self.forget_guest(ticket),
+            Wire::Stream(_) | Wire::Nowhere => {}
         }
         let Some(mut exchange) = client.exchange.take() else { return };
         let id = ExchangeId { conn, serial: exchange.serial };
+        if let Some(ticket) = exchange.forwarded {
+            return self.recall(ticket);
+        }
         if !exchange.is_post() {
             self.forget_listener(id, &mut exchange);
         }

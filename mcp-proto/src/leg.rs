@@ -45,6 +45,8 @@ pub(crate) struct Leg {
     pub(crate) reopened: bool,
     /// The list it asks for, when that is merged with others.
     pub(crate) list: Option<list::Kind>,
+    /// It was refused for header fields that repeat arguments wrongly, and the schemas were asked for again: once.
+    pub(crate) mirrored_anew: bool,
     /// An answer that is given if it turns out that the target still speaks what it was asked in.
     pub(crate) refused_with: Option<(u16, Bytes)>,
     /// The target session id it was sent with.
@@ -89,6 +91,7 @@ impl Leg {
             refused: 0,
             reopened: false,
             list: None,
+            mirrored_anew: false,
             refused_with: None,
             sent_id: None,
             sent_at: None,
@@ -123,6 +126,8 @@ pub(crate) enum Purpose {
     Feed { channel: ChannelId },
     /// `server/discover` at a target of unknown era.
     Probe,
+    /// `tools/list` on behalf of a client's call, for the schemas.
+    Schemas { exchange: ExchangeId },
     /// Nobody waits.
     Quiet,
 }
@@ -142,6 +147,7 @@ impl Purpose {
             Self::Part { exchange, .. }
             | Self::Stream { exchange }
             | Self::Resume { exchange }
+            | Self::Schemas { exchange }
             | Self::Open { asker: Some((exchange, ..)) } => Some(exchange),
             _ => None,
         }

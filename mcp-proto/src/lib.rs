@@ -93,6 +93,7 @@ mod era;
 mod events;
 mod exchange;
 mod federation;
+mod forward;
 pub mod http;
 mod intake;
 pub mod jsonrpc;

@@ -3,7 +3,7 @@
 use crate::conn::{Conn, Phase, Role, Upstream};
 use crate::edge::Fault;
 use crate::era::MODERN;
-use crate::federation::{Era, Verdict};
+use crate::federation::{Era, Schemas, Verdict};
 use crate::http::{ClientCodec, ResponseEvent, write};
 use crate::leg::{Inbound, LegId, Purpose, Trouble};
 use crate::session::Revision;
@@ -32,6 +32,8 @@ pub(crate) struct Pool {
     pub(crate) slow: bool,
     /// What it speaks.
     pub(crate) verdict: Verdict,
+    /// What is known of its tools' schemas.
+    pub(crate) schemas: Schemas,
 }
 
 impl Shard {

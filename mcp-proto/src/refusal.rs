@@ -75,6 +75,16 @@ impl Refusal {
         Self { code: SESSION_NOT_FOUND, ..Self::http(404, "session not found") }
     }
 
+    /// What serves it is full, or was lost a moment ago: the client may try again.
+    pub(crate) fn busy() -> Self {
+        Self { code: INTERNAL_ERROR, ..Self::http(503, "what serves this request can't take it now") }
+    }
+
+    /// It was sent to where it is to be served, and is not served there.
+    pub(crate) fn misplaced() -> Self {
+        Self { code: INTERNAL_ERROR, ..Self::http(500, "what serves this request is not where it should be") }
+    }
+
     pub(crate) fn overloaded() -> Self {
         Self { code: INTERNAL_ERROR, ..Self::http(503, "the gateway has too many sessions") }
     }

@@ -11,6 +11,7 @@ use crate::conn::{Client, Conn, Phase, Role, Wire};
 use crate::edge::Note;
 use crate::exchange::{Answer, ExchangeId};
 use crate::federation::Likeness;
+use crate::forward::Forwards;
 use crate::leg::{Leg, LegId, Trouble};
 use crate::pool::Pool;
 use crate::session::{Ended, Session, SessionId, SessionKey};
@@ -55,6 +56,7 @@ pub struct Shard {
     pub(crate) channels: Channels,
     pub(crate) catalogue: Catalogue,
     pub(crate) clients: usize,
+    pub(crate) forwards: Forwards,
     /// The last id given to a request of which the target must not see the client's.
     pub(crate) numbers: u64,
 
@@ -81,6 +83,8 @@ pub(crate) enum Deferred {
     Send(LegId),
     /// The last request of a connection was answered: look for the next.
     Next(ConnId),
+    /// A virtual client has bytes for the shard of its peer.
+    HandOver(ConnId),
 }
 
 impl Shard {
@@ -106,6 +110,7 @@ impl Shard {
             channels: Channels::default(),
             catalogue: Catalogue::default(),
             clients: 0,
+            forwards: Forwards::default(),
             numbers: 0,
             timers: Timers::default(),
             actions: VecDeque::new(),
@@ -115,6 +120,14 @@ impl Shard {
         };
         shard.counters.reset_gauges();
         shard.rebuild_pools();
+        shard
+    }
+
+    /// A shard in the place of one that is lost. It tells the others, who may have had exchanges there.
+    #[must_use]
+    pub fn successor(start: Start, now: Instant) -> Self {
+        let mut shard = Self::new(start, now);
+        shard.broadcast(&Note::Lost { shard: shard.id });
         shard
     }
 
@@ -198,14 +211,19 @@ impl Shard {
         slot.outbox.sent(count);
         slot.progress = now;
         let after = slot.outbox.waiting();
-        if matches!(slot.role, Role::Client(_)) {
+        let mut ticket = None;
+        if let Role::Client(client) = &slot.role {
             self.counters.bytes_sent.add((before - after) as u64);
+            ticket = client.forwarded();
         }
         if after == 0 {
             slot.armed = false;
             if slot.closing {
                 return self.close(conn, Closing::Finish);
             }
+        }
+        if let Some(ticket) = ticket {
+            self.pay(ticket, after);
         }
         if before > low && after <= low {
             self.resume_feeders(conn);
@@ -266,6 +284,13 @@ impl Shard {
         self.settle();
     }
 
+    /// The worker of another shard has ended: what was posted to it can't be delivered.
+    pub fn unreachable(&mut self, shard: ShardId, now: Instant) {
+        self.now = now;
+        self.shard_gone(shard);
+        self.settle();
+    }
+
     /// Take no new work; what is under way may finish within `grace`.
     pub fn drain(&mut self, grace: Duration, now: Instant) {
         self.now = now;
@@ -297,7 +322,7 @@ impl Shard {
     /// Whether [`drain`](Self::drain) has come to its end: no client is left.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.draining.is_some() && self.clients == 0
+        self.draining.is_some() && self.clients == 0 && !self.forwards.has_guests()
     }
 
     /// Its numbers.
@@ -358,8 +383,12 @@ impl Shard {
         if !slot.armed {
             slot.armed = true;
             slot.progress = now;
-            self.actions.push_back(Action::Flush { conn });
-            self.watch(conn);
+            if slot.has_socket() {
+                self.actions.push_back(Action::Flush { conn });
+                self.watch(conn);
+            } else {
+                self.deferred.push_back(Deferred::HandOver(conn));
+            }
         }
         if full {
             self.pause_feeders(conn);
@@ -418,6 +447,7 @@ impl Shard {
                 Deferred::Settled(leg) => self.leg_settled(leg),
                 Deferred::Answered(leg, message) => self.leg_answered(leg, &message),
                 Deferred::Next(conn) => self.read_client(conn),
+                Deferred::HandOver(conn) => self.hand_over(conn),
             }
         }
     }

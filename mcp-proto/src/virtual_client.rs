@@ -36,7 +36,7 @@ impl Shard {
         let id = ExchangeId { conn, serial: 1 };
         let Some(client) = self.conns.get_mut(conn).and_then(Conn::client) else { return id };
         let accepts = match client.wire {
-            Wire::Socket => Accepts::parse(&head.fields),
+            Wire::Socket | Wire::Shard(_) => Accepts::parse(&head.fields),
             Wire::Stream(_) => Accepts { json: false, events: true },
             // Who asks for a reader must not find one that does not read.
             Wire::Nowhere => Accepts { json: false, events: false },
@@ -73,7 +73,7 @@ impl Shard {
         match wire {
             Wire::Stream(stream) => self.say(stream, message),
             Wire::Nowhere => self.counters.dropped.add(1),
-            Wire::Socket => {}
+            Wire::Socket | Wire::Shard(_) => {}
         }
     }
 
@@ -94,7 +94,7 @@ mod tests {
     use crate::http::Method;
     use crate::session::{Opened, Revision, Session, TargetState};
     use crate::{AccessLog, Action, Config, Fault, Keys, Limits, ShardId, Start, Timeouts};
-    use routing::{Routes, Target, TargetName};
+    use routing::{Protocol, Routes, Target, TargetName};
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
@@ -114,6 +114,7 @@ mod tests {
         };
         let name = TargetName::parse("alpha").unwrap();
         let target = Target::new(name.clone(), ([10, 0, 0, 1], 80).into(), "/mcp");
+        let target = Target { protocol: Protocol::Legacy, ..target };
         let start = Start {
             id: ShardId(0),
             config: Arc::new(config),

@@ -28,8 +28,8 @@ pub fn spawn(worker: Worker) -> io::Result<JoinHandle<()>> {
 }
 
 async fn serve(worker: Worker, serves: &SyncSender<io::Result<()>>) {
-    let Worker { start, entropy, listener, mail, peers, records } = worker;
-    let pump = Pump::new(start, entropy, peers, records);
+    let Worker { start, entropy, listener, mail, peers, children, records } = worker;
+    let pump = Pump::new(start, entropy, peers, children, records);
     // Tasks end when their handles are dropped, and with the one that accepts the listener.
     let accepting = spawn_local(listener::accept(Rc::clone(&pump), listener));
     let _keeping_time = spawn_local(runtime::keep_time(Rc::clone(&pump)));

@@ -5,9 +5,11 @@ use futures_io::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 use glommio::timer::Timer;
 use runtime::{Blocks, Net};
+use socket2::Socket;
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
@@ -31,6 +33,12 @@ impl Net for Glommio {
 
     async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
         Ok(TcpStream::connect(address).await?)
+    }
+
+    fn adopt(stream: UnixStream) -> io::Result<TcpStream> {
+        // To be read and written one stream socket is as good as another, and glommio makes no UNIX one from a
+        // standard one without unsafe code.
+        Ok(Socket::from(stream).into())
     }
 
     fn set_nodelay(stream: &TcpStream) -> io::Result<()> {

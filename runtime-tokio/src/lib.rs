@@ -30,9 +30,9 @@ pub fn spawn(worker: Worker) -> io::Result<JoinHandle<()>> {
 }
 
 async fn serve(worker: Worker, serves: &SyncSender<io::Result<()>>) -> io::Result<()> {
-    let Worker { start, entropy, listener, mail, peers, records } = worker;
+    let Worker { start, entropy, listener, mail, peers, children, records } = worker;
     let listener = TcpListener::from_std(listener)?;
-    let pump = Pump::new(start, entropy, peers, records);
+    let pump = Pump::new(start, entropy, peers, children, records);
     let accepting = spawn_local(accept(Rc::clone(&pump), listener));
     spawn_local(runtime::keep_time(Rc::clone(&pump)));
     drop(serves.send(Ok(())));

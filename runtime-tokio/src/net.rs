@@ -5,6 +5,8 @@ use runtime::{Blocks, Net};
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
@@ -31,6 +33,12 @@ impl Net for Tokio {
 
     fn connect(address: SocketAddr) -> impl Future<Output = io::Result<TcpStream>> {
         TcpStream::connect(address)
+    }
+
+    fn adopt(stream: UnixStream) -> io::Result<TcpStream> {
+        stream.set_nonblocking(true)?;
+        // To be read and written one stream socket is as good as another.
+        TcpStream::from_std(OwnedFd::from(stream).into())
     }
 
     fn set_nodelay(stream: &TcpStream) -> io::Result<()> {

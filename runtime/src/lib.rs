@@ -5,6 +5,7 @@
 //!   sockets ───► peer tasks ───┤  turn: tell the Shard  │
 //!   clock ─────► timer task ───┼──► what happened, then ┼──► new peer tasks, dialling
 //!   mailbox ───► main task ────┘  do what it asks for   ├──► mailboxes of other workers
+//!                                                       ├──► child processes, started elsewhere
 //!                                                       └──► access-log records
 //! ```
 //!
@@ -13,10 +14,12 @@
 //! [`keep_time`] and [`serve`].
 
 mod blocks;
+mod link;
 mod net;
 mod panics;
 mod peer;
 mod pump;
+mod spawn;
 mod wake;
 mod worker;
 
@@ -24,4 +27,5 @@ pub use blocks::{BLOCK, Blocks};
 pub use net::Net;
 pub use panics::quietly;
 pub use pump::Pump;
+pub use spawn::{Child, Spawn};
 pub use worker::{Worker, keep_time, serve};

@@ -5,12 +5,13 @@ use bytes::BytesMut;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 /// A runtime: its sockets, tasks and timers, all of one thread. It is never a value.
 pub trait Net: 'static {
-    /// A connected socket. It is closed when dropped.
+    /// A connected stream socket of any family. It is closed when dropped.
     type Stream: 'static;
 
     /// Runs `task` beside the others.
@@ -25,7 +26,13 @@ pub trait Net: 'static {
     /// Connects to `address`.
     fn connect(address: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>>;
 
-    /// Has every write sent at once (TCP_NODELAY).
+    /// Takes over a connected UNIX socket.
+    ///
+    /// # Errors
+    /// When the runtime can't wait for it.
+    fn adopt(stream: UnixStream) -> io::Result<Self::Stream>;
+
+    /// Has every write sent at once (TCP_NODELAY): for TCP alone.
     ///
     /// # Errors
     /// When the other side is gone already.

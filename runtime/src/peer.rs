@@ -1,16 +1,19 @@
 //! One connection: its socket, what holds it up, and the task that waits on it.
 
+use crate::link::Link;
 use crate::net::Net;
 use crate::pump::Pump;
 use crate::wake::Waiting;
 use bytes::BytesMut;
 use mcp_proto::{ConnId, Fault};
+use routing::{Process, TargetName};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -26,7 +29,7 @@ const LINGER_BYTES: usize = 64 << 10;
 pub(crate) struct Peer<N: Net> {
     pub(crate) conn: ConnId,
     /// None while dialling, and in the end.
-    stream: RefCell<Option<N::Stream>>,
+    link: RefCell<Option<Link<N>>>,
     /// The id is dead.
     gone: Cell<bool>,
     /// The shard wants no bytes now.
@@ -41,10 +44,10 @@ pub(crate) struct Peer<N: Net> {
 }
 
 impl<N: Net> Peer<N> {
-    pub(crate) fn new(conn: ConnId, stream: Option<N::Stream>) -> Rc<Self> {
+    pub(crate) fn new(conn: ConnId, link: Option<Link<N>>) -> Rc<Self> {
         Rc::new(Self {
             conn,
-            stream: RefCell::new(stream),
+            link: RefCell::new(link),
             gone: Cell::default(),
             paused: Cell::default(),
             ended: Cell::default(),
@@ -62,8 +65,8 @@ impl<N: Net> Peer<N> {
     /// Pending means that `cx` is woken when the socket takes more: whoever is not the connection's task passes a
     /// context that wakes nobody, then calls [`block`](Self::block). A socket remembers one waker only, the latest.
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match &mut *self.stream.borrow_mut() {
-            Some(stream) => N::poll_write(stream, cx, slices),
+        match &mut *self.link.borrow_mut() {
+            Some(link) => link.poll_write(cx, slices),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
@@ -97,15 +100,15 @@ impl<N: Net> Peer<N> {
     }
 
     /// Sends FIN and ends the task. The socket is for [`linger`], unless the other side is done as well.
-    pub(crate) fn finish(&self) -> Option<N::Stream> {
-        let mut stream = self.take()?;
-        (N::shutdown(&mut stream).is_ok() && !self.ended.get()).then_some(stream)
+    pub(crate) fn finish(&self) -> Option<Link<N>> {
+        let mut link = self.take()?;
+        (link.shutdown().is_ok() && !self.ended.get()).then_some(link)
     }
 
-    fn take(&self) -> Option<N::Stream> {
+    fn take(&self) -> Option<Link<N>> {
         self.gone.set(true);
         self.task.wake();
-        self.stream.take()
+        self.link.take()
     }
 
     fn reads(&self) -> bool {
@@ -113,8 +116,8 @@ impl<N: Net> Peer<N> {
     }
 
     fn poll_read(&self, pump: &Pump<N>, cx: &mut Context<'_>) -> Poll<io::Result<BytesMut>> {
-        match &mut *self.stream.borrow_mut() {
-            Some(stream) => pump.poll_read(stream, cx),
+        match &mut *self.link.borrow_mut() {
+            Some(link) => pump.poll_read(link, cx),
             None => Poll::Pending,
         }
     }
@@ -135,9 +138,28 @@ pub(crate) async fn dial<N: Net>(pump: Rc<Pump<N>>, peer: Rc<Peer<N>>, address: 
     .await;
     let Some(outcome) = outcome else { return };
     let now = Instant::now();
-    match outcome.and_then(|stream| N::set_nodelay(&stream).map(|()| stream)) {
-        Ok(stream) => {
-            peer.stream.replace(Some(stream));
+    let link = outcome.and_then(|stream| N::set_nodelay(&stream).map(|()| Link::new(stream)));
+    open(pump, peer, link, now).await;
+}
+
+/// The task of a connection to a child process that is to be started.
+pub(crate) async fn start<N: Net>(
+    pump: Rc<Pump<N>>,
+    peer: Rc<Peer<N>>,
+    target: TargetName,
+    process: Arc<Process>,
+) {
+    if peer.gone.get() {
+        return;
+    }
+    let link = Link::to_child(&*pump.children, target, process);
+    open(pump, peer, link, Instant::now()).await;
+}
+
+async fn open<N: Net>(pump: Rc<Pump<N>>, peer: Rc<Peer<N>>, link: io::Result<Link<N>>, now: Instant) {
+    match link {
+        Ok(link) => {
+            peer.link.replace(Some(link));
             pump.connected(&peer, now);
             serve(pump, peer).await;
         }
@@ -146,12 +168,12 @@ pub(crate) async fn dial<N: Net>(pump: Rc<Pump<N>>, peer: Rc<Peer<N>>, address: 
 }
 
 /// Reads and drops what still comes, for a while.
-pub(crate) async fn linger<N: Net>(pump: Rc<Pump<N>>, mut stream: N::Stream) {
+pub(crate) async fn linger<N: Net>(pump: Rc<Pump<N>>, mut link: Link<N>) {
     let mut over = pin!(N::sleep_until(Instant::now() + LINGER));
     let mut left = LINGER_BYTES;
     poll_fn(|cx| {
         while left > 0 {
-            match pump.poll_read(&mut stream, cx) {
+            match pump.poll_read(&mut link, cx) {
                 Poll::Ready(Ok(block)) if !block.is_empty() => left = left.saturating_sub(block.len()),
                 Poll::Ready(_) => break,
                 Poll::Pending => return over.as_mut().poll(cx),
@@ -160,7 +182,7 @@ pub(crate) async fn linger<N: Net>(pump: Rc<Pump<N>>, mut stream: N::Stream) {
         Poll::Ready(())
     })
     .await;
-    drop(stream);
+    drop(link);
     pump.lingered();
 }
 

@@ -2,11 +2,13 @@
 //! such turn enters the shard, then does everything the shard asks for, at once and without waiting.
 
 use crate::blocks::Blocks;
+use crate::link::Link;
 use crate::net::Net;
 use crate::peer::{self, Peer};
+use crate::spawn::Spawn;
 use crate::wake::Waiting;
 use bytes::BytesMut;
-use mcp_proto::{Action, ConnId, Fault, Mail, Record, Shard, Start};
+use mcp_proto::{Action, ConnId, Fault, Mail, Parcel, Record, Shard, ShardId, Start};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -17,6 +19,8 @@ use std::sync::mpsc::SyncSender;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
+/// Letters a worker may be behind before it gets no more of those that can be missed.
+const MAILBOX: usize = 4096;
 /// Parts of one write.
 const SLICES: usize = 16;
 /// The shard is not woken more often by its timer.
@@ -42,6 +46,7 @@ pub struct Pump<N: Net> {
     /// The main task, which waits for the end.
     end: Waiting,
     mailboxes: Arc<[async_channel::Sender<Mail>]>,
+    pub(crate) children: Arc<dyn Spawn>,
     records: SyncSender<Box<Record>>,
     lost_records: Losses,
     lost_parcels: Losses,
@@ -53,6 +58,7 @@ impl<N: Net> Pump<N> {
         start: Start,
         entropy: fn() -> [u8; 32],
         peers: Arc<[async_channel::Sender<Mail>]>,
+        children: Arc<dyn Spawn>,
         records: SyncSender<Box<Record>>,
     ) -> Rc<Self> {
         Rc::new(Self {
@@ -67,6 +73,7 @@ impl<N: Net> Pump<N> {
             lingering: Cell::default(),
             end: Waiting::default(),
             mailboxes: peers,
+            children,
             records,
             lost_records: Losses::default(),
             lost_parcels: Losses::default(),
@@ -90,7 +97,7 @@ impl<N: Net> Pump<N> {
             // Bound first: the borrow must end before the socket is known, and a refused one is closed right here.
             let accepted = self.shard.borrow_mut().accepted(address, now);
             if let Ok(conn) = accepted {
-                let peer = self.insert(conn, Some(stream));
+                let peer = self.insert(conn, Some(Link::new(stream)));
                 N::spawn(peer::serve(Rc::clone(self), peer));
             }
         });
@@ -174,13 +181,9 @@ impl<N: Net> Pump<N> {
         if done { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// What has come on `stream`, read into a shared block.
-    pub(crate) fn poll_read(
-        &self,
-        stream: &mut N::Stream,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<BytesMut>> {
-        N::poll_read(stream, cx, &mut self.blocks.borrow_mut())
+    /// What has come on `link`, read into a shared block.
+    pub(crate) fn poll_read(&self, link: &mut Link<N>, cx: &mut Context<'_>) -> Poll<io::Result<BytesMut>> {
+        link.poll_read(cx, &mut self.blocks.borrow_mut())
     }
 
     // A turn.
@@ -216,15 +219,17 @@ impl<N: Net> Pump<N> {
                 let peer = self.insert(conn, None);
                 N::spawn(peer::dial(Rc::clone(self), peer, address));
             }
-            // Nothing starts processes here yet.
-            Action::Spawn { conn, .. } => self.lost(&self.insert(conn, None), mcp_proto::Fault::Other, now),
+            Action::Spawn { conn, target, process } => {
+                let peer = self.insert(conn, None);
+                N::spawn(peer::start(Rc::clone(self), peer, target, process));
+            }
             Action::Flush { conn } => self.with(conn, |peer| self.flush(peer, None, now)),
             Action::Pause { conn } => self.with(conn, Peer::pause),
             Action::Resume { conn } => self.with(conn, Peer::resume),
             Action::Finish { conn } => {
-                if let Some(stream) = self.remove(conn).and_then(|peer| peer.finish()) {
+                if let Some(link) = self.remove(conn).and_then(|peer| peer.finish()) {
                     self.lingering.set(self.lingering.get() + 1);
-                    N::spawn(peer::linger(Rc::clone(self), stream));
+                    N::spawn(peer::linger(Rc::clone(self), link));
                 }
             }
             Action::Abort { conn } => {
@@ -232,20 +237,22 @@ impl<N: Net> Pump<N> {
                     peer.close();
                 }
             }
-            Action::Post { shard, parcel } => {
-                let sent = self
-                    .mailboxes
-                    .get(usize::from(shard.0))
-                    .map(|mailbox| mailbox.try_send(Mail::Parcel(parcel)));
-                if !matches!(sent, Some(Ok(()))) {
-                    self.lost_parcels.count("parcels for other shards", self.id(), now);
-                }
-            }
+            Action::Post { shard, parcel } => self.post(shard, parcel, now),
             Action::Log(record) => {
                 if self.records.try_send(record).is_err() {
                     self.lost_records.count("access-log records", self.id(), now);
                 }
             }
+        }
+    }
+
+    /// Hands a parcel to another worker. One that is far behind gets only what must arrive, which the shard bounds.
+    fn post(&self, shard: ShardId, parcel: Parcel, now: Instant) {
+        let mailbox = self.mailboxes.get(usize::from(shard.0)).filter(|mailbox| !mailbox.is_closed());
+        let Some(mailbox) = mailbox else { return self.shard.borrow_mut().unreachable(shard, now) };
+        let full = mailbox.len() >= MAILBOX && !parcel.must_arrive();
+        if full || mailbox.try_send(Mail::Parcel(parcel)).is_err() {
+            self.lost_parcels.count("parcels for other shards", self.id(), now);
         }
     }
 
@@ -288,7 +295,7 @@ impl<N: Net> Pump<N> {
 
     /// After a panic nothing of the shard can be trusted: its connections go, and a new one serves from now on. The
     /// panic itself was logged where it happened.
-    fn rebuild(&self, now: Instant) {
+    fn rebuild(self: &Rc<Self>, now: Instant) {
         self.close_all();
         let mut start = self.start.borrow().clone();
         start.seed = (self.entropy)();
@@ -298,17 +305,18 @@ impl<N: Net> Pump<N> {
             shard = start.id.0,
             "the shard panicked: its connections are closed, a new one takes over"
         );
-        let mut shard = Shard::new(start, now);
+        let mut shard = Shard::successor(start, now);
         if self.draining.get() {
             shard.drain(Duration::ZERO, now);
         }
         self.shard.replace(shard);
+        self.settle(now);
     }
 
     // The table of connections.
 
-    fn insert(&self, conn: ConnId, stream: Option<N::Stream>) -> Rc<Peer<N>> {
-        let peer = Peer::new(conn, stream);
+    fn insert(&self, conn: ConnId, link: Option<Link<N>>) -> Rc<Peer<N>> {
+        let peer = Peer::new(conn, link);
         let mut peers = self.peers.borrow_mut();
         if peers.len() <= conn.index() {
             peers.resize(conn.index() + 1, None);

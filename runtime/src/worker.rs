@@ -3,6 +3,7 @@
 use crate::net::Net;
 use crate::panics;
 use crate::pump::Pump;
+use crate::spawn::Spawn;
 use mcp_proto::{Mail, Record, Start};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -29,8 +30,11 @@ pub struct Worker {
     pub listener: TcpListener,
     /// Mail for this worker.
     pub mail: async_channel::Receiver<Mail>,
-    /// The mailboxes of all workers, by shard number.
+    /// The mailboxes of all workers, by shard number. Unbounded: who posts looks how full they are, and what must arrive
+    /// is bounded by the shards.
     pub peers: Arc<[async_channel::Sender<Mail>]>,
+    /// Who starts child processes.
+    pub children: Arc<dyn Spawn>,
     /// Where access-log records go; full means dropped and counted.
     pub records: SyncSender<Box<Record>>,
 }

@@ -253,7 +253,7 @@ fn read_limits(report: &mut Report, limits: &Entry<'_>, into: &mut Limits) {
     }
 }
 
-fn limit_fields(limits: &mut Limits) -> [(&'static str, &mut usize); 17] {
+fn limit_fields(limits: &mut Limits) -> [(&'static str, &mut usize); 18] {
     [
         ("head", &mut limits.head),
         ("fields", &mut limits.fields),
@@ -267,6 +267,7 @@ fn limit_fields(limits: &mut Limits) -> [(&'static str, &mut usize); 17] {
         ("targetConnections", &mut limits.target_connections),
         ("targetWaiting", &mut limits.target_waiting),
         ("channels", &mut limits.channels),
+        ("forwarded", &mut limits.forwarded),
         ("sessions", &mut limits.sessions),
         ("session", &mut limits.session),
         ("sessionId", &mut limits.session_id),

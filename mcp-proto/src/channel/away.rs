@@ -146,11 +146,10 @@ impl Shard {
         let mut session = None;
         if let Some((_, sealed)) = call.asker.as_ref().filter(|_| !self.shares_channel(&target)) {
             session = self.open_sealed(sealed);
-            let Some(known) = session.and_then(|session| self.sessions.get_mut(session)) else {
+            if session.is_none() {
                 let trouble = Trouble::Lost(crate::Fault::Other);
                 return self.mail(call.from, Mail::Failed { leg: call.leg, trouble });
-            };
-            known.used = self.now;
+            }
         }
         let purpose = Purpose::Remote { shard: call.from, leg: call.leg, asker, opens: call.opens };
         let mut leg = Leg::new(target, session, purpose, Method::Post, call.message);

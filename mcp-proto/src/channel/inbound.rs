@@ -116,6 +116,7 @@ impl Shard {
             Purpose::Resume { exchange } => self.resume_refused(id, exchange, 405),
             Purpose::Open { .. }
             | Purpose::Probe
+            | Purpose::Schemas { .. }
             | Purpose::Feed { .. }
             | Purpose::Remote { .. }
             | Purpose::Quiet => self.drop_leg(id),

@@ -83,6 +83,20 @@ impl Shard {
         let now = self.now;
         let Some(leg) = self.legs.get_mut(id) else { return };
         leg.refused_with = None;
+        let purpose = leg.purpose;
+        if let Purpose::Part { exchange, slot: None, .. } = purpose
+            && self.is_over_http(exchange)
+            && self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_some())
+        {
+            if self.await_schemas(id, target) {
+                return;
+            }
+            if let Err(refusal) = self.check_mirrors(id, exchange) {
+                self.drop_leg(id);
+                return self.refuse(exchange, &refusal);
+            }
+        }
+        let Some(leg) = self.legs.get_mut(id) else { return };
         if leg.session.is_none()
             && let Some(exchange) = leg.purpose.exchange()
             && self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_some())

@@ -44,8 +44,11 @@ impl Shard {
     /// Asks every target that has not said lately what it is.
     pub(super) fn discover(&mut self, id: ExchangeId, part: u16) {
         let targets = self.routes.targets().to_vec();
-        let questions =
-            targets.into_iter().map(|target| Question { target, body: Ok(Bytes::from_static(PING)) });
+        let questions = targets.into_iter().map(|target| Question {
+            target,
+            body: Ok(Bytes::from_static(PING)),
+            kept: None,
+        });
         self.gather(id, part, What::Discover, questions.collect());
     }
 

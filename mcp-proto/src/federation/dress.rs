@@ -82,6 +82,9 @@ impl Shard {
             if let Some(name) = era::name(envelope) {
                 fields.push(("mcp-name".to_owned(), mirror::encode(name).into_owned().into()));
             }
+            if by_modern.is_none() {
+                fields.extend(self.mirrored(leg, envelope));
+            }
         }
         if let Some(exchange) = by_modern {
             let is_mirror =
@@ -120,7 +123,8 @@ impl Shard {
     /// How a target's answer to one message is changed for the client.
     pub(crate) fn plan(&self, id: LegId, exchange: ExchangeId, part: u16) -> Plan {
         let Some(leg) = self.legs.get(id) else { return Plan::default() };
-        let mut plan = Plan { target: self.renames(&leg.target), scope: Scope::Result, ..Plan::default() };
+        let mut plan = Plan::names(self.renames(&leg.target), Scope::Result);
+        plan.task = self.task_seal(exchange, &leg.target.name);
         let Some(exchange) = self.exchange(exchange) else { return plan };
         let dress = leg.dress.as_deref();
         let target = dress.map_or(Era::Legacy, |dress| dress.era);

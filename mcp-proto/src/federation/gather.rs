@@ -13,7 +13,7 @@ use crate::shard::Shard;
 use bytes::Bytes;
 use routing::{Target, TargetName};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long others wait for a target that let them wait in vain the last time.
 const BRIEF: Duration = Duration::from_millis(250);
@@ -23,6 +23,8 @@ pub(super) struct Question {
     pub(super) target: Arc<Target>,
     /// The request, or why it is not even made.
     pub(super) body: Result<Bytes, String>,
+    /// An answer of before that holds until then, so that it need not be asked.
+    pub(super) kept: Option<(Bytes, Instant)>,
 }
 
 impl Shard {
@@ -40,6 +42,7 @@ impl Shard {
         targets
             .map(|target| Question {
                 target: Arc::clone(target),
+                kept: None,
                 body: match session.and_then(|session| session.target(&target.name)) {
                     Some(TargetState::Opening { late: true, .. }) => Err("it is still starting".to_owned()),
                     _ => Ok(message.clone()),
@@ -82,6 +85,10 @@ impl Shard {
             _ => None,
         };
         for (slot, question) in (0..).zip(questions) {
+            if let Some((body, until)) = question.kept {
+                self.set_kept(id, part, slot, body, until);
+                continue;
+            }
             match question.body {
                 Ok(body) => {
                     let purpose = Purpose::Part { exchange: id, part, slot: Some(slot) };
@@ -136,6 +143,15 @@ impl Shard {
             && let Some(slot) = gather.slots.get_mut(usize::from(slot))
         {
             slot.outcome = Some(outcome);
+        }
+    }
+
+    fn set_kept(&mut self, id: ExchangeId, part: u16, slot: u16, body: Bytes, until: Instant) {
+        if let Some(gather) = self.gather_at(id, part)
+            && let Some(slot) = gather.slots.get_mut(usize::from(slot))
+        {
+            slot.outcome = Some(Ok(body));
+            slot.until = Some(until);
         }
     }
 
@@ -359,7 +375,7 @@ impl Shard {
 }
 
 /// The gateway's own question for names.
-fn lookup(kind: list::Kind, cursor: Option<&str>) -> Bytes {
+pub(super) fn lookup(kind: list::Kind, cursor: Option<&str>) -> Bytes {
     let mut body = b"{\"jsonrpc\":\"2.0\",\"id\":\"mcp-gateway-names\",\"method\":\"".to_vec();
     body.extend_from_slice(kind.method().as_bytes());
     body.push(b'"');

@@ -66,7 +66,7 @@ impl Shard {
             self.fail_part(id, part, refusal::INVALID_PARAMS, words, None);
             return Ok(());
         }
-        let revision = Revision::parse(&offered.value).filter(|revision| *revision >= Revision::V2025_03_26);
+        let revision = Revision::parse(&offered.value);
         let message = match revision {
             Some(_) => message.clone(),
             // An offer that isn't served here is answered with the newest that is (MCP, Version Negotiation).

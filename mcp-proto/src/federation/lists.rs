@@ -3,11 +3,14 @@
 //! One page for a client is a page of each target that has one left. The cursor to the next names every target's own
 //! cursor, sealed, so it is good on any shard and for this session only.
 
+use super::initialize::OWN_SERVER;
 use super::probe::Era;
+use crate::era::PREFIX;
 use crate::exchange::{ExchangeId, Slot, What};
-use crate::jsonrpc::envelope::Text;
+use crate::jsonrpc::envelope::{Envelope, Text};
 use crate::jsonrpc::list::{self, PageError};
 use crate::jsonrpc::splice::quote;
+use crate::jsonrpc::{members, params};
 use crate::refusal;
 use crate::seal::Kind;
 use crate::session::SessionId;
@@ -17,7 +20,7 @@ use bytes::Bytes;
 use routing::{Target, TargetName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a merged page is made of.
 #[derive(Default)]
@@ -38,6 +41,8 @@ struct Merged {
     public: bool,
     /// For a client that is told so.
     modern: bool,
+    /// Who answers such a client, raw.
+    server_info: Option<Bytes>,
 }
 
 impl Shard {
@@ -51,7 +56,11 @@ impl Shard {
         message: &Bytes,
     ) {
         let Some(cursor) = cursor else {
-            return self.gather_message(id, part, What::List(kind), message);
+            let mut questions = self.questions(id, message);
+            for question in &mut questions {
+                question.kept = self.catalogue.fresh(&question.target.name, kind, self.now);
+            }
+            return self.gather(id, part, What::List(kind), questions);
         };
         let Some(cursors) = self.open_cursor(id, kind, &cursor.value) else {
             return self.fail_part(id, part, refusal::INVALID_PARAMS, "unknown cursor", None);
@@ -81,7 +90,7 @@ impl Shard {
         let mut merged = Merged { modern, public: true, ..Merged::default() };
         for slot in slots {
             let outcome = slot.outcome.unwrap_or_else(|| Err("it was not asked".to_owned()));
-            self.merge(&mut merged, kind, &slot.target, outcome, first);
+            self.merge(&mut merged, kind, &slot.target, outcome, first, slot.until);
         }
         if merged.items.len() > self.config.limits.gather {
             let words = "the lists of all targets together are too large";
@@ -91,6 +100,16 @@ impl Shard {
             && let Some((code, message)) = &merged.error
         {
             return self.fail_part(id, part, *code, message, None);
+        }
+        if let ([(target, reason, false)], Some(_)) = (merged.missing.as_slice(), self.routes.single()) {
+            let words = format!("target \"{target}\" failed: {reason}");
+            return self.fail_part(id, part, refusal::INTERNAL_ERROR, &words, Some(target.as_str()));
+        }
+        if modern {
+            merged.server_info = Some(match self.routes.single() {
+                Some(target) => self.server_info(target),
+                None => Bytes::from_static(OWN_SERVER.as_bytes()),
+            });
         }
         if !merged.missing.is_empty() {
             self.counters.partial_lists.add(1);
@@ -110,27 +129,34 @@ impl Shard {
         target: &TargetName,
         outcome: Result<Bytes, String>,
         first: bool,
+        until: Option<Instant>,
     ) {
         let limits = self.config.limits;
         let mut items = Vec::new();
-        let page = outcome
-            .map(|body| list::federate(&body, kind, &list::View::names(target), limits.depth, &mut items));
+        let era = self.routes.target(target.as_str()).and_then(|target| self.era(target));
+        let single = self.routes.single().is_some();
+        let view = list::View {
+            target: (!single).then_some(target),
+            drop_invalid: merged.modern || era == Some(Era::Modern),
+            strip_execution: merged.modern,
+        };
+        let page = outcome.map(|body| (list::federate(&body, kind, &view, limits.depth, &mut items), body));
         let reason = match page {
-            Ok(Ok(page)) => {
+            Ok((Ok(page), body)) => {
                 self.catalogue.learn_irregular(target, kind, page.irregular, &limits);
-                if first && page.next_cursor.is_none() && self.may_keep(target) {
-                    self.catalogue.keep_list(target, kind, &items, &limits, self.now);
+                let left = until.map(|until| until.saturating_duration_since(self.now).as_millis() as u64);
+                if first && page.next_cursor.is_none() && left.is_none() && self.may_keep(target) {
+                    self.keep_list(target, kind, &body, &page.extra);
                 }
                 if let Some(cursor) = page.next_cursor {
                     merged.cursors.push((target.clone(), cursor));
                 }
-                let modern = self.routes.target(target.as_str()).and_then(|target| self.era(target));
-                merged.add_extra(page.extra, modern == Some(Era::Modern));
+                merged.add_extra(page.extra, era == Some(Era::Modern), left);
                 return merged.append(&items);
             }
             // A target without such a list has nothing to add.
-            Ok(Err(PageError::Error { code: refusal::METHOD_NOT_FOUND, .. })) => return,
-            Ok(Err(error)) => {
+            Ok((Err(PageError::Error { code: refusal::METHOD_NOT_FOUND, .. }), _)) if !single => return,
+            Ok((Err(error), _)) => {
                 if let PageError::Error { code, message } = &error {
                     merged.error.get_or_insert_with(|| (*code, message.clone()));
                 }
@@ -138,9 +164,20 @@ impl Shard {
             }
             Err(reason) => reason,
         };
+        items.clear();
         let kept = if first { self.catalogue.list(target, kind) } else { None };
-        merged.missing.push((target.clone(), reason, kept.is_some()));
-        merged.append(&kept.unwrap_or_default());
+        let stale =
+            kept.is_some_and(|body| list::federate(&body, kind, &view, limits.depth, &mut items).is_ok());
+        merged.missing.push((target.clone(), reason, stale));
+        merged.append(&items);
+    }
+
+    fn keep_list(&mut self, target: &TargetName, kind: list::Kind, body: &[u8], extra: &[(String, Vec<u8>)]) {
+        let result = Envelope::parse(body, usize::MAX).ok().and_then(|envelope| body.get(envelope.result?));
+        let ttl = extra.iter().find(|(key, _)| key == "ttlMs").map_or(0, |(_, ttl)| milliseconds(ttl));
+        let limits = self.config.limits;
+        let ttl = Duration::from_millis(ttl);
+        self.catalogue.keep_list(target, kind, result.unwrap_or_default(), ttl, &limits, self.now);
     }
 
     /// A list that depends on the client's own credentials is not kept for others.
@@ -167,7 +204,7 @@ impl Shard {
         };
         self.catalogue.learn_irregular(&target.name, kind, page.irregular, &limits);
         if first && page.next_cursor.is_none() && self.may_keep(&target.name) {
-            self.catalogue.keep_list(&target.name, kind, &items, &limits, self.now);
+            self.keep_list(&target.name, kind, body, &page.extra);
             if asked.is_some_and(|asked| self.catalogue.is_older(&target.name, kind, asked)) {
                 return;
             }
@@ -217,7 +254,7 @@ impl Shard {
 
 impl Merged {
     /// Members of a target's result beside its items.
-    fn add_extra(&mut self, extra: Vec<(String, Vec<u8>)>, from_modern: bool) {
+    fn add_extra(&mut self, extra: Vec<(String, Vec<u8>)>, from_modern: bool, left: Option<u64>) {
         let mut ttl = 0;
         let mut public = false;
         for (key, value) in extra {
@@ -227,8 +264,10 @@ impl Merged {
                     self.extra.entry(key).or_insert(value);
                 }
                 "resultType" => {}
-                "ttlMs" => {
-                    ttl = std::str::from_utf8(&value).ok().and_then(|ttl| ttl.parse().ok()).unwrap_or(0)
+                "ttlMs" => ttl = left.unwrap_or_else(|| milliseconds(&value)),
+                "_meta" if from_modern || self.modern => {
+                    let meta = without_member(&value, &format!("{PREFIX}serverInfo"));
+                    self.extra.entry(key).or_insert(meta);
                 }
                 "cacheScope" => public = value == b"\"public\"",
                 _ => _ = self.extra.entry(key).or_insert(value),
@@ -266,7 +305,11 @@ impl Merged {
             extra.insert("cacheScope".to_owned(), scope.to_vec());
         }
         if !self.missing.is_empty() {
-            let meta = with_partial(extra.get("_meta").map(Vec::as_slice), &self.partial());
+            let meta = with_member(extra.get("_meta"), "mcp-gateway/partial", &self.partial());
+            extra.insert("_meta".to_owned(), meta);
+        }
+        if let Some(info) = &self.server_info {
+            let meta = with_member(extra.get("_meta"), &format!("{PREFIX}serverInfo"), info);
             extra.insert("_meta".to_owned(), meta);
         }
         for (key, value) in &extra {
@@ -304,9 +347,20 @@ pub(super) fn missing_words<'a>(missing: impl Iterator<Item = (&'a TargetName, &
     (!words.is_empty()).then(|| words.join("; "))
 }
 
-/// A `_meta` object with the note on missing targets added.
-fn with_partial(meta: Option<&[u8]>, partial: &[u8]) -> Vec<u8> {
-    let member = [b"\"mcp-gateway/partial\":".as_slice(), partial].concat();
+fn milliseconds(raw: &[u8]) -> u64 {
+    std::str::from_utf8(raw).ok().and_then(|ttl| ttl.parse().ok()).unwrap_or(0)
+}
+
+/// A `_meta` object without a member.
+fn without_member(meta: &[u8], key: &str) -> Vec<u8> {
+    let members = members::members(meta).unwrap_or_default();
+    let values = members.into_iter().filter(|member| member.key == key.as_bytes()).map(|member| member.span);
+    params::without(meta, values.collect())
+}
+
+/// A `_meta` object with a member added.
+fn with_member(meta: Option<&Vec<u8>>, key: &str, value: &[u8]) -> Vec<u8> {
+    let member = [b"\"", key.as_bytes(), b"\":", value].concat();
     let interior = meta
         .and_then(|meta| meta.trim_ascii().strip_prefix(b"{")?.strip_suffix(b"}"))
         .map(<[u8]>::trim_ascii)

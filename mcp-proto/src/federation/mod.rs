@@ -22,9 +22,12 @@ mod modern;
 mod probe;
 mod reverse;
 mod route;
+mod schemas;
 mod sessions;
+mod tasks;
 
 pub(crate) use call::Media;
 pub(crate) use dress::Dress;
 pub(crate) use hidden::Likeness;
 pub(crate) use probe::{Era, Verdict};
+pub(crate) use schemas::Schemas;

@@ -3,7 +3,7 @@
 use super::probe::{DISCOVER, Era};
 use crate::answer::Content;
 use crate::events::Held;
-use crate::exchange::ExchangeId;
+use crate::exchange::{Answer, ExchangeId};
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::rewrite::{self, Plan, Scope};
 use crate::leg::{Inbound, LegId, Look, Purpose, Trouble};
@@ -68,9 +68,18 @@ impl Shard {
             Purpose::Stream { exchange } => return self.stream_refused(id, exchange, 405),
             // What a session is told about has no meaning here.
             Purpose::Greet { .. } | Purpose::Quiet => return self.drop_leg(id),
-            Purpose::Part { .. } | Purpose::Probe | Purpose::Remote { .. } | Purpose::Feed { .. } => {}
+            Purpose::Part { .. }
+            | Purpose::Probe
+            | Purpose::Schemas { .. }
+            | Purpose::Remote { .. }
+            | Purpose::Feed { .. } => {}
         }
         if self.is_settled_here(id, &target.name) {
+            return;
+        }
+        let legacy =
+            purpose.exchange().and_then(|id| self.exchange(id)).is_some_and(|it| it.modern.is_none());
+        if legacy && self.await_schemas(id, &target) {
             return;
         }
         self.dress(id);
@@ -190,7 +199,11 @@ impl Shard {
             .map(|error| error.code.unwrap_or_default());
         let modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
         match purpose {
-            Purpose::Part { .. } if modern => {
+            Purpose::Part { exchange, .. } if modern => {
+                let legacy = self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_none());
+                if legacy && code == Some(refusal::HEADER_MISMATCH) && self.mirror_anew(id, &target) {
+                    return true;
+                }
                 let settled = matches!(code, Some(-32022..=-32020 | -32603..=-32601 | -32700));
                 if !refused || settled || !self.doubt(id, &target) {
                     return false;
@@ -210,6 +223,25 @@ impl Shard {
             }
             _ => false,
         }
+    }
+
+    /// A target finds that the header fields do not repeat the arguments as its tool wants it, so the schema that they
+    /// were made from is old (Client Behavior).
+    fn mirror_anew(&mut self, id: LegId, target: &Target) -> bool {
+        let Some(leg) = self.legs.get_mut(id) else { return false };
+        if std::mem::replace(&mut leg.mirrored_anew, true) {
+            return false;
+        }
+        self.forget_schemas(&target.name);
+        self.deferred.push_back(Deferred::Start(id));
+        true
+    }
+
+    /// Whether an error can be the whole answer, with a status of its own.
+    pub(crate) fn fails_plainly(&self, id: ExchangeId) -> bool {
+        self.exchange(id).is_some_and(|exchange| {
+            exchange.modern.is_some() && exchange.accepts.json && exchange.answer == Answer::Open
+        })
     }
 
     /// The answer to one message, with the status its error goes with.

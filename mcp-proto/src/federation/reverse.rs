@@ -145,6 +145,9 @@ impl Shard {
         };
         for kind in kinds {
             self.catalogue.forget(target, *kind);
+            if *kind == list::Kind::Tools {
+                self.forget_schemas(target);
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! A client's message finds its way: by its kind, its method, and the name or URI in it.
 
+use super::probe::Era;
 use crate::era;
 use crate::exchange::{ExchangeId, What};
 use crate::jsonrpc::envelope::{Envelope, Id, Invalid, Kind, Params, Text};
@@ -98,9 +99,15 @@ impl Shard {
             }
             "completion/complete" => self.completion(id, part, params, message),
             "logging/setLevel" => self.set_level(id, part, params, message),
+            "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/update" => {
+                self.by_task(id, part, params.task_id.as_ref(), message);
+            }
             _ => match (list::Kind::from_method(method), self.routes.single().cloned()) {
-                (Some(kind), None) => self.list(id, part, kind, params.cursor.as_ref(), message),
-                (Some(_), Some(target)) => self.relay(id, part, target, message.clone(), true),
+                // Within the legacy era a single target's list needs no look at it.
+                (Some(_), Some(target)) if self.is_legacy_throughout(id, &target) => {
+                    self.relay(id, part, target, message.clone(), true);
+                }
+                (Some(kind), _) => self.list(id, part, kind, params.cursor.as_ref(), message),
                 // What we do not know, a single target may (extensions, later revisions).
                 (None, Some(target)) => self.relay(id, part, target, message.clone(), false),
                 (None, None) => {
@@ -109,6 +116,11 @@ impl Shard {
                 }
             },
         }
+    }
+
+    fn is_legacy_throughout(&self, id: ExchangeId, target: &Target) -> bool {
+        self.exchange(id).is_some_and(|exchange| exchange.modern.is_none())
+            && self.era(target) == Some(Era::Legacy)
     }
 
     /// A tool or prompt.

@@ -434,6 +434,12 @@ impl Shard {
                     self.remember_level(id, params);
                 }
             }
+            Note::Forward(forwarded) => self.serve_forwarded(*forwarded),
+            Note::Answer { ticket, bytes, end } => self.answered(ticket, bytes, end),
+            Note::Taken { ticket, count } => self.paid(ticket, count),
+            Note::Gone { ticket } => self.guest_gone(ticket),
+            Note::Broken { ticket } => self.broken(ticket),
+            Note::Lost { shard } => self.shard_gone(shard),
             Note::Subscribed { sealed, target, uri, on } => {
                 if let Some(id) = self.open_sealed(&sealed) {
                     _ = self.remember_subscription(id, &target, uri, on);

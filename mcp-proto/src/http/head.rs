@@ -74,7 +74,7 @@ pub enum Framing {
 }
 
 /// The head of a request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// What to do.
     pub method: Method,

@@ -321,13 +321,14 @@ impl Field {
 /// Where the members that are read stand.
 #[derive(Debug)]
 struct Members {
-    spans: [Option<Range<usize>>; Field::COUNT],
+    /// Empty for those that are absent: no value is.
+    spans: [Range<usize>; Field::COUNT],
     duplicate: bool,
 }
 
 impl Default for Members {
     fn default() -> Self {
-        Self { spans: [const { None }; Field::COUNT], duplicate: false }
+        Self { spans: [const { 0..0 }; Field::COUNT], duplicate: false }
     }
 }
 
@@ -384,7 +385,7 @@ impl Shape for Members {
             return;
         }
         if let Some(slot) = self.spans.get_mut(field as usize) {
-            self.duplicate |= slot.replace(span).is_some();
+            self.duplicate |= !std::mem::replace(slot, span).is_empty();
         }
     }
 }
@@ -393,7 +394,7 @@ type Checked<T> = Result<T, &'static str>;
 
 impl Members {
     fn span(&self, field: Field) -> Option<Range<usize>> {
-        self.spans.get(field as usize)?.clone()
+        self.spans.get(field as usize).filter(|span| !span.is_empty()).cloned()
     }
 
     fn raw<'a>(&self, text: &'a str, field: Field) -> Option<&'a str> {

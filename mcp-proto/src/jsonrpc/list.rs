@@ -156,7 +156,7 @@ pub fn federate(
         return Err(PageError::Malformed);
     }
     let before = out.len();
-    let mut answer = Answer::new(kind, *view, out);
+    let mut answer = Answer::new(kind, *view, text, out);
     let page = match walk::walk(text, Field::Answer, &mut answer) {
         Ok(()) => answer.finish(),
         Err(_) => Err(PageError::Malformed),
@@ -204,6 +204,8 @@ struct Answer<'o> {
     lists: usize,
     cursors: usize,
     item: Item,
+    /// Tools may want arguments repeated.
+    annotated: bool,
 }
 
 /// The item being walked.
@@ -292,7 +294,7 @@ impl Shape for Answer<'_> {
 }
 
 impl<'o> Answer<'o> {
-    fn new(kind: Kind, view: View<'o>, out: &'o mut Vec<u8>) -> Self {
+    fn new(kind: Kind, view: View<'o>, text: &str, out: &'o mut Vec<u8>) -> Self {
         Self {
             kind,
             view,
@@ -303,6 +305,7 @@ impl<'o> Answer<'o> {
             lists: 0,
             cursors: 0,
             item: Item::default(),
+            annotated: kind == Kind::Tools && mirror::may_annotate(text.as_bytes()),
         }
     }
 
@@ -337,6 +340,9 @@ impl<'o> Answer<'o> {
 
     /// What the tool wants repeated in the head. Whether it is shown.
     fn mirrors(&mut self, name: &str, text: &str, input_schema: Option<Range<usize>>) -> bool {
+        if !self.annotated {
+            return true;
+        }
         let schema = input_schema.and_then(|span| text.get(span)).unwrap_or_default();
         match mirror::mirrors(schema.as_bytes()) {
             Ok(mirrors) if mirrors.is_empty() => true,

@@ -53,9 +53,7 @@ pub enum Kind {
 /// # Errors
 /// The first rule that an annotation breaks; the tool is then not to be shown.
 pub fn mirrors(input_schema: &[u8]) -> Result<Vec<Mirror>, &'static str> {
-    // Nearly no schema has one. With an escape in it, the key may hide.
-    let may_have = |needle: &[u8]| memmem::find(input_schema, needle).is_some();
-    if !may_have(ANNOTATION) && !may_have(b"\\u") {
+    if !may_annotate(input_schema) {
         return Ok(Vec::new());
     }
     let text = str::from_utf8(input_schema).map_err(|_| "the schema is no JSON")?;
@@ -66,6 +64,11 @@ pub fn mirrors(input_schema: &[u8]) -> Result<Vec<Mirror>, &'static str> {
         Some(rule) => Err(rule),
         None => Ok(schema.mirrors),
     }
+}
+
+/// Whether there can be an annotation in `text`, which is so for few. With an escape in it, the key may hide.
+pub(super) fn may_annotate(text: &[u8]) -> bool {
+    memmem::find(text, ANNOTATION).is_some() || memmem::find(text, b"\\u").is_some()
 }
 
 /// A place in a schema. What is data (`default`, `enum`) or unknown is not looked into.

@@ -163,7 +163,7 @@ impl Rewriter {
                     1
                 }
             };
-            if (sink, self.sink) != (Sink::Out, Sink::Out) {
+            if sink != Sink::Out || self.sink != Sink::Out {
                 self.divert(sink, mark, out);
             }
             rest = rest.get(taken..).unwrap_or_default();
@@ -323,7 +323,7 @@ impl Rewriter {
             State::Key => {
                 out.extend_from_slice(part);
                 let room = (LONGEST_KEY + 1).saturating_sub(self.captured.len());
-                self.captured.extend(part.iter().take(room));
+                self.captured.extend_from_slice(part.get(..room).unwrap_or(part));
                 if ended {
                     self.end_key();
                 } else if self.captured.len() > LONGEST_KEY {

@@ -56,6 +56,7 @@ impl Seen {
 
 impl Rewriter {
     /// Puts what the last token wrote behind `mark` where it belongs: `sink` is where it was meant to go.
+    #[cold]
     pub(super) fn divert(&mut self, sink: Sink, mark: usize, out: &mut Vec<u8>) {
         match sink {
             Sink::Out => {}
@@ -78,6 +79,7 @@ impl Rewriter {
     }
 
     /// A member of an object with the role `parent`: what its value is, and whether it stays.
+    #[cold]
     pub(super) fn mark(&mut self, parent: Role, key: &str, step: Step) -> State {
         let of_one_era = self.seen.slot(parent, key).map(|slot| *slot = true).is_some();
         match of_one_era && self.drops_from(parent) {
@@ -114,6 +116,7 @@ impl Rewriter {
     }
 
     /// Before the end of a marked object.
+    #[cold]
     pub(super) fn finish(&mut self, frame: &Frame, out: &mut Vec<u8>) {
         self.sink = Sink::Out;
         if frame.role == Role::Result && self.result_type.is_none() {

@@ -23,7 +23,11 @@ pub enum Scope {
 
 /// An object whose members lead to something. Arrays don't count as a step: their elements are where the array is.
 #[derive(Debug)]
-pub(super) struct Node(&'static [(&'static str, Step)]);
+pub(super) struct Node {
+    members: &'static [(&'static str, Step)],
+    /// Where any other key leads.
+    others: Step,
+}
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
@@ -46,21 +50,19 @@ pub(super) enum Edit {
     Code,
 }
 
-/// Any key leads on.
-const ANY: &str = "*";
 /// What a message about a task carries in `_meta` (2025-11-25, basic/utilities/tasks).
 const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 const TASK_ID: (&str, Step) = ("taskId", Step::Edit(Edit::Task));
 
-pub(super) static NOTHING: Node = Node(&[]);
-static URI: Node = Node(&[("uri", Step::Edit(Edit::Uri))]);
-static CONTENT: Node = Node(&[("uri", Step::Edit(Edit::Uri)), ("resource", Step::Into(&URI))]);
-static MESSAGE: Node = Node(&[("content", Step::Into(&CONTENT))]);
-static MESSAGES: Node = Node(&[("messages", Step::Into(&MESSAGE))]);
-static ASKED: Node = Node(&[("params", Step::Into(&MESSAGES))]);
-static QUESTIONS: Node = Node(&[(ANY, Step::Into(&ASKED))]);
-static TASK: Node = Node(&[TASK_ID]);
-static META: Node = Node(&[(RELATED_TASK, Step::Into(&TASK))]);
+pub(super) static NOTHING: Node = Node::new(&[]);
+static URI: Node = Node::new(&[("uri", Step::Edit(Edit::Uri))]);
+static CONTENT: Node = Node::new(&[("uri", Step::Edit(Edit::Uri)), ("resource", Step::Into(&URI))]);
+static MESSAGE: Node = Node::new(&[("content", Step::Into(&CONTENT))]);
+static MESSAGES: Node = Node::new(&[("messages", Step::Into(&MESSAGE))]);
+static ASKED: Node = Node::new(&[("params", Step::Into(&MESSAGES))]);
+static QUESTIONS: Node = Node { members: &[], others: Step::Into(&ASKED) };
+static TASK: Node = Node::new(&[TASK_ID]);
+static META: Node = Node::new(&[(RELATED_TASK, Step::Into(&TASK))]);
 
 const CONTENT_OF: (&str, Step) = ("content", Step::Into(&CONTENT));
 const CONTENTS_OF: (&str, Step) = ("contents", Step::Into(&URI));
@@ -68,9 +70,9 @@ const MESSAGES_OF: (&str, Step) = ("messages", Step::Into(&MESSAGE));
 const QUESTIONS_OF: (&str, Step) = ("inputRequests", Step::Into(&QUESTIONS));
 const META_OF: (&str, Step) = ("_meta", Step::Into(&META));
 
-static RESULT: Node = Node(&[CONTENT_OF, CONTENTS_OF, MESSAGES_OF, QUESTIONS_OF]);
+static RESULT: Node = Node::new(&[CONTENT_OF, CONTENTS_OF, MESSAGES_OF, QUESTIONS_OF]);
 /// A result that may be a task, a list of them, or (the tasks extension) a task that holds its result.
-static TASK_RESULT: Node = Node(&[
+static TASK_RESULT: Node = Node::new(&[
     CONTENT_OF,
     CONTENTS_OF,
     MESSAGES_OF,
@@ -86,24 +88,28 @@ static TASK_RESULT: Node = Node(&[
 type Message = (Node, Node);
 
 static IN_RESULT: Message =
-    (Node(&[("result", Step::Into(&RESULT))]), Node(&[("result", Step::Into(&TASK_RESULT))]));
+    (Node::new(&[("result", Step::Into(&RESULT))]), Node::new(&[("result", Step::Into(&TASK_RESULT))]));
 static IN_UPDATED: Message = (
-    Node(&[("params", Step::Into(&URI))]),
-    Node(&[("params", Step::Into(&Node(&[("uri", Step::Edit(Edit::Uri)), META_OF])))]),
+    Node::new(&[("params", Step::Into(&URI))]),
+    Node::new(&[("params", Step::Into(&Node::new(&[("uri", Step::Edit(Edit::Uri)), META_OF])))]),
 );
 static IN_LOG: Message = (
-    Node(&[("params", Step::Into(&Node(&[("logger", Step::Edit(Edit::Logger))])))]),
-    Node(&[("params", Step::Into(&Node(&[("logger", Step::Edit(Edit::Logger)), META_OF])))]),
+    Node::new(&[("params", Step::Into(&Node::new(&[("logger", Step::Edit(Edit::Logger))])))]),
+    Node::new(&[("params", Step::Into(&Node::new(&[("logger", Step::Edit(Edit::Logger)), META_OF])))]),
 );
 static IN_SAMPLING: Message = (
-    Node(&[("params", Step::Into(&MESSAGES))]),
-    Node(&[("params", Step::Into(&Node(&[MESSAGES_OF, META_OF])))]),
+    Node::new(&[("params", Step::Into(&MESSAGES))]),
+    Node::new(&[("params", Step::Into(&Node::new(&[MESSAGES_OF, META_OF])))]),
 );
 static IN_TASK: Message =
-    (Node(&[("params", Step::Into(&RESULT))]), Node(&[("params", Step::Into(&TASK_RESULT))]));
-static IN_ANY: Message = (Node(&[]), Node(&[("params", Step::Into(&Node(&[META_OF])))]));
+    (Node::new(&[("params", Step::Into(&RESULT))]), Node::new(&[("params", Step::Into(&TASK_RESULT))]));
+static IN_ANY: Message = (Node::new(&[]), Node::new(&[("params", Step::Into(&Node::new(&[META_OF])))]));
 
 impl Node {
+    const fn new(members: &'static [(&'static str, Step)]) -> Self {
+        Self { members, others: Step::Off }
+    }
+
     pub(super) fn of(plan: &Plan) -> &'static Self {
         let (plain, tasks) = match plan.scope {
             Scope::Result => &IN_RESULT,
@@ -121,8 +127,7 @@ impl Node {
     }
 
     pub(super) fn step(&self, key: &str) -> Step {
-        let found = self.0.iter().find(|(name, _)| *name == key || *name == ANY);
-        found.map_or(Step::Off, |(_, step)| *step)
+        self.members.iter().find(|(name, _)| *name == key).map_or(self.others, |(_, step)| *step)
     }
 }
 

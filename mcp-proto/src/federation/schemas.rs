@@ -1,0 +1,160 @@
+//! Which arguments of a target's tools are repeated in header fields, where the gateway must know.
+//!
+//! A legacy client does not know of such fields, so towards a modern target the gateway writes them; a modern client
+//! writes them whatever its target is, so before a legacy target, which knows nothing of them, the gateway checks them
+//! (basic/transports/streamable-http, Custom Headers from Tool Parameters). Both take the tool's schema: a target's tools
+//! are listed once, before the first such call, and again when it says that they changed or that the fields are wrong.
+
+use crate::era;
+use crate::exchange::ExchangeId;
+use crate::http::Method;
+use crate::jsonrpc::envelope::Envelope;
+use crate::jsonrpc::list::{self, Kind, View};
+use crate::jsonrpc::mirror;
+use crate::leg::{Leg, LegId, Purpose, Trouble};
+use crate::refusal::Refusal;
+use crate::session::SessionId;
+use crate::shard::{Deferred, Shard};
+use bytes::Bytes;
+use routing::{Target, TargetName};
+use std::sync::Arc;
+
+/// What a shard knows of a target's schemas.
+#[derive(Debug, Default)]
+pub(crate) struct Schemas {
+    known: bool,
+    /// They are being asked for, and these wait.
+    asking: Option<Vec<LegId>>,
+}
+
+impl Shard {
+    /// Lets a call wait until the schemas of its target are known, if they matter for it and are not.
+    pub(super) fn await_schemas(&mut self, id: LegId, target: &Arc<Target>) -> bool {
+        let Some(leg) = self.legs.get(id) else { return false };
+        let Purpose::Part { exchange, slot: None, .. } = leg.purpose else { return false };
+        let session = leg.session;
+        if !is_call(&leg.body) {
+            return false;
+        }
+        let Some(pool) = self.pools.get_mut(&target.name) else { return false };
+        if pool.schemas.known {
+            return false;
+        }
+        match &mut pool.schemas.asking {
+            Some(waiting) => waiting.push(id),
+            None => {
+                pool.schemas.asking = Some(vec![id]);
+                self.ask_schemas(exchange, session, target, None);
+            }
+        }
+        true
+    }
+
+    fn ask_schemas(
+        &mut self,
+        exchange: ExchangeId,
+        session: Option<SessionId>,
+        target: &Arc<Target>,
+        cursor: Option<&str>,
+    ) {
+        let body = super::gather::lookup(Kind::Tools, cursor);
+        let purpose = Purpose::Schemas { exchange };
+        let mut leg = Leg::new(Arc::clone(target), session, purpose, Method::Post, body);
+        leg.repeatable = true;
+        let leg = self.legs.insert(leg);
+        self.start(leg);
+    }
+
+    /// A page of tools came.
+    pub(crate) fn schemas_answered(&mut self, id: LegId, body: &[u8]) {
+        let Some(leg) = self.legs.get(id) else { return };
+        let Purpose::Schemas { exchange } = leg.purpose else { return };
+        let (target, session) = (Arc::clone(&leg.target), leg.session);
+        let first =
+            Envelope::parse(&leg.body, usize::MAX).is_ok_and(|envelope| envelope.params.cursor.is_none());
+        self.settle_leg(id);
+        let mut items = Vec::new();
+        let limits = self.config.limits;
+        // A target without tools will say so to the call.
+        let page = list::federate(body, Kind::Tools, &View::default(), limits.depth, &mut items).ok();
+        let page = page.unwrap_or_default();
+        self.catalogue.learn_mirrors(&target.name, page.mirrors, first, &limits);
+        match page.next_cursor {
+            Some(cursor) => self.ask_schemas(exchange, session, &target, Some(&cursor)),
+            None => self.schemas_known(&target.name, true),
+        }
+    }
+
+    /// They can't be had now: what waits goes on without, and is told by the target if they matter.
+    pub(crate) fn schemas_failed(&mut self, target: &TargetName, trouble: &Trouble) {
+        match trouble {
+            Trouble::Malformed(_) | Trouble::TooLarge | Trouble::Status(_) => {
+                self.schemas_known(target, true)
+            }
+            _ => {
+                let Some(pool) = self.pools.get_mut(target) else { return };
+                for leg in pool.schemas.asking.take().unwrap_or_default() {
+                    self.deferred.push_back(Deferred::Fail(leg, trouble.clone()));
+                }
+            }
+        }
+    }
+
+    fn schemas_known(&mut self, target: &TargetName, known: bool) {
+        let Some(pool) = self.pools.get_mut(target) else { return };
+        pool.schemas.known = known;
+        let waiting = pool.schemas.asking.take().unwrap_or_default();
+        self.deferred.extend(waiting.into_iter().map(Deferred::Start));
+    }
+
+    /// The tools of a target changed.
+    pub(super) fn forget_schemas(&mut self, target: &TargetName) {
+        if let Some(pool) = self.pools.get_mut(target) {
+            pool.schemas.known = false;
+        }
+    }
+
+    /// The fields that repeat the arguments of a call; none where the arguments can't be read.
+    pub(super) fn mirrored(&self, leg: &Leg, envelope: &Envelope<'_>) -> Vec<(String, Bytes)> {
+        let Some(name) = envelope.params.name.as_ref() else { return Vec::new() };
+        let Some(mirrors) = self.catalogue.mirrors(&leg.target.name, &name.value) else { return Vec::new() };
+        let arguments = envelope.params.arguments.clone().and_then(|span| leg.body.get(span));
+        let values = mirror::values(arguments, mirrors).unwrap_or_default();
+        let written = values.into_iter().filter_map(|(header, text)| {
+            let value = mirror::encode(&text?).into_owned();
+            Some((format!("{}{header}", mirror::PREFIX), value.into()))
+        });
+        written.collect()
+    }
+
+    /// Whether the fields of a modern client's request repeat the arguments of its call as the tool wants it.
+    pub(super) fn check_mirrors(&self, id: LegId, exchange: ExchangeId) -> Result<(), Refusal> {
+        let (Some(leg), Some(exchange)) = (self.legs.get(id), self.exchange(exchange)) else { return Ok(()) };
+        let Ok(envelope) = Envelope::parse(&leg.body, usize::MAX) else { return Ok(()) };
+        let Some(name) = envelope.params.name.as_ref().filter(|_| is_call(&leg.body)) else { return Ok(()) };
+        let Some(mirrors) = self.catalogue.mirrors(&leg.target.name, &name.value) else { return Ok(()) };
+        let arguments = envelope.params.arguments.clone().and_then(|span| leg.body.get(span));
+        let values = mirror::values(arguments, mirrors).map_err(era::mismatch)?;
+        for (mirror, (header, argument)) in mirrors.iter().zip(values) {
+            let field = format!("{}{header}", mirror::PREFIX);
+            let given = exchange.head.fields.first(&field.to_ascii_lowercase());
+            let same = match (given, &argument) {
+                (None, None) => true,
+                (Some(given), Some(argument)) => {
+                    mirror::decode(given).is_some_and(|given| mirror::matches(mirror.kind, &given, argument))
+                }
+                _ => false,
+            };
+            if !same || exchange.head.fields.count(&field.to_ascii_lowercase()) > 1 {
+                let words = format!("the {field} header field does not say what the arguments say");
+                return Err(era::mismatch(words));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_call(body: &[u8]) -> bool {
+    Envelope::parse(body, usize::MAX)
+        .is_ok_and(|envelope| envelope.method.is_some_and(|method| method.value == "tools/call"))
+}

@@ -1,0 +1,65 @@
+//! Tasks of several targets: an id that a client holds names the target, sealed, so that a later message about the task
+//! finds its way without a table. With one target ids pass as they are.
+//!
+//! The two kinds of tasks, those of 2025-11-25 and the extension of 2026-07-28, are told apart by nothing here: each is
+//! relayed between a client and a target of the same era, and neither is offered where the other side can't speak it.
+
+use crate::exchange::ExchangeId;
+use crate::jsonrpc::envelope::Text;
+use crate::jsonrpc::rewrite::TaskSeal;
+use crate::refusal;
+use crate::shard::Shard;
+use bytes::Bytes;
+use memchr::memmem;
+use routing::{Target, TargetName};
+use std::sync::Arc;
+
+/// The identifier of the extension (extensions/tasks).
+pub(crate) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
+
+impl Shard {
+    /// A message about a task goes to the target that has it.
+    pub(super) fn by_task(&mut self, id: ExchangeId, part: u16, task: Option<&Text<'_>>, message: &Bytes) {
+        let Some(task) = task else {
+            return self.fail_part(id, part, refusal::INVALID_PARAMS, "params.taskId is no string", None);
+        };
+        if let Some((target, inner)) = self.unseal_task(id, &task.value) {
+            let message = super::route::replace(message, &task.span, &inner);
+            return self.relay(id, part, target, message, false);
+        }
+        match self.routes.single().cloned() {
+            Some(target) => self.relay(id, part, target, message.clone(), false),
+            None => self.fail_part(id, part, refusal::INVALID_PARAMS, "unknown task", None),
+        }
+    }
+
+    pub(super) fn unseal_task(&self, id: ExchangeId, task: &str) -> Option<(Arc<Target>, String)> {
+        let (target, inner) = TaskSeal::open(&self.config.keys, self.owner_key(id)?, task)?;
+        Some((Arc::clone(self.routes.target(&target)?), inner))
+    }
+
+    /// How the ids of tasks in an answer are sealed, if there are several targets and the client knows of tasks.
+    pub(super) fn task_seal(&self, id: ExchangeId, target: &TargetName) -> Option<Arc<TaskSeal>> {
+        self.routes.single().is_none().then_some(())?;
+        let exchange = self.exchange(id)?;
+        let (_, claimed, _) = exchange.claimed();
+        let capabilities = match exchange.session.and_then(|session| self.sessions.get(session)) {
+            Some(session) => &session.capabilities,
+            None => claimed,
+        };
+        // A client of 2025-11-25 asks for a task with the request; who knows the extension may be given one any time.
+        let asks = memmem::find(&exchange.body, b"\"task").is_some();
+        if !asks && memmem::find(capabilities, EXTENSION.as_bytes()).is_none() {
+            return None;
+        }
+        self.session_task_seal(self.owner_key(id)?, target)
+    }
+
+    /// The same for what a target says on its own.
+    pub(super) fn session_task_seal(&self, owner: u128, target: &TargetName) -> Option<Arc<TaskSeal>> {
+        self.routes
+            .single()
+            .is_none()
+            .then(|| Arc::new(TaskSeal { keys: self.config.keys.clone(), owner, target: target.clone() }))
+    }
+}
