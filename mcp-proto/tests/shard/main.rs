@@ -4,6 +4,7 @@
 mod auto_processes;
 mod batches;
 mod calls;
+mod channel_simulation;
 mod faults;
 mod intake;
 mod limits;
