@@ -36,7 +36,9 @@ impl Shard {
                 }
                 self.whole_or_events(id, head)
             }
-            Purpose::Probe | Purpose::Schemas { .. } => self.whole_or_events(id, head),
+            Purpose::Probe | Purpose::Schemas { .. } | Purpose::Subscribe { .. } => {
+                self.whole_or_events(id, head)
+            }
             Purpose::Open { .. } => {
                 leg.given_id = head.fields.first("mcp-session-id").map(Bytes::copy_from_slice);
                 self.whole_or_events(id, head)
@@ -182,7 +184,11 @@ impl Shard {
                 self.slot_answered(id, exchange, part, slot, status, body);
             }
             Purpose::Open { asker } => self.target_answered(id, asker, status, body),
+            Purpose::Stream { exchange } if status == 200 && self.is_listening(id) => {
+                self.listen_answered(id, exchange, body);
+            }
             Purpose::Stream { exchange } => self.stream_refused(id, exchange, status),
+            Purpose::Subscribe { exchange } => self.resource_told(id, exchange, body),
             Purpose::Resume { exchange } => self.resume_refused(id, exchange, status),
             Purpose::Probe => self.probe_answered(id, status, body),
             Purpose::Schemas { .. } if (200..300).contains(&status) => self.schemas_answered(id, body),
@@ -245,12 +251,13 @@ impl Shard {
             }
             Purpose::Open { asker } => self.target_refused(&leg.target, leg.session, asker, &trouble),
             Purpose::Stream { exchange } => self.stream_ended(exchange, &leg.target.name),
+            Purpose::Subscribe { exchange } => self.resource_not_told(exchange, &leg.target.name),
             Purpose::Resume { exchange } => self.finish_or_fail(exchange, &trouble),
             Purpose::Greet { .. } => self.target_refused(&leg.target, leg.session, None, &trouble),
-            Purpose::Remote { shard, leg, .. } => self.remote_failed(shard, leg, trouble),
-            Purpose::Feed { channel } => self.feed_failed(channel, &trouble),
             Purpose::Probe => self.probe_failed(&leg.target, &trouble),
             Purpose::Schemas { .. } => self.schemas_failed(&leg.target.name, &trouble),
+            Purpose::Remote { shard, leg, .. } => self.remote_failed(shard, leg, trouble),
+            Purpose::Feed { channel } => self.feed_failed(channel, &trouble),
             Purpose::Quiet => {}
         }
     }
@@ -285,7 +292,7 @@ impl Shard {
         }
         let what = match leg.via {
             Some(Via::Channel(..) | Via::Shard(_)) => "answer",
-            Some(Via::Queue(_)) => "start",
+            Some(Via::Queue(_) | Via::Listener(_)) => "start",
             None => "accept a request",
         };
         let (session, target, waits) = (leg.session, Arc::clone(&leg.target), leg.via.is_none());

@@ -62,10 +62,10 @@ pub struct Limits {
     pub target_connections: usize,
     /// Requests of one shard that wait for a connection to one target.
     pub target_waiting: usize,
-    /// Processes and HTTP+SSE streams of targets, of one shard.
-    pub channels: usize,
     /// Requests of one shard that another one serves, and requests that one shard serves for others.
     pub forwarded: usize,
+    /// Processes and HTTP+SSE streams of targets, of one shard.
+    pub channels: usize,
     /// Sessions a shard remembers.
     pub sessions: usize,
     /// What one client may have kept in its session: capabilities, its own description, log level, subscriptions.
@@ -92,8 +92,8 @@ impl Default for Limits {
             connections: 20_000,
             target_connections: 1_024,
             target_waiting: 4_096,
-            channels: 256,
             forwarded: 4_096,
+            channels: 256,
             sessions: 50_000,
             session: 64 << 10,
             session_id: 2 << 10,

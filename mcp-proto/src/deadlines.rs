@@ -115,6 +115,7 @@ impl Shard {
         if due {
             self.gather_due(id);
         }
+        self.subscription_due(id);
         self.reopen_streams(id);
     }
 

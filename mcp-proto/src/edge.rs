@@ -215,6 +215,10 @@ pub(crate) enum Note {
     Lost { shard: ShardId },
     /// As `Level`.
     Subscribed { sealed: Bytes, target: TargetName, uri: String, on: bool },
+    /// A shard has a session's GET stream and wants to know what its client subscribed to; for the home.
+    Listens { sealed: Bytes, shard: ShardId },
+    /// The home's answer, and later for all: subscriptions that were added or removed.
+    Watches { key: SessionKey, entries: Vec<(TargetName, String)>, on: bool },
 }
 
 /// What the outside sends to a shard's thread, whichever frontend drives it.

@@ -249,11 +249,14 @@ impl Shard {
                 self.write_event(exchange, &event);
                 self.event_answered(id, events);
             }
-            Purpose::Stream { .. }
-            | Purpose::Greet { .. }
-            | Purpose::Remote { .. }
-            | Purpose::Feed { .. }
-            | Purpose::Quiet => self.counters.dropped.add(1),
+            Purpose::Stream { exchange } => self.listen_answered(id, exchange, &held.raw),
+            Purpose::Subscribe { exchange } => {
+                events.answered = true;
+                self.resource_told(id, exchange, &held.raw);
+            }
+            Purpose::Greet { .. } | Purpose::Remote { .. } | Purpose::Feed { .. } | Purpose::Quiet => {
+                self.counters.dropped.add(1)
+            }
         }
     }
 

@@ -71,7 +71,7 @@ impl Shard {
         client.ended = true;
         match &client.exchange {
             // A stream without a reader has no purpose; an answer on its way may still be wanted (RFC 9112, 9.6).
-            Some(exchange) if exchange.is_post() => {}
+            Some(exchange) if !exchange.is_stream() => {}
             Some(_) => self.close(conn, Closing::Abort),
             None => self.close_after_flush(conn),
         }
@@ -259,6 +259,9 @@ impl Shard {
         client.since = now;
         let (wire, peer, ended) = (client.wire, client.peer, client.ended);
         self.log_exchange(&mut exchange, peer);
+        if let Some(session) = exchange.session.filter(|_| exchange.subscription.is_some()) {
+            self.end_session(session);
+        }
         match wire {
             Wire::Socket => {}
             Wire::Shard(ticket) => return self.forwarded_over(id.conn, ticket, keep_alive && !draining),
@@ -294,7 +297,7 @@ impl Shard {
         if let Some(ticket) = exchange.forwarded {
             return self.recall(ticket);
         }
-        if !exchange.is_post() {
+        if exchange.is_stream() {
             self.forget_listener(id, &mut exchange);
         }
         for part in &exchange.parts {
@@ -302,7 +305,7 @@ impl Shard {
                 self.detach(leg, exchange.resumable);
             }
         }
-        if exchange.is_post() {
+        if !exchange.is_stream() {
             exchange.log.error.get_or_insert_with(|| "the client went away".to_owned());
         }
         self.log_exchange(&mut exchange, peer);
@@ -364,7 +367,8 @@ impl Client {
     pub(crate) fn due(&self, config: &Config) -> Option<Instant> {
         let timeouts = &config.timeouts;
         if let Some(exchange) = &self.exchange {
-            let due = [exchange.deadline, exchange.comment];
+            let subscription = exchange.subscription.as_ref().and_then(|subscription| subscription.due());
+            let due = [exchange.deadline, exchange.comment, subscription];
             let streams = exchange.streams.iter().map(|stream| stream.again);
             return due.into_iter().chain(streams).flatten().min();
         }

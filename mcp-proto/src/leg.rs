@@ -2,7 +2,7 @@
 
 use crate::ConnId;
 use crate::ShardId;
-use crate::channel::{Carried, ChannelId, Feed, Via};
+use crate::channel::{Carried, ChannelId, Errand, Feed, Via};
 use crate::edge::Fault;
 use crate::events::Held;
 use crate::exchange::ExchangeId;
@@ -114,20 +114,22 @@ pub(crate) enum Purpose {
     Part { exchange: ExchangeId, part: u16, slot: Option<u16> },
     /// A target's stream under a client's GET stream.
     Stream { exchange: ExchangeId },
+    /// `resources/subscribe` at a legacy target, for a subscription.
+    Subscribe { exchange: ExchangeId },
     /// A lost POST stream that a client resumes with a GET.
     Resume { exchange: ExchangeId },
     /// `initialize` at a target; a part of the client's own `initialize`, or later.
     Open { asker: Option<(ExchangeId, u16, u16)> },
     /// `notifications/initialized` at a target whose session is opened late; `again` after one that was lost.
     Greet { again: bool },
-    /// A request of another shard, for a channel that lives here.
-    Remote { shard: ShardId, leg: LegId, asker: Option<SessionKey>, opens: bool },
-    /// The event stream on which a channel's target says everything.
-    Feed { channel: ChannelId },
     /// `server/discover` at a target of unknown era.
     Probe,
     /// `tools/list` on behalf of a client's call, for the schemas.
     Schemas { exchange: ExchangeId },
+    /// A request of another shard, for a channel that lives here.
+    Remote { shard: ShardId, leg: LegId, asker: Option<SessionKey>, errand: Errand },
+    /// The event stream on which a channel's target says everything.
+    Feed { channel: ChannelId },
     /// Nobody waits.
     Quiet,
 }
@@ -146,6 +148,7 @@ impl Purpose {
         match self {
             Self::Part { exchange, .. }
             | Self::Stream { exchange }
+            | Self::Subscribe { exchange }
             | Self::Resume { exchange }
             | Self::Schemas { exchange }
             | Self::Open { asker: Some((exchange, ..)) } => Some(exchange),

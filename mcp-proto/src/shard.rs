@@ -73,12 +73,12 @@ pub struct Shard {
 pub(crate) enum Deferred {
     /// A request could not even be sent.
     Fail(LegId, Trouble),
+    /// What a request's target speaks is known, or known anew: begin.
+    Start(LegId),
     /// A message that wants no answer was sent on a channel.
     Settled(LegId),
     /// A request's answer is there, whole.
     Answered(LegId, Bytes),
-    /// What a request's target speaks is known, or known anew: begin.
-    Start(LegId),
     /// A request's target session is open: send it.
     Send(LegId),
     /// The last request of a connection was answered: look for the next.
@@ -459,7 +459,9 @@ impl Shard {
             None => {}
             Some(exchange) => {
                 let id = ExchangeId { conn, serial: exchange.serial };
-                if !exchange.is_post() && exchange.answer != Answer::Open {
+                if exchange.subscription.is_some() {
+                    self.end_subscription(id);
+                } else if !exchange.is_post() && exchange.answer != Answer::Open {
                     self.end_listener(id);
                 }
             }

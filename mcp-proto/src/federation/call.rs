@@ -84,6 +84,9 @@ impl Shard {
         let Some(leg) = self.legs.get_mut(id) else { return };
         leg.refused_with = None;
         let purpose = leg.purpose;
+        if let Purpose::Stream { exchange } = purpose {
+            self.ask_for_stream(id, exchange);
+        }
         if let Purpose::Part { exchange, slot: None, .. } = purpose
             && self.is_over_http(exchange)
             && self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_some())
@@ -249,6 +252,14 @@ impl Shard {
         let single = waiting.parts.len() == 1 && waiting.batch.is_none();
         let plan = self.plan(id, exchange, part);
         let modern = waiting.modern.is_some();
+        if plan.crosses() && waiting.is_request(part) && (200..300).contains(&status) {
+            let mut look = self.look(plan);
+            look.held.raw = body.to_vec();
+            return match look.rewriter.push(body, &mut look.held.out) {
+                Ok(()) => self.looked_at_answer(id, exchange, part, look),
+                Err(_) => self.leg_failed(id, Trouble::Malformed("it is no JSON")),
+            };
+        }
         let code = envelope.error.as_ref().and_then(|error| error.code);
         // An error whose id the target did not know belongs to the only request there was.
         let mut body = match (envelope.id, envelope.id_span) {

@@ -8,9 +8,9 @@ use crate::events::Held;
 use crate::exchange::ExchangeId;
 use crate::http::Method;
 use crate::jsonrpc::envelope::{Envelope, Kind as Message};
-use crate::jsonrpc::list;
 use crate::jsonrpc::rewrite::{Plan, Scope};
 use crate::jsonrpc::splice;
+use crate::jsonrpc::{list, params};
 use crate::leg::{LegId, Purpose};
 use crate::refusal;
 use crate::seal::Kind;
@@ -55,6 +55,8 @@ impl Shard {
         event_id: Option<&str>,
     ) {
         match envelope.kind() {
+            // There are none on a listen, and none but notices on it.
+            Message::Request if id.is_some_and(|id| self.is_listening(id)) => self.counters.malformed.add(1),
             Message::Request => self.target_request(id, session, target, envelope, &held.raw, event_id),
             Message::Notification => self.target_notice(id, session, target, envelope, held, event_id),
             Message::Response => self.counters.malformed.add(1),
@@ -108,6 +110,15 @@ impl Shard {
         held: &Held,
         event_id: Option<&str>,
     ) {
+        if id.is_some_and(|id| self.listen_notice(id, envelope, &held.raw)) {
+            return;
+        }
+        if let Some(subscriber) = self.subscriber(session) {
+            return self.hear(id, subscriber, target, envelope, &held.raw);
+        }
+        // A legacy client knows of no subscription that the notice would belong to.
+        let plain = params::without_subscription(&held.raw, envelope);
+        let raw = plain.as_deref().unwrap_or(&held.raw);
         let name = || self.renames(target);
         let method = envelope.method.as_ref().map_or("", |method| &method.value);
         let message = match method {
@@ -120,13 +131,11 @@ impl Shard {
                 let edits = vec![(span, self.seal_for(Kind::Reply, key, &target.name, request))];
                 self.rewritten(Plan::default(), &edited(&held.raw, edits))
             }
-            "notifications/resources/updated" => {
-                self.rewritten(Plan::names(name(), Scope::Updated), &held.raw)
-            }
-            "notifications/message" => self.rewritten(Plan::names(name(), Scope::Log), &held.raw),
+            "notifications/resources/updated" => self.rewritten(Plan::names(name(), Scope::Updated), raw),
+            "notifications/message" => self.rewritten(Plan::names(name(), Scope::Log), raw),
             _ => {
                 self.invalidate(&target.name, method);
-                held.out.clone()
+                plain.unwrap_or_else(|| held.out.clone())
             }
         };
         match self.reader(id, session) {
@@ -136,7 +145,7 @@ impl Shard {
     }
 
     /// A change notice makes what is remembered of a list worthless.
-    fn invalidate(&mut self, target: &TargetName, method: &str) {
+    pub(super) fn invalidate(&mut self, target: &TargetName, method: &str) {
         let kinds: &[list::Kind] = match method {
             "notifications/tools/list_changed" => &[list::Kind::Tools],
             "notifications/prompts/list_changed" => &[list::Kind::Prompts],
@@ -154,13 +163,21 @@ impl Shard {
     /// The client's stream that messages on this target stream belong to: the call's own, else the session's.
     fn reader(&self, id: Option<LegId>, session: SessionId) -> Option<ExchangeId> {
         let listener = || self.sessions.get(session)?.listener.filter(|listener| self.has_room(*listener));
-        id.and_then(|id| self.message_reader(id)).or_else(listener)
+        id.and_then(|id| self.message_reader(id))
+            .or_else(listener)
+            .filter(|_| self.subscriber(session).is_none())
+    }
+
+    /// The subscription that listens in a session of its own.
+    pub(crate) fn subscriber(&self, session: SessionId) -> Option<ExchangeId> {
+        let listener = self.sessions.get(session)?.listener?;
+        self.exchange(listener)?.subscription.is_some().then_some(listener)
     }
 
     /// The client's stream that a target stream feeds.
     pub(crate) fn message_reader(&self, id: LegId) -> Option<ExchangeId> {
         let exchange = self.legs.get(id)?.purpose.feeds()?;
-        self.exchange(exchange).filter(|exchange| exchange.accepts.events)?;
+        self.exchange(exchange).filter(|it| it.accepts.events && it.subscription.is_none())?;
         Some(exchange)
     }
 

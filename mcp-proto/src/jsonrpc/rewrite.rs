@@ -24,7 +24,7 @@ use super::envelope::decode;
 use super::splice;
 use marks::{Role, Seen, Sink};
 use memchr::memchr2;
-use paths::{Edit, Node, Step};
+use paths::{Edit, NOTHING, Node, Step};
 use std::fmt;
 
 /// The longest string that is looked at before its end; of a longer one only the start is known when it is edited.
@@ -156,14 +156,13 @@ impl Rewriter {
                 State::Key | State::Text | State::Edited(_) | State::OffText { .. } => {
                     self.string(rest, out)?
                 }
-                State::Literal => self.literal(rest, out),
-                State::Code => self.code(rest, out),
+                State::Literal | State::Code => self.literal(rest, out),
                 _ => {
                     self.structure(byte, out)?;
                     1
                 }
             };
-            if sink != Sink::Out || self.sink != Sink::Out {
+            if sink != Sink::Out {
                 self.divert(sink, mark, out);
             }
             rest = rest.get(taken..).unwrap_or_default();
@@ -306,6 +305,9 @@ impl Rewriter {
     }
 
     fn literal(&mut self, rest: &[u8], out: &mut Vec<u8>) -> usize {
+        if matches!(self.state, State::Code) {
+            return self.code(rest, out);
+        }
         let end = rest.iter().position(|byte| !is_literal(*byte));
         if end.is_some() {
             self.state = State::Next;
@@ -322,13 +324,12 @@ impl Rewriter {
             State::Edited(edit) => self.edit(edit, part, ended, out)?,
             State::Key => {
                 out.extend_from_slice(part);
-                let room = (LONGEST_KEY + 1).saturating_sub(self.captured.len());
-                self.captured.extend_from_slice(part.get(..room).unwrap_or(part));
-                if ended {
-                    self.end_key();
-                } else if self.captured.len() > LONGEST_KEY {
-                    // None that is dropped.
-                    self.keep();
+                match part.split_last() {
+                    // Nearly every key comes in one piece and as it reads.
+                    Some((_, key)) if ended && self.captured.len() == 1 && !key.contains(&b'\\') => {
+                        self.end_key(key);
+                    }
+                    _ => self.key_part(part, ended),
                 }
             }
             State::OffText { depth } => {
@@ -357,26 +358,37 @@ impl Rewriter {
         Ok((part, end.is_some()))
     }
 
-    fn end_key(&mut self) {
-        let captured = std::mem::take(&mut self.captured);
-        let key = str::from_utf8(&captured).ok().filter(|raw| raw.len() <= LONGEST_KEY).and_then(decode);
-        let key = key.as_deref().unwrap_or_default();
+    /// A part of a key that has to be put together.
+    #[cold]
+    fn key_part(&mut self, part: &[u8], ended: bool) {
+        let room = (LONGEST_KEY + 1).saturating_sub(self.captured.len());
+        self.captured.extend_from_slice(part.get(..room).unwrap_or(part));
+        if ended {
+            let captured = std::mem::take(&mut self.captured);
+            let key = str::from_utf8(&captured).ok().filter(|raw| raw.len() <= LONGEST_KEY).and_then(decode);
+            self.end_key(key.as_deref().unwrap_or_default().as_bytes());
+            self.captured = captured;
+        } else if self.captured.len() > LONGEST_KEY {
+            // None that is dropped.
+            self.keep();
+        }
+    }
+
+    fn end_key(&mut self, key: &[u8]) {
         if self.path.len() == 1 && self.kind.is_none() {
             self.kind = match key {
-                "result" => Some(Kind::Result),
-                "error" => Some(Kind::Error),
-                "method" => Some(Kind::Method),
+                b"result" => Some(Kind::Result),
+                b"error" => Some(Kind::Error),
+                b"method" => Some(Kind::Method),
                 _ => None,
             };
         }
-        if let Some(&Frame { node, role, .. }) = self.path.last() {
-            let step = node.step(key);
-            self.state = match role {
-                Role::None => State::Colon { step, role },
-                _ => self.mark(role, key, step),
-            };
-        }
-        self.captured = captured;
+        let (node, role) = self.path.last().map_or((&NOTHING, Role::None), |frame| (frame.node, frame.role));
+        let step = node.step(key);
+        self.state = match role {
+            Role::None => State::Colon { step, role },
+            _ => self.mark(role, key, step),
+        };
     }
 
     fn edit(&mut self, edit: Edit, part: &[u8], ended: bool, out: &mut Vec<u8>) -> Result<(), Malformed> {
@@ -405,6 +417,7 @@ impl Rewriter {
 
     /// Writes what was captured of a string that is too long to be held, or no text. Its reader may know better what to
     /// do with it, and a prefix needs no decoding; but a task nobody could ask for is none.
+    #[cold]
     fn unread(&mut self, edit: Edit, out: &mut Vec<u8>) -> Result<(), Malformed> {
         if edit == Edit::ResultType {
             self.result_type = Some(ResultType::Other);
@@ -419,6 +432,7 @@ impl Rewriter {
     }
 
     /// An error code, up to its end or the end of the piece.
+    #[cold]
     fn code(&mut self, rest: &[u8], out: &mut Vec<u8>) -> usize {
         let end = rest.iter().position(|byte| !is_literal(*byte));
         let part = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();

@@ -155,3 +155,86 @@ fn progress_of_a_modern_process_finds_its_call() {
         assert_eq!(world.messages(client).pop().unwrap()["id"], 7);
     }
 }
+
+/// A modern client's subscription, on a client of its own.
+fn subscribe(world: &mut World, shard: usize) -> usize {
+    let meta = json!({VERSION: "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+    let wanted = json!({"toolsListChanged": true, "resourceSubscriptions": ["demo://a"]});
+    let params = json!({"notifications": wanted, "_meta": meta});
+    let body = json!({"jsonrpc": "2.0", "id": "s", "method": "subscriptions/listen", "params": params});
+    let client = world.connect(shard);
+    world.send(client, &modern_post(&body.to_string()));
+    world.advance(SECOND);
+    client
+}
+
+#[test]
+fn a_subscription_hears_a_process_with_sessions() {
+    for (shared, shard) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+        let setup = auto(&["alpha"]).shards(2);
+        let mut world = if shared { setup.shared("alpha") } else { setup }.build();
+        let client = subscribe(&mut world, shard);
+        let acknowledged = world.messages(client)[0]["params"]["notifications"].clone();
+        assert_eq!(acknowledged["resourceSubscriptions"], json!(["demo://a"]), "{shared} {shard}");
+        assert_eq!(
+            world.server("alpha").last("resources/subscribe").json()["params"],
+            json!({"uri": "demo://a"})
+        );
+        let updated = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{\"uri\":\"demo://a\"}}\n";
+        world.print("alpha", updated);
+        let told = world.messages(client).pop().unwrap();
+        assert_eq!(
+            (&told["method"], &told["params"]["uri"]),
+            (&json!("notifications/resources/updated"), &json!("demo://a"))
+        );
+        // One that dies is started again, for it is listened to; what it said meanwhile may be lost.
+        let before = world.messages(client).len();
+        let key = *world.connections("alpha").last().unwrap();
+        world.say(key, vec![Step::Fin]);
+        world.advance(5 * SECOND);
+        assert_eq!(world.server("alpha").running(), 1);
+        assert_eq!(world.server("alpha").count("resources/subscribe"), 2);
+        let methods = world.methods(client).split_off(before);
+        assert!(methods.contains(&"notifications/resources/updated".to_owned()), "{methods:?}");
+        world.hang_up(client);
+        world.advance(3600 * SECOND);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn a_subscription_hears_a_process_without_sessions() {
+    for shard in [0, 1] {
+        let mut world = auto(&["alpha"]).shards(2).build();
+        modern(&mut world);
+        world.server("alpha").on("subscriptions/listen", |seen| {
+            let id = seen.id.clone().unwrap();
+            let text = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/subscriptions/acknowledged\",\"params\":{{\"_meta\":{{\"io.modelcontextprotocol/subscriptionId\":{id}}},\"notifications\":{}}}}}\n", seen.json()["params"]["notifications"]);
+            vec![Step::Send(text.into())]
+        });
+        let client = subscribe(&mut world, shard);
+        assert_eq!(world.messages(client)[0]["params"]["notifications"]["toolsListChanged"], true);
+        world.advance(3000 * SECOND);
+        assert_eq!(world.server("alpha").count("subscriptions/listen"), 1, "it may be silent for ever");
+        assert_eq!(world.server("alpha").running(), 1);
+        let id = world.server("alpha").last("subscriptions/listen").id.clone().unwrap();
+        world.print("alpha", &format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{{\"_meta\":{{\"io.modelcontextprotocol/subscriptionId\":{id}}},\"uri\":\"demo://a\"}}}}\n"));
+        let told = world.messages(client).pop().unwrap();
+        assert_eq!(
+            told["params"],
+            json!({"_meta": {"io.modelcontextprotocol/subscriptionId": "s"}, "uri": "demo://a"})
+        );
+        // It takes it back: it is asked again.
+        world.print("alpha", &format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{id}}}}}\n"));
+        world.advance(2 * SECOND);
+        assert_eq!(world.server("alpha").count("subscriptions/listen"), 2);
+        world.hang_up(client);
+        let cancelled = world.server("alpha").last("notifications/cancelled").json();
+        assert_eq!(
+            cancelled["params"]["requestId"].to_string(),
+            world.server("alpha").last("subscriptions/listen").id.clone().unwrap()
+        );
+        world.advance(3600 * SECOND);
+        world.assert_clean();
+    }
+}

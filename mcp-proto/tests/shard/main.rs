@@ -19,5 +19,6 @@ mod simulation;
 mod splits;
 mod sse_targets;
 mod streams;
+mod subscriptions;
 mod support;
 mod timeouts;

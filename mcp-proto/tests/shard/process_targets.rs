@@ -165,23 +165,63 @@ fn questions_belong_to_the_latest_call_notices_to_the_only_one_or_the_session() 
 }
 
 #[test]
-fn a_question_without_a_call_goes_to_the_sessions_stream_or_is_refused() {
-    let mut world = Setup::new(&["alpha"]).shards(2).process("alpha").build();
-    let (_, session) = world.begin();
+fn a_question_without_a_call_waits_for_the_sessions_stream() {
     let ask = "{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"roots/list\"}\n";
-    world.print("alpha", ask);
-    let refused = world.server("alpha").seen.last().unwrap().json();
-    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(9), &json!(-32601)));
-    let listener = world.listen(0, &session);
-    world.print("alpha", ask);
-    let asked = world.messages(listener).pop().unwrap();
-    let reply = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, asked["id"]);
-    world.ask_on(1, &session, &reply);
-    assert_eq!(world.server("alpha").seen.last().unwrap().body, r#"{"jsonrpc":"2.0","id":9,"result":{}}"#);
-    world.print("alpha", "{\"jsonrpc\":\"2.0\",\"id\":\"p\",\"method\":\"ping\"}\n");
-    assert_eq!(world.server("alpha").seen.last().unwrap().body, r#"{"jsonrpc":"2.0","id":"p","result":{}}"#);
-    world.delete(0, &session);
-    world.assert_clean();
+    for shard in [0, 1] {
+        let mut world = Setup::new(&["alpha"]).shards(2).process("alpha").build();
+        // As servers do: at the first word of the session.
+        world.server("alpha").on("notifications/initialized", move |_| vec![Step::Send(ask.into())]);
+        let (_, session) = world.begin();
+        world.advance(9 * SECOND);
+        let listener = world.listen(shard, &session);
+        let asked = world.messages(listener).pop().unwrap();
+        let reply = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, asked["id"]);
+        world.ask_on(1, &session, &reply);
+        let told = r#"{"jsonrpc":"2.0","id":9,"result":{}}"#;
+        assert_eq!(world.server("alpha").seen.last().unwrap().body, told);
+        world.print("alpha", ask);
+        assert_eq!(world.methods(listener), ["roots/list", "roots/list"]);
+        world.print("alpha", "{\"jsonrpc\":\"2.0\",\"id\":\"p\",\"method\":\"ping\"}\n");
+        assert_eq!(
+            world.server("alpha").seen.last().unwrap().body,
+            r#"{"jsonrpc":"2.0","id":"p","result":{}}"#
+        );
+        // Without it, it waits so long and no longer, and so many and no more.
+        world.hang_up(listener);
+        for _ in 0..17 {
+            world.print("alpha", ask);
+        }
+        let refused = |world: &mut World| {
+            let seen = &world.server("alpha").seen;
+            seen.iter().filter(|seen| seen.json_if_any()["error"]["code"] == -32601).count()
+        };
+        assert_eq!(refused(&mut world), 1);
+        world.advance(10 * SECOND);
+        assert_eq!(refused(&mut world), 17);
+        world.delete(0, &session);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn a_process_that_someone_listens_to_is_started_again_unasked() {
+    for shard in [0, 1] {
+        let mut world = Setup::new(&["alpha", "beta"]).shards(2).process("alpha").build();
+        let (_, session) = world.begin();
+        world.ask_on(1, &session, &request("resources/subscribe", r#"{"uri":"alpha+demo://a"}"#));
+        let listener = world.listen(shard, &session);
+        let key = world.connections("alpha")[0];
+        world.say(key, vec![Step::Fin]);
+        assert_eq!(world.server("alpha").running(), 0);
+        world.advance(2 * SECOND);
+        assert_eq!(world.server("alpha").running(), 1);
+        assert_eq!(world.server("alpha").count("resources/subscribe"), 2);
+        assert!(world.methods(listener).contains(&"notifications/tools/list_changed".to_owned()));
+        world.print("alpha", "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{\"uri\":\"demo://a\"}}\n");
+        assert_eq!(world.messages(listener).pop().unwrap()["params"]["uri"], "alpha+demo://a");
+        world.delete(0, &session);
+        world.assert_clean();
+    }
 }
 
 #[test]

@@ -135,6 +135,9 @@ fn a_shared_process_that_ends_is_started_on_demand_and_told_again() {
     let sessions = [world.begin().1, world.begin_on(1, "2025-11-25", "{}").1];
     world.ask_on(0, &sessions[1], &request("resources/subscribe", r#"{"uri":"alpha+demo://a"}"#));
     let listener = world.listen(0, &sessions[0]);
+    world.advance(700 * SECOND);
+    assert_eq!(world.server("alpha").running(), 1, "someone listens");
+    world.hang_up(listener);
     world.advance(600 * SECOND);
     assert_eq!(world.server("alpha").running(), 0, "nobody used it");
     let before = world.server("alpha").seen.len();
@@ -142,6 +145,7 @@ fn a_shared_process_that_ends_is_started_on_demand_and_told_again() {
     let mut after = world.server("alpha").methods()[before..].to_vec();
     after[2..].sort_unstable();
     assert_eq!(after, ["initialize", "notifications/initialized", "resources/subscribe", "tools/call"]);
+    let listener = world.listen(0, &sessions[0]);
     assert!(world.methods(listener).contains(&"notifications/tools/list_changed".to_owned()));
     world.server("alpha").on("tools/call", |_| vec![Step::Fin]);
     for (shard, session) in [(0, &sessions[0]), (1, &sessions[1])] {

@@ -8,7 +8,7 @@ use super::plan::{Finish, ResultType};
 use super::{Frame, Rewriter, State};
 
 /// Who answered (2026-07-28, basic, `_meta`).
-const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+const SERVER_INFO: &[u8] = b"io.modelcontextprotocol/serverInfo";
 
 /// An object that has members of its own to be marked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,11 +43,11 @@ pub(super) struct Seen {
 
 impl Seen {
     /// Whether a member was seen that only one era knows.
-    fn slot(&mut self, parent: Role, key: &str) -> Option<&mut bool> {
+    fn slot(&mut self, parent: Role, key: &[u8]) -> Option<&mut bool> {
         match (parent, key) {
-            (Role::Result, "resultType") => Some(&mut self.result_type),
-            (Role::Result, "ttlMs") => Some(&mut self.ttl),
-            (Role::Result, "cacheScope") => Some(&mut self.cache_scope),
+            (Role::Result, b"resultType") => Some(&mut self.result_type),
+            (Role::Result, b"ttlMs") => Some(&mut self.ttl),
+            (Role::Result, b"cacheScope") => Some(&mut self.cache_scope),
             (Role::Meta, SERVER_INFO) => Some(&mut self.server_info),
             _ => None,
         }
@@ -80,7 +80,7 @@ impl Rewriter {
 
     /// A member of an object with the role `parent`: what its value is, and whether it stays.
     #[cold]
-    pub(super) fn mark(&mut self, parent: Role, key: &str, step: Step) -> State {
+    pub(super) fn mark(&mut self, parent: Role, key: &[u8], step: Step) -> State {
         let of_one_era = self.seen.slot(parent, key).map(|slot| *slot = true).is_some();
         match of_one_era && self.drops_from(parent) {
             true => self.sink = Sink::Nowhere,
@@ -89,12 +89,12 @@ impl Rewriter {
         // What has a role is looked into even if no URI is in it.
         let inside = if matches!(step, Step::Off) { Step::Into(&NOTHING) } else { step };
         let (step, role) = match (parent, key) {
-            (Role::Message, "id") if self.plan.id.is_some() => (Step::Id, Role::None),
-            (Role::Message, "result") if self.plan.watches() => (inside, Role::Result),
-            (Role::Message, "error") if !self.plan.codes.is_empty() => (inside, Role::Error),
-            (Role::Error, "code") => (Step::Edit(Edit::Code), Role::None),
-            (Role::Result, "resultType") => (Step::Edit(Edit::ResultType), Role::None),
-            (Role::Result, "_meta") => {
+            (Role::Message, b"id") if self.plan.id.is_some() => (Step::Id, Role::None),
+            (Role::Message, b"result") if self.plan.watches() => (inside, Role::Result),
+            (Role::Message, b"error") if !self.plan.codes.is_empty() => (inside, Role::Error),
+            (Role::Error, b"code") => (Step::Edit(Edit::Code), Role::None),
+            (Role::Result, b"resultType") => (Step::Edit(Edit::ResultType), Role::None),
+            (Role::Result, b"_meta") => {
                 self.seen.meta = true;
                 (inside, Role::Meta)
             }
@@ -131,7 +131,7 @@ impl Rewriter {
                 parts.iter().for_each(|part| out.extend_from_slice(part));
             }
         };
-        let info = [b"\"".as_slice(), SERVER_INFO.as_bytes(), b"\":", server_info];
+        let info = [b"\"".as_slice(), SERVER_INFO, b"\":", server_info];
         match frame.role {
             Role::Result => {
                 let [quote, name, colon, info] = info;

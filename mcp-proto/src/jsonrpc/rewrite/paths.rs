@@ -24,7 +24,7 @@ pub enum Scope {
 /// An object whose members lead to something. Arrays don't count as a step: their elements are where the array is.
 #[derive(Debug)]
 pub(super) struct Node {
-    members: &'static [(&'static str, Step)],
+    members: &'static [(&'static [u8], Step)],
     /// Where any other key leads.
     others: Step,
 }
@@ -51,24 +51,24 @@ pub(super) enum Edit {
 }
 
 /// What a message about a task carries in `_meta` (2025-11-25, basic/utilities/tasks).
-const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
-const TASK_ID: (&str, Step) = ("taskId", Step::Edit(Edit::Task));
+const RELATED_TASK: &[u8] = b"io.modelcontextprotocol/related-task";
+const TASK_ID: (&[u8], Step) = (b"taskId", Step::Edit(Edit::Task));
 
 pub(super) static NOTHING: Node = Node::new(&[]);
-static URI: Node = Node::new(&[("uri", Step::Edit(Edit::Uri))]);
-static CONTENT: Node = Node::new(&[("uri", Step::Edit(Edit::Uri)), ("resource", Step::Into(&URI))]);
-static MESSAGE: Node = Node::new(&[("content", Step::Into(&CONTENT))]);
-static MESSAGES: Node = Node::new(&[("messages", Step::Into(&MESSAGE))]);
-static ASKED: Node = Node::new(&[("params", Step::Into(&MESSAGES))]);
+static URI: Node = Node::new(&[(b"uri", Step::Edit(Edit::Uri))]);
+static CONTENT: Node = Node::new(&[(b"uri", Step::Edit(Edit::Uri)), (b"resource", Step::Into(&URI))]);
+static MESSAGE: Node = Node::new(&[(b"content", Step::Into(&CONTENT))]);
+static MESSAGES: Node = Node::new(&[(b"messages", Step::Into(&MESSAGE))]);
+static ASKED: Node = Node::new(&[(b"params", Step::Into(&MESSAGES))]);
 static QUESTIONS: Node = Node { members: &[], others: Step::Into(&ASKED) };
 static TASK: Node = Node::new(&[TASK_ID]);
 static META: Node = Node::new(&[(RELATED_TASK, Step::Into(&TASK))]);
 
-const CONTENT_OF: (&str, Step) = ("content", Step::Into(&CONTENT));
-const CONTENTS_OF: (&str, Step) = ("contents", Step::Into(&URI));
-const MESSAGES_OF: (&str, Step) = ("messages", Step::Into(&MESSAGE));
-const QUESTIONS_OF: (&str, Step) = ("inputRequests", Step::Into(&QUESTIONS));
-const META_OF: (&str, Step) = ("_meta", Step::Into(&META));
+const CONTENT_OF: (&[u8], Step) = (b"content", Step::Into(&CONTENT));
+const CONTENTS_OF: (&[u8], Step) = (b"contents", Step::Into(&URI));
+const MESSAGES_OF: (&[u8], Step) = (b"messages", Step::Into(&MESSAGE));
+const QUESTIONS_OF: (&[u8], Step) = (b"inputRequests", Step::Into(&QUESTIONS));
+const META_OF: (&[u8], Step) = (b"_meta", Step::Into(&META));
 
 static RESULT: Node = Node::new(&[CONTENT_OF, CONTENTS_OF, MESSAGES_OF, QUESTIONS_OF]);
 /// A result that may be a task, a list of them, or (the tasks extension) a task that holds its result.
@@ -79,34 +79,34 @@ static TASK_RESULT: Node = Node::new(&[
     QUESTIONS_OF,
     META_OF,
     TASK_ID,
-    ("task", Step::Into(&TASK)),
-    ("tasks", Step::Into(&TASK)),
-    ("result", Step::Into(&TASK_RESULT)),
+    (b"task", Step::Into(&TASK)),
+    (b"tasks", Step::Into(&TASK)),
+    (b"result", Step::Into(&TASK_RESULT)),
 ]);
 
 /// A message whose parameters or result matter: without tasks, and with them.
 type Message = (Node, Node);
 
 static IN_RESULT: Message =
-    (Node::new(&[("result", Step::Into(&RESULT))]), Node::new(&[("result", Step::Into(&TASK_RESULT))]));
+    (Node::new(&[(b"result", Step::Into(&RESULT))]), Node::new(&[(b"result", Step::Into(&TASK_RESULT))]));
 static IN_UPDATED: Message = (
-    Node::new(&[("params", Step::Into(&URI))]),
-    Node::new(&[("params", Step::Into(&Node::new(&[("uri", Step::Edit(Edit::Uri)), META_OF])))]),
+    Node::new(&[(b"params", Step::Into(&URI))]),
+    Node::new(&[(b"params", Step::Into(&Node::new(&[(b"uri", Step::Edit(Edit::Uri)), META_OF])))]),
 );
 static IN_LOG: Message = (
-    Node::new(&[("params", Step::Into(&Node::new(&[("logger", Step::Edit(Edit::Logger))])))]),
-    Node::new(&[("params", Step::Into(&Node::new(&[("logger", Step::Edit(Edit::Logger)), META_OF])))]),
+    Node::new(&[(b"params", Step::Into(&Node::new(&[(b"logger", Step::Edit(Edit::Logger))])))]),
+    Node::new(&[(b"params", Step::Into(&Node::new(&[(b"logger", Step::Edit(Edit::Logger)), META_OF])))]),
 );
 static IN_SAMPLING: Message = (
-    Node::new(&[("params", Step::Into(&MESSAGES))]),
-    Node::new(&[("params", Step::Into(&Node::new(&[MESSAGES_OF, META_OF])))]),
+    Node::new(&[(b"params", Step::Into(&MESSAGES))]),
+    Node::new(&[(b"params", Step::Into(&Node::new(&[MESSAGES_OF, META_OF])))]),
 );
 static IN_TASK: Message =
-    (Node::new(&[("params", Step::Into(&RESULT))]), Node::new(&[("params", Step::Into(&TASK_RESULT))]));
-static IN_ANY: Message = (Node::new(&[]), Node::new(&[("params", Step::Into(&Node::new(&[META_OF])))]));
+    (Node::new(&[(b"params", Step::Into(&RESULT))]), Node::new(&[(b"params", Step::Into(&TASK_RESULT))]));
+static IN_ANY: Message = (Node::new(&[]), Node::new(&[(b"params", Step::Into(&Node::new(&[META_OF])))]));
 
 impl Node {
-    const fn new(members: &'static [(&'static str, Step)]) -> Self {
+    const fn new(members: &'static [(&'static [u8], Step)]) -> Self {
         Self { members, others: Step::Off }
     }
 
@@ -126,7 +126,7 @@ impl Node {
         }
     }
 
-    pub(super) fn step(&self, key: &str) -> Step {
+    pub(super) fn step(&self, key: &[u8]) -> Step {
         self.members.iter().find(|(name, _)| *name == key).map_or(self.others, |(_, step)| *step)
     }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod client;
+pub(crate) mod listening;
 pub(crate) mod server;
 pub(crate) mod setup;
 
