@@ -221,17 +221,12 @@ impl Shard {
     /// Opens the stream of one target, unless it is open; if that is to be replaced, one beside it.
     pub(super) fn open_stream(&mut self, id: ExchangeId, target: &TargetName) {
         let routed = self.routes.target(target.as_str()).map(Arc::clone);
-        let is_channel = routed.as_ref().is_some_and(|target| self.is_channel(target));
         let Some(exchange) = self.exchange_mut(id) else { return };
         let Some(target) = routed else {
             // The target is gone, and with it what there was to open again.
             return exchange.streams.retain(|stream| stream.target != *target || stream.leg.is_some());
         };
         let session = exchange.session;
-        // What it says to the session comes on its channel.
-        if is_channel {
-            return;
-        }
         let fields = (!target.forward.fields.is_empty()).then(|| exchange.head.fields.clone());
         let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target.name) else {
             return;
@@ -263,10 +258,18 @@ impl Shard {
         }
         self.stream_answer(id);
         if !self.is_listening(id) {
-            self.promote(id, exchange);
-            self.tell_resources(id, exchange);
+            self.stream_attached(id, exchange);
         }
         Inbound::Events(Box::new(self.events(Plan::default())))
+    }
+
+    /// A legacy target's stream is open, or its channel is heard.
+    pub(crate) fn stream_attached(&mut self, id: LegId, exchange: ExchangeId) {
+        self.promote(id, exchange);
+        if let Some(stream) = self.stream_of(exchange, id) {
+            stream.pause = Stream::PAUSE;
+        }
+        self.tell_resources(id, exchange);
     }
 
     pub(super) fn stream_of(&mut self, exchange: ExchangeId, leg: LegId) -> Option<&mut Stream> {

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
 
 mod asks;
+mod auto_processes;
 mod batches;
 mod calls;
 mod changes;
+mod channel_simulation;
 mod faults;
 mod forwarding;
 mod intake;
