@@ -73,7 +73,9 @@ async function checked(client, check, cell) {
         result = await client[check.do]({ ...check, arguments: given(check, cell) });
     } catch (error) {
         if (check.code === undefined) throw error;
-        assert.equal(error.code, check.code, `another error: ${error.message}`);
+        // What old clients may be told as well comes after what all are told.
+        const codes = [check.code].flat().slice(0, client.era === 'modern' ? 1 : undefined);
+        assert.ok(codes.includes(error.code), `another error: ${error.code} ${error.message}`);
         return;
     }
     assert.equal(check.code, undefined, 'no error came');
