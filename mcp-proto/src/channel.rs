@@ -478,6 +478,12 @@ impl Shard {
         }
     }
 
+    /// A request on a channel that waited for its client waits for its target again.
+    pub(crate) fn renew_patience(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get(id).filter(|leg| leg.via.is_some()) else { return };
+        self.limit_leg(id, self.now + patience(leg));
+    }
+
     /// When a request on a channel is given up.
     pub(crate) fn limit_leg(&mut self, id: LegId, until: Instant) {
         let Some(leg) = self.legs.get_mut(id) else { return };
@@ -561,7 +567,7 @@ impl Shard {
     /// Whether the client of a request takes less than it is sent.
     fn is_overfull(&self, leg: LegId) -> bool {
         let exchange = self.legs.get(leg).and_then(|leg| leg.purpose.answers());
-        let slot = exchange.filter(|it| self.exchange(*it).is_some()).and_then(|it| self.conns.get(it.conn));
+        let slot = exchange.filter(|it| self.exchange(*it).is_some()).and_then(|it| self.outlet(it.conn));
         slot.is_some_and(|slot: &Conn| slot.outbox.waiting() > self.config.limits.buffer)
     }
 }

@@ -213,6 +213,10 @@ impl Shard {
                 events.answered = true;
                 self.probe_answered(id, 200, &held.raw);
             }
+            Purpose::Parked { call } => {
+                events.answered = true;
+                self.keep_answer(call, &held.raw);
+            }
             Purpose::Schemas { .. } => {
                 events.answered = true;
                 self.schemas_answered(id, &held.raw);
@@ -249,11 +253,14 @@ impl Shard {
                 self.write_event(exchange, &event);
                 self.event_answered(id, events);
             }
-            Purpose::Stream { .. }
-            | Purpose::Greet { .. }
-            | Purpose::Remote { .. }
-            | Purpose::Feed { .. }
-            | Purpose::Quiet => self.counters.dropped.add(1),
+            Purpose::Stream { exchange } => self.listen_answered(id, exchange, &held.raw),
+            Purpose::Subscribe { exchange } => {
+                events.answered = true;
+                self.resource_told(id, exchange, &held.raw);
+            }
+            Purpose::Greet { .. } | Purpose::Remote { .. } | Purpose::Feed { .. } | Purpose::Quiet => {
+                self.counters.dropped.add(1)
+            }
         }
     }
 
@@ -287,6 +294,8 @@ impl Shard {
                 self.drop_leg(id);
                 self.finish(exchange);
             }
+            // It goes on when its client comes again.
+            Purpose::Parked { .. } if events.answered => {}
             _ if events.answered => self.drop_leg(id),
             _ => self.leg_failed(id, Trouble::Silent),
         }

@@ -207,10 +207,13 @@ impl Shard {
     pub(crate) fn judge(&mut self, target: &TargetName, era: Era) {
         let now = self.now;
         let Some(pool) = self.pools.get_mut(target) else { return };
-        pool.verdict.known = Some((era, now));
+        let before = pool.verdict.known.replace((era, now));
         let waiting = pool.verdict.asking.take().unwrap_or_default();
         self.deferred.extend(waiting.into_iter().map(Deferred::Start));
         self.channel_judged(target, era);
+        if before.is_some_and(|(before, _)| before != era) {
+            self.streams_by_era(target);
+        }
     }
 
     /// It can't be known now. What was known before still holds.

@@ -1,12 +1,17 @@
 //! The shard from outside: bytes and time in, bytes and actions out.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
 
+mod asks;
 mod batches;
 mod calls;
+mod changes;
 mod faults;
+mod forwarding;
 mod intake;
 mod limits;
+mod listens;
 mod lists;
+mod parked;
 mod process_targets;
 mod regressions;
 mod reverse;
@@ -15,7 +20,11 @@ mod shards;
 mod shared_targets;
 mod simulation;
 mod splits;
+mod sse_clients;
+mod sse_simulation;
 mod sse_targets;
+mod stdio_clients;
 mod streams;
+mod subscriptions;
 mod support;
 mod timeouts;
