@@ -66,6 +66,10 @@ pub struct Limits {
     pub forwarded: usize,
     /// Processes and HTTP+SSE streams of targets, of one shard.
     pub channels: usize,
+    /// Calls of one shard that wait for what their clients are asked.
+    pub parked: usize,
+    /// What is kept of what a target says while such a call waits.
+    pub parked_bytes: usize,
     /// Sessions a shard remembers.
     pub sessions: usize,
     /// What one client may have kept in its session: capabilities, its own description, log level, subscriptions; and
@@ -96,6 +100,8 @@ impl Default for Limits {
             target_waiting: 4_096,
             forwarded: 4_096,
             channels: 256,
+            parked: 1_000,
+            parked_bytes: 1 << 20,
             sessions: 50_000,
             session: 64 << 10,
             session_id: 2 << 10,
@@ -124,6 +130,8 @@ pub struct Timeouts {
     pub session_life: Duration,
     /// Silence on an event stream before a comment is sent on it.
     pub comment: Duration,
+    /// A call that waits for what its client is asked.
+    pub parked: Duration,
     /// An idle connection to a target, where the target names no time of its own.
     pub pool: Duration,
     /// A process that all sessions share, without a request.
@@ -141,6 +149,7 @@ impl Default for Timeouts {
             session: Duration::from_secs(30 * 60),
             session_life: Duration::from_secs(30 * 24 * 60 * 60),
             comment: Duration::from_secs(15),
+            parked: Duration::from_secs(10 * 60),
             pool: Duration::from_secs(55),
             process: Duration::from_secs(10 * 60),
         }

@@ -71,7 +71,8 @@ impl Shard {
         client.ended = true;
         match &client.exchange {
             // A stream without a reader has no purpose; an answer on its way may still be wanted (RFC 9112, 9.6).
-            Some(exchange) if !exchange.is_stream() => {}
+            // A modern client cancels so what it waits for (basic/patterns/cancellation, Streamable HTTP).
+            Some(exchange) if !exchange.is_stream() && exchange.modern.is_none() => {}
             Some(_) => self.close(conn, Closing::Abort),
             None => self.close_after_flush(conn),
         }
@@ -301,8 +302,10 @@ impl Shard {
             self.forget_listener(id, &mut exchange);
         }
         for part in &exchange.parts {
-            if let Work::Relay { leg, .. } = part.work {
-                self.detach(leg, exchange.resumable);
+            match part.work {
+                Work::Relay { leg, .. } if exchange.modern.is_some() => self.cancel_call(leg),
+                Work::Relay { leg, .. } => self.detach(leg, exchange.resumable),
+                _ => {}
             }
         }
         if !exchange.is_stream() {
@@ -321,6 +324,8 @@ impl Shard {
     fn detach(&mut self, id: crate::leg::LegId, resumable: bool) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let give_up = match &leg.inbound {
+            // Nobody can be asked any more, and the target has nothing under way.
+            _ if leg.round.as_ref().is_some_and(|round| round.is_open()) => true,
             Inbound::Pass { .. } => true,
             Inbound::Events(_) => resumable,
             _ => false,

@@ -1,6 +1,7 @@
 //! A client's GET stream: one stream downstream, one at every target that offers any.
 
 use crate::answer::Content;
+use crate::conn::{Role, Wire};
 use crate::exchange::{Exchange, ExchangeId, State, Stream};
 use crate::federation::{Era, Media};
 use crate::http::{Method, Response};
@@ -123,13 +124,15 @@ impl Shard {
     pub(crate) fn event_id(&mut self, id: LegId, last: &Bytes) -> Option<String> {
         let leg = self.legs.get(id)?;
         let target = leg.target.name.clone();
-        let key = self.sessions.get(leg.session?)?.key;
+        let session = self.sessions.get(leg.session?)?;
+        // Streams of clients that know no session can't be resumed; the target's still can, by the gateway.
+        let (key, hidden) = (session.key, session.is_hidden());
         let mut writer = Writer::default();
         writer.u128(key);
         match leg.purpose {
             // A batch's stream carries the answers of several targets: one of them can't resume it.
             Purpose::Part { exchange, .. } if !self.exchange(exchange)?.takes_pieces() => return None,
-            Purpose::Part { slot: None, .. } | Purpose::Resume { .. } => {
+            Purpose::Part { slot: None, .. } | Purpose::Resume { .. } if !hidden => {
                 writer.u8(1);
                 writer.bytes(target.as_str().as_bytes());
                 writer.bytes(last);
@@ -140,7 +143,7 @@ impl Shard {
                 if let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target) {
                     stream.last = Some(last.clone());
                 }
-                if exchange.shared || exchange.subscription.is_some() {
+                if hidden || exchange.shared || exchange.subscription.is_some() {
                     return None;
                 }
                 for stream in &exchange.streams {
@@ -310,7 +313,7 @@ impl Shard {
                 }
             }
             Purpose::Part { exchange, slot: None, .. } | Purpose::Resume { exchange }
-                if self.exchange(exchange).is_some_and(|exchange| exchange.accepts.events) =>
+                if self.exchange(exchange).is_some_and(|it| it.accepts.events && it.modern.is_none()) =>
             {
                 let mut line = Vec::new();
                 sse::write::retry(&mut line, milliseconds);
@@ -345,6 +348,12 @@ impl Shard {
             exchange.streams.push(Stream::new(target.clone(), &[]));
         }
         self.open_stream(listener, target);
+    }
+
+    /// Whether somebody is at the other end of a client's stream.
+    pub(crate) fn reads(&self, listener: ExchangeId) -> bool {
+        let role = self.conns.get(listener.conn).map(|slot| &slot.role);
+        role.is_some_and(|role| !matches!(role, Role::Client(client) if client.wire == Wire::Nowhere))
     }
 
     /// A message for a client on its own stream; whether it was taken.

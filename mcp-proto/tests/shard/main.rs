@@ -1,6 +1,7 @@
 //! The shard from outside: bytes and time in, bytes and actions out.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
 
+mod asks;
 mod batches;
 mod calls;
 mod changes;
@@ -9,6 +10,7 @@ mod intake;
 mod limits;
 mod listens;
 mod lists;
+mod parked;
 mod process_targets;
 mod regressions;
 mod reverse;
