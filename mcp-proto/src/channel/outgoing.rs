@@ -1,7 +1,7 @@
 //! What is sent on a channel: messages with numbers of the channel's own in place of ids, and of progress tokens where
 //! several sessions use it.
 
-use super::{Carried, ChannelId, Link, Pending, Via, patience};
+use super::{Carried, ChannelId, Link, Pending, Via};
 use crate::http::Method;
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::splice::splice;
@@ -55,7 +55,6 @@ impl Shard {
             leg.via = Some(Via::Channel(on, number));
             channel.pending.insert(number, pending);
         }
-        let until = now + patience(leg);
         match &channel.link {
             Link::Coming => {}
             Link::Process { conn, .. } => {
@@ -63,7 +62,7 @@ impl Shard {
                 self.counters.target_requests.add(1);
                 self.write_to_child(conn, &message);
                 match waits {
-                    true => self.limit_leg(id, until),
+                    true => self.limit_on_channel(id),
                     false => self.deferred.push_back(Deferred::Settled(id)),
                 }
             }

@@ -5,6 +5,7 @@ mod asks;
 mod batches;
 mod calls;
 mod changes;
+mod channel_listens;
 mod faults;
 mod intake;
 mod limits;
