@@ -190,9 +190,6 @@ impl Shard {
             Purpose::Stream { exchange } if status == 200 && self.is_listening(id) => {
                 self.listen_answered(id, exchange, body);
             }
-            Purpose::Stream { exchange } if status == 200 && self.is_channel_asked(id) => {
-                self.channel_heard(id, exchange);
-            }
             Purpose::Stream { exchange } => self.stream_refused(id, exchange, status),
             Purpose::Subscribe { exchange } => self.resource_told(id, exchange, body),
             Purpose::Resume { exchange } => self.resume_refused(id, exchange, status),

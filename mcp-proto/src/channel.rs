@@ -177,19 +177,7 @@ impl Leg {
 
     /// Whether it is a client's request with an answer of its own: what the target says meanwhile may belong to it.
     fn is_call(&self) -> bool {
-        matches!(
-            self.purpose,
-            Purpose::Part { slot: None, .. } | Purpose::Remote { opens: false, lasts: false, .. }
-        )
-    }
-
-    /// Whether it is a listen, whose answer is its end.
-    fn lasts(&self) -> bool {
-        match self.purpose {
-            Purpose::Stream { .. } => self.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern),
-            Purpose::Remote { lasts, .. } => lasts,
-            _ => false,
-        }
+        matches!(self.purpose, Purpose::Part { slot: None, .. } | Purpose::Remote { opens: false, .. })
     }
 }
 
@@ -324,10 +312,11 @@ impl Shard {
         }
         channel.queue.push(id);
         leg.via = Some(Via::Queue(on));
+        let until = self.now + patience(leg);
         if channel.is_open() {
             self.greet_channel(on);
         }
-        self.limit_on_channel(id);
+        self.limit_leg(id, until);
     }
 
     /// A channel is open, or has been greeted: what waited for that goes on.
@@ -380,10 +369,6 @@ impl Shard {
             Link::Coming => {}
             Link::Process { conn, .. } => self.end_child(conn, how),
             Link::Sse { stream, .. } => self.end_feed(stream),
-        }
-        match channel.session {
-            Some(session) => self.channel_unheard(session, &channel.target.name),
-            None => self.tell_all(Mail::Ended { target: channel.target.name.clone() }),
         }
     }
 
@@ -491,17 +476,6 @@ impl Shard {
             }
             Some(Via::Shard(owner)) => self.forget_away(owner, id),
         }
-    }
-
-    /// Gives a request on a channel its time to be answered, from now.
-    fn limit_on_channel(&mut self, id: LegId) {
-        let Some(leg) = self.legs.get_mut(id) else { return };
-        if leg.lasts() {
-            leg.deadline = None;
-            return;
-        }
-        let until = self.now + patience(leg);
-        self.limit_leg(id, until);
     }
 
     /// When a request on a channel is given up.

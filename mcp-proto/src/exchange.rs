@@ -160,8 +160,6 @@ pub(crate) struct Slot {
 pub(crate) struct Stream {
     pub(crate) target: TargetName,
     pub(crate) leg: Option<LegId>,
-    /// Its target answers on a channel that is open: that takes the place of a stream.
-    pub(crate) on_channel: bool,
     /// Takes the place of `leg` once the target has agreed to it.
     pub(crate) next: Option<LegId>,
     /// What is listened to has changed since the target was asked.

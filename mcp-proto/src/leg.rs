@@ -132,7 +132,7 @@ pub(crate) enum Purpose {
     /// `tools/list` on behalf of a client's call, for the schemas.
     Schemas { exchange: ExchangeId },
     /// A request of another shard, for a channel that lives here.
-    Remote { shard: ShardId, leg: LegId, asker: Option<SessionKey>, opens: bool, lasts: bool },
+    Remote { shard: ShardId, leg: LegId, asker: Option<SessionKey>, opens: bool },
     /// The event stream on which a channel's target says everything.
     Feed { channel: ChannelId },
     /// Nobody waits.

@@ -10,7 +10,7 @@
 //!      └ leaves the table ── Gone ─► leaves the table
 //! ```
 
-use super::{Via, inbound};
+use super::{Via, inbound, patience};
 use crate::ShardId;
 use crate::edge::Note;
 use crate::http::{Fields, Method};
@@ -39,8 +39,6 @@ pub(crate) enum Mail {
     Noticed { target: TargetName, message: Bytes },
     /// A shared target began anew and has forgotten what sessions had told it.
     Renewed { target: TargetName },
-    /// A shared target's channel has ended: nothing is heard of it any more.
-    Ended { target: TargetName },
 }
 
 /// One message on its way.
@@ -52,7 +50,6 @@ pub(crate) struct Call {
     /// Whose it is: the session's key, and its id as the client holds it.
     asker: Option<(SessionKey, Bytes)>,
     opens: bool,
-    lasts: bool,
     message: Bytes,
     fields: Option<Fields>,
 }
@@ -83,7 +80,6 @@ impl Shard {
             target: leg.target.name.clone(),
             asker: session.map(|session| (session.key, session.sealed.clone())),
             opens: leg.opens(),
-            lasts: leg.lasts(),
             message: Bytes::copy_from_slice(leg.message()),
             fields,
         };
@@ -92,7 +88,8 @@ impl Shard {
             self.deferred.push_back(Deferred::Settled(id));
         } else {
             leg.via = Some(Via::Shard(owner));
-            self.limit_on_channel(id);
+            let until = now + patience(leg);
+            self.limit_leg(id, until);
         }
         self.mail(owner, Mail::Call(Box::new(call)));
     }
@@ -132,7 +129,6 @@ impl Shard {
             }
             Mail::Noticed { target, message } => self.noticed(&target, &message),
             Mail::Renewed { target } => self.renewed(&target),
-            Mail::Ended { target } => self.all_unheard(&target),
         }
     }
 
@@ -148,9 +144,7 @@ impl Shard {
         };
         let asker = call.asker.as_ref().map(|(key, _)| *key);
         let mut session = None;
-        // A hidden session is known to its home alone, and sends nothing away but to a channel that all share.
-        let sealed = call.asker.as_ref().map(|(_, sealed)| sealed).filter(|sealed| !sealed.is_empty());
-        if let Some(sealed) = sealed.filter(|_| !self.shares_channel(&target)) {
+        if let Some((_, sealed)) = call.asker.as_ref().filter(|_| !self.shares_channel(&target)) {
             session = self.open_sealed(sealed);
             let Some(known) = session.and_then(|session| self.sessions.get_mut(session)) else {
                 let trouble = Trouble::Lost(crate::Fault::Other);
@@ -158,8 +152,7 @@ impl Shard {
             };
             known.used = self.now;
         }
-        let purpose =
-            Purpose::Remote { shard: call.from, leg: call.leg, asker, opens: call.opens, lasts: call.lasts };
+        let purpose = Purpose::Remote { shard: call.from, leg: call.leg, asker, opens: call.opens };
         let mut leg = Leg::new(target, session, purpose, Method::Post, call.message);
         leg.fields = call.fields;
         let leg = self.legs.insert(leg);
@@ -171,12 +164,10 @@ impl Shard {
         let Some(target) = self.routes.target(name.as_str()).map(Arc::clone) else { return };
         let uri = Envelope::parse(message, usize::MAX).ok().and_then(|envelope| envelope.params.uri);
         for session in self.sessions_at(name) {
-            // A subscription knows by itself what it wants.
-            let subscribed = self.subscriber(session).is_some()
-                || uri.as_ref().is_none_or(|uri| {
-                    let entry = (name.clone(), uri.value.to_string());
-                    self.sessions.get(session).is_some_and(|session| session.subscriptions.contains(&entry))
-                });
+            let subscribed = uri.as_ref().is_none_or(|uri| {
+                let entry = (name.clone(), uri.value.to_string());
+                self.sessions.get(session).is_some_and(|session| session.subscriptions.contains(&entry))
+            });
             if subscribed {
                 self.session_message(session, &target, &inbound::held(message));
             }

@@ -1,6 +1,6 @@
 //! What a channel's target says: answers find their requests, everything else the call or session it belongs to.
 
-use super::{ChannelId, Mail};
+use super::{ChannelId, Mail, patience};
 use crate::events::Held;
 use crate::jsonrpc::envelope::{self, Body, Envelope, Id, Kind};
 use crate::jsonrpc::splice::splice;
@@ -223,7 +223,10 @@ impl Shard {
 
     /// A target says something that belongs to a request; that it goes on with it gives it more time.
     pub(super) fn leg_told(&mut self, id: LegId, raw: &Bytes) {
-        self.limit_on_channel(id);
+        let until = self.legs.get(id).map(|leg| self.now + patience(leg));
+        if let Some(until) = until {
+            self.limit_leg(id, until);
+        }
         let Some(leg) = self.legs.get(id) else { return };
         if let Purpose::Remote { shard, leg, .. } = leg.purpose {
             return self.mail(shard, Mail::Said { leg, message: raw.clone() });

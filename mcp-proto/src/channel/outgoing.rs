@@ -1,7 +1,7 @@
 //! What is sent on a channel: messages with numbers of the channel's own in place of ids, and of progress tokens where
 //! several sessions use it.
 
-use super::{Carried, ChannelId, Link, Pending, Via};
+use super::{Carried, ChannelId, Link, Pending, Via, patience};
 use crate::http::Method;
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::splice::splice;
@@ -55,6 +55,7 @@ impl Shard {
             leg.via = Some(Via::Channel(on, number));
             channel.pending.insert(number, pending);
         }
+        let until = now + patience(leg);
         match &channel.link {
             Link::Coming => {}
             Link::Process { conn, .. } => {
@@ -62,7 +63,7 @@ impl Shard {
                 self.counters.target_requests.add(1);
                 self.write_to_child(conn, &message);
                 match waits {
-                    true => self.limit_on_channel(id),
+                    true => self.limit_leg(id, until),
                     false => self.deferred.push_back(Deferred::Settled(id)),
                 }
             }

@@ -2,7 +2,6 @@
 //!
 //! | target | its stream | its agreement |
 //! |---|---|---|
-//! | legacy, on a channel | the channel; a `ping` opens it | the same |
 //! | legacy | GET | for a subscription: its answers to `resources/subscribe`, one after the other |
 //! | modern | `subscriptions/listen` | `notifications/subscriptions/acknowledged` |
 //!
@@ -45,16 +44,13 @@ impl Shard {
 
     /// Makes it the GET that a legacy target knows.
     pub(super) fn ask_for_stream(&mut self, id: LegId, exchange: ExchangeId) {
-        let routed = self.legs.get(id).map(|leg| Arc::clone(&leg.target));
-        let Some(target) = routed.as_ref().map(|target| target.name.clone()) else { return };
-        let subscribes = self.exchange(exchange).is_some_and(|exchange| exchange.subscription.is_some());
-        let pings = subscribes && routed.is_some_and(|target| self.is_channel(&target));
+        let Some(target) = self.legs.get(id).map(|leg| leg.target.name.clone()) else { return };
         let streams = self.exchange(exchange).map(|exchange| exchange.streams.as_slice()).unwrap_or_default();
         let last =
             streams.iter().find(|stream| stream.target == target).and_then(|stream| stream.last.clone());
         if let Some(leg) = self.legs.get_mut(id) {
-            leg.method = if pings { Method::Post } else { Method::Get };
-            leg.body = if pings { Bytes::from_static(PING) } else { Bytes::new() };
+            leg.method = Method::Get;
+            leg.body = Bytes::new();
             leg.last_event = last;
         }
     }
@@ -223,7 +219,7 @@ impl Shard {
         let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == *target) else {
             return;
         };
-        if stream.leg.is_none() && !stream.on_channel {
+        if stream.leg.is_none() {
             return;
         }
         let mut rest = subscription.watched.iter().filter(|watched| watched.target == *target);
@@ -267,47 +263,9 @@ impl Shard {
     pub(crate) fn resource_not_told(&mut self, exchange: ExchangeId, target: &TargetName) {
         let Some(waiting) = self.exchange(exchange) else { return };
         let stream = waiting.streams.iter().find(|stream| stream.target == *target);
-        let Some((leg, true)) = stream.map(|it| (it.leg, it.leg.is_some() || it.on_channel)) else { return };
-        if let Some(leg) = leg {
+        if let Some(leg) = stream.and_then(|stream| stream.leg) {
             self.abandon(leg);
-        }
-        self.stream_ended(exchange, target);
-    }
-
-    /// Whether a request for a stream asks for a channel.
-    pub(crate) fn is_channel_asked(&self, id: LegId) -> bool {
-        let leg = self.legs.get(id).filter(|leg| matches!(leg.purpose, Purpose::Stream { .. }));
-        leg.is_some_and(|leg| leg.method == Method::Post) && !self.is_listening(id)
-    }
-
-    /// A target has answered on its channel, so what it says of itself will come on it.
-    pub(crate) fn channel_heard(&mut self, id: LegId, exchange: ExchangeId) {
-        if let Some(stream) = self.stream_of(exchange, id) {
-            stream.on_channel = true;
-        }
-        self.tell_resources(id, exchange);
-        if let Some(stream) = self.stream_of(exchange, id) {
-            stream.leg = None;
-        }
-        self.drop_leg(id);
-    }
-
-    /// The channel that all use to a target has ended.
-    pub(crate) fn all_unheard(&mut self, target: &TargetName) {
-        if !self.routes.target(target.as_str()).is_some_and(|target| self.shares_channel(target)) {
-            return;
-        }
-        for session in self.sessions.keys() {
-            self.channel_unheard(session, target);
-        }
-    }
-
-    /// A session's channel to a target has ended.
-    pub(crate) fn channel_unheard(&mut self, session: SessionId, target: &TargetName) {
-        let Some(listener) = self.subscriber(session) else { return };
-        let stream = self.exchange(listener).map(|exchange| exchange.streams.as_slice()).unwrap_or_default();
-        if stream.iter().any(|stream| stream.target == *target && stream.on_channel) {
-            self.stream_ended(listener, target);
+            self.stream_ended(exchange, target);
         }
     }
 
@@ -400,15 +358,6 @@ impl Shard {
         }
     }
 }
-
-impl Stream {
-    /// Whether it is being opened.
-    pub(super) fn is_waited_for(&self) -> bool {
-        (self.leg.is_some() || self.on_channel) && self.state == State::Waiting
-    }
-}
-
-const PING: &[u8] = br#"{"jsonrpc":"2.0","id":"mcp-gateway-listen","method":"ping"}"#;
 
 /// The listen for a target: the client's own message, if it is one, with a number and a filter of ours.
 fn listen_message(exchange: &Exchange, number: u64, share: &Filter) -> Bytes {

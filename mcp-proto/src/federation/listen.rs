@@ -14,7 +14,7 @@ use crate::shard::Shard;
 use crate::sse;
 use crate::wire::{Reader, Writer};
 use bytes::Bytes;
-use routing::{Target, TargetName};
+use routing::TargetName;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -203,28 +203,26 @@ impl Shard {
     /// Opens the stream of one target, unless it is open; if that is to be replaced, one beside it.
     pub(super) fn open_stream(&mut self, id: ExchangeId, target: &TargetName) {
         let routed = self.routes.target(target.as_str()).map(Arc::clone);
-        let legacy = |target: &Arc<Target>| matches!(self.era(target), Some(Era::Legacy | Era::Sse));
-        let is_channel = routed.as_ref().is_some_and(|target| self.is_channel(target) && legacy(target));
+        let is_channel = routed.as_ref().is_some_and(|target| self.is_channel(target));
         let Some(exchange) = self.exchange_mut(id) else { return };
         let Some(target) = routed else {
             // The target is gone, and with it what there was to open again.
             return exchange.streams.retain(|stream| stream.target != *target || stream.leg.is_some());
         };
         let session = exchange.session;
-        let subscribes = exchange.subscription.is_some();
+        // What it says to the session comes on its channel.
+        if is_channel {
+            return;
+        }
         let fields = (!target.forward.fields.is_empty()).then(|| exchange.head.fields.clone());
         let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target.name) else {
             return;
         };
-        if stream.on_channel || stream.leg.is_some() && (stream.again.is_none() || stream.next.is_some()) {
+        if stream.leg.is_some() && (stream.again.is_none() || stream.next.is_some()) {
             return;
         }
         stream.again = None;
         stream.stale = false;
-        // What it says to the session comes on its channel.
-        if is_channel && !subscribes {
-            return;
-        }
         let name = target.name.clone();
         let mut leg = Leg::new(target, session, Purpose::Stream { exchange: id }, Method::Get, Bytes::new());
         leg.fields = fields;
@@ -294,7 +292,6 @@ impl Shard {
         if leg.is_none() {
             stream.gap |= matches!(stream.state, State::Open(_));
             stream.state = State::Waiting;
-            stream.on_channel = false;
         }
         (stream.leg, stream.next) = (leg.or(next), next.filter(|_| leg.is_some()));
         if leg.is_none() && next.is_some() {
@@ -414,7 +411,6 @@ impl Stream {
         Self {
             target,
             leg: None,
-            on_channel: false,
             next: None,
             stale: false,
             state: State::Waiting,

@@ -311,8 +311,7 @@ impl Shard {
 
     /// Tells a target that lost its session what the client had set.
     pub(crate) fn restore(&mut self, id: SessionId, target: &Arc<Target>) {
-        // What a subscription wants is told when its stream is open.
-        let Some(session) = self.sessions.get(id).filter(|_| self.subscriber(id).is_none()) else { return };
+        let Some(session) = self.sessions.get(id) else { return };
         let mut messages = Vec::new();
         if let Some(level) = &session.level {
             messages.push(own_request("logging/setLevel", level));

@@ -18,7 +18,7 @@ use super::initialize::result_of;
 use crate::answer::Content;
 use crate::conn::{Conn, Role, Wire};
 use crate::era::PREFIX;
-use crate::exchange::{Exchange, ExchangeId, State, Stream, Work};
+use crate::exchange::{Exchange, ExchangeId, State, Work};
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::members::members;
 use crate::jsonrpc::params::{self, Filter};
@@ -260,7 +260,7 @@ impl Shard {
     pub(super) fn settle_subscription(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchange(id) else { return };
         let Some(subscription) = &exchange.subscription else { return };
-        let waits = exchange.streams.iter().any(Stream::is_waited_for);
+        let waits = exchange.streams.iter().any(|it| it.leg.is_some() && it.state == State::Waiting);
         if !subscription.is_acknowledged() && !waits {
             self.acknowledge(id);
         }
@@ -292,7 +292,7 @@ impl Shard {
     /// Targets that have not said yet what they can do, and are not known to be slow.
     fn unknown_targets(&self, id: ExchangeId) -> Vec<TargetName> {
         let Some(exchange) = self.exchange(id) else { return Vec::new() };
-        let waiting = exchange.streams.iter().filter(|stream| stream.is_waited_for());
+        let waiting = exchange.streams.iter().filter(|it| it.leg.is_some() && it.state == State::Waiting);
         let targets = waiting.filter_map(|stream| self.routes.target(stream.target.as_str()));
         let unknown = targets.filter(|it| !self.is_slow(it) && self.capabilities(&it.name).is_none());
         unknown.map(|target| target.name.clone()).collect()
