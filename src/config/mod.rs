@@ -281,6 +281,9 @@ fn limit_fields(limits: &mut Limits) -> Vec<(&'static str, Unit, &mut usize)> {
         ("targetConnections", Things, &mut limits.target_connections),
         ("targetWaiting", Things, &mut limits.target_waiting),
         ("forwarded", Things, &mut limits.forwarded),
+        ("streamCalls", Things, &mut limits.stream_calls),
+        ("parked", Things, &mut limits.parked),
+        ("parkedBytes", Bytes, &mut limits.parked_bytes),
         ("channels", Things, &mut limits.channels),
         ("sessions", Things, &mut limits.sessions),
         ("session", Bytes, &mut limits.session),
@@ -324,6 +327,7 @@ fn timeout_fields(timeouts: &mut Timeouts) -> Vec<(&'static str, &mut Duration)>
         ("session", &mut timeouts.session),
         ("sessionLife", &mut timeouts.session_life),
         ("comment", &mut timeouts.comment),
+        ("parked", &mut timeouts.parked),
         ("pool", &mut timeouts.pool),
         ("process", &mut timeouts.process),
     ]

@@ -1,7 +1,6 @@
 //! A client's GET stream: one stream downstream, one at every target that offers any.
 
 use crate::answer::Content;
-use crate::conn::{Role, Wire};
 use crate::exchange::{Exchange, ExchangeId, State, Stream};
 use crate::federation::{Era, Media};
 use crate::http::{Method, Response};
@@ -38,23 +37,40 @@ impl Shard {
         {
             return self.resume_call(id, session_id, target, last.clone());
         }
+        self.begin(id, 200, Content::Events, &[]);
+        let places = point.map(|point| point.places).unwrap_or_default();
+        self.become_listener_from(id, session_id, &places);
+    }
+
+    /// Makes an event stream the session's own.
+    pub(crate) fn become_listener(&mut self, id: ExchangeId, session: SessionId) {
+        if let Some(exchange) = self.exchange_mut(id) {
+            exchange.session = Some(session);
+        }
+        self.become_listener_from(id, session, &[]);
+    }
+
+    fn become_listener_from(
+        &mut self,
+        id: ExchangeId,
+        session_id: SessionId,
+        places: &[(TargetName, Bytes)],
+    ) {
         let Some(session) = self.sessions.get_mut(session_id) else { return };
-        let before = session.listener.replace(id);
+        let before = session.listener.replace(id).filter(|before| *before != id);
         let changed = std::mem::take(&mut session.changed);
         match before {
             Some(before) => self.end_stream(before),
             None => self.counters.streams.add(1),
         }
-        self.begin(id, 200, Content::Events, &[]);
         if changed {
             self.lists_changed(session_id);
         }
-        let places = point.map(|point| point.places).unwrap_or_default();
         if let Some(exchange) = self.exchange_mut(id) {
             exchange.head.fields.detach();
         }
         self.ask_subscriptions(session_id);
-        self.open_streams(id, &places);
+        self.open_streams(id, places);
     }
 
     /// Opens a stream at every target that something is wanted of.
@@ -130,6 +146,8 @@ impl Shard {
         let mut writer = Writer::default();
         writer.u128(key);
         match leg.purpose {
+            // A client that knows no session can't resume a stream.
+            Purpose::Part { .. } if hidden => return None,
             // A batch's stream carries the answers of several targets: one of them can't resume it.
             Purpose::Part { exchange, .. } if !self.exchange(exchange)?.takes_pieces() => return None,
             Purpose::Part { slot: None, .. } | Purpose::Resume { .. } if !hidden => {
@@ -203,17 +221,12 @@ impl Shard {
     /// Opens the stream of one target, unless it is open; if that is to be replaced, one beside it.
     pub(super) fn open_stream(&mut self, id: ExchangeId, target: &TargetName) {
         let routed = self.routes.target(target.as_str()).map(Arc::clone);
-        let is_channel = routed.as_ref().is_some_and(|target| self.is_channel(target));
         let Some(exchange) = self.exchange_mut(id) else { return };
         let Some(target) = routed else {
             // The target is gone, and with it what there was to open again.
             return exchange.streams.retain(|stream| stream.target != *target || stream.leg.is_some());
         };
         let session = exchange.session;
-        // What it says to the session comes on its channel.
-        if is_channel {
-            return;
-        }
         let fields = (!target.forward.fields.is_empty()).then(|| exchange.head.fields.clone());
         let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target.name) else {
             return;
@@ -245,10 +258,18 @@ impl Shard {
         }
         self.stream_answer(id);
         if !self.is_listening(id) {
-            self.promote(id, exchange);
-            self.tell_resources(id, exchange);
+            self.stream_attached(id, exchange);
         }
         Inbound::Events(Box::new(self.events(Plan::default())))
+    }
+
+    /// A legacy target's stream is open, or its channel is heard.
+    pub(crate) fn stream_attached(&mut self, id: LegId, exchange: ExchangeId) {
+        self.promote(id, exchange);
+        if let Some(stream) = self.stream_of(exchange, id) {
+            stream.pause = Stream::PAUSE;
+        }
+        self.tell_resources(id, exchange);
     }
 
     pub(super) fn stream_of(&mut self, exchange: ExchangeId, leg: LegId) -> Option<&mut Stream> {
@@ -348,12 +369,6 @@ impl Shard {
             exchange.streams.push(Stream::new(target.clone(), &[]));
         }
         self.open_stream(listener, target);
-    }
-
-    /// Whether somebody is at the other end of a client's stream.
-    pub(crate) fn reads(&self, listener: ExchangeId) -> bool {
-        let role = self.conns.get(listener.conn).map(|slot| &slot.role);
-        role.is_some_and(|role| !matches!(role, Role::Client(client) if client.wire == Wire::Nowhere))
     }
 
     /// A message for a client on its own stream; whether it was taken.

@@ -301,7 +301,7 @@ impl Shard {
         if news {
             self.lists_changed(id);
         }
-        self.attend(id);
+        self.attend(id, target);
         self.reopen_stream_of(id, target);
     }
 

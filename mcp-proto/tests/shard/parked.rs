@@ -714,3 +714,89 @@ fn a_modern_target_gets_its_own_state_untouched() {
     let text = String::from_utf8(again.text()).unwrap();
     assert_eq!(text.split("\r\n\r\n").nth(1).unwrap(), world.server("alpha").last("tools/call").body);
 }
+
+#[test]
+fn targets_on_channels_ask_as_well() {
+    for sse in [false, true] {
+        for shard in [0, 1] {
+            let setup = Setup::new(&["alpha", "beta"]).shards(2);
+            let setup = if sse { setup.sse("alpha") } else { setup.process("alpha") };
+            let mut world = setup.build();
+            world.server("alpha").on("tools/call", |_| Vec::new());
+            let say = |world: &mut World, text: &str| match sse {
+                true => world.say_on_stream("alpha", text),
+                false => world.print("alpha", &format!("{text}\n")),
+            };
+            let client = world
+                .begin_modern(0, &Ask { name: "alpha_echo", meta: r#","progressToken":5"#, ..Ask::call(1) });
+            let number = world.server("alpha").last("tools/call").id.clone().unwrap();
+            say(
+                &mut world,
+                r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":5,"progress":1}}"#,
+            );
+            say(&mut world, FORM);
+            let answer = world.clients[client].answer();
+            assert!(answer.complete);
+            assert_eq!(answer.messages()[0]["params"], json!({"progressToken": 5, "progress": 1}));
+            say(
+                &mut world,
+                r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":5,"progress":2}}"#,
+            );
+            // Longer than a target may let a call wait.
+            world.advance(9 * MINUTE);
+            let responses = format!(r#"{{"{}":{ACCEPT}}}"#, key(&answer));
+            let again = Ask {
+                name: "alpha_echo",
+                meta: r#","progressToken":6"#,
+                ..Ask::again(2, &answer.state(), &responses)
+            };
+            let client = world.begin_modern(shard, &again);
+            let reply = world.server("alpha").seen.last().unwrap().body.clone();
+            assert_eq!(reply, format!(r#"{{"jsonrpc":"2.0","id":"e \"1\"","result":{ACCEPT}}}"#));
+            say(&mut world, &format!(r#"{{"jsonrpc":"2.0","id":{number},"result":{{"content":[]}}}}"#));
+            let answer = world.clients[client].answer();
+            assert!(answer.complete);
+            assert_eq!(answer.messages()[0]["params"], json!({"progressToken": 6, "progress": 2}));
+            assert_eq!(
+                (answer.json()["id"].clone(), answer.json()["result"]["content"].clone()),
+                (json!(2), json!([]))
+            );
+            // One that nobody goes on with is cancelled, under the number it has there.
+            let client = world.begin_modern(0, &Ask { name: "alpha_echo", ..Ask::call(3) });
+            let number = world.server("alpha").last("tools/call").id.clone().unwrap();
+            say(&mut world, FORM);
+            assert_eq!(world.clients[client].answer().asked().len(), 1);
+            world.advance(10 * MINUTE);
+            assert_eq!(world.server("alpha").count("notifications/cancelled"), 1);
+            let cancelled = world.server("alpha").last("notifications/cancelled").json();
+            assert_eq!(cancelled["params"]["requestId"].to_string(), number);
+            // So is one that its client leaves, and one that waited answers no more in vain.
+            let client = world.begin_modern(shard, &Ask { name: "alpha_echo", ..Ask::call(4) });
+            world.hang_up(client);
+            assert_eq!(world.server("alpha").count("notifications/cancelled"), 2);
+            world.advance(60 * MINUTE);
+            assert_quiet(&world);
+            world.assert_clean();
+        }
+    }
+}
+
+#[test]
+fn a_resumed_call_on_a_channel_has_its_deadline_again() {
+    let mut world = Setup::new(&["alpha"]).process("alpha").build();
+    world.server("alpha").on("tools/call", |_| Vec::new());
+    let client = world.begin_modern(0, &Ask::call(1));
+    world.print("alpha", &format!("{FORM}\n"));
+    let answer = world.clients[client].answer();
+    world.advance(9 * MINUTE);
+    let responses = format!(r#"{{"{}":{ACCEPT}}}"#, key(&answer));
+    let client = world.begin_modern(0, &Ask::again(2, &answer.state(), &responses));
+    world.advance(5 * MINUTE - Duration::from_millis(1));
+    assert!(world.clients[client].answers().is_empty());
+    world.advance(Duration::from_millis(1));
+    assert_eq!(
+        world.clients[client].answer().tool_text(),
+        "target \"alpha\" failed: it took too long to answer"
+    );
+    assert_quiet(&world);
+}

@@ -157,29 +157,71 @@ fn questions_belong_to_the_latest_call_notices_to_the_only_one_or_the_session() 
     assert_eq!(data(&world, second), Vec::<Value>::new());
     world.print("alpha", "{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"roots/list\"}\n");
     assert_eq!(world.methods(second), ["roots/list"]);
-    // What lists a target has is said to the session, whatever is in flight.
+    // What lists a target has is said to the session, though there is one call only.
+    world.print("alpha", "{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{}}\n");
+    assert!(world.clients[first].answer().complete);
     world.print("alpha", "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n");
     assert_eq!(world.methods(listener).pop().unwrap(), "notifications/tools/list_changed");
 }
 
 #[test]
-fn a_question_without_a_call_goes_to_the_sessions_stream_or_is_refused() {
-    let mut world = Setup::new(&["alpha"]).shards(2).process("alpha").build();
-    let (_, session) = world.begin();
+fn a_question_without_a_call_waits_for_the_sessions_stream() {
     let ask = "{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"roots/list\"}\n";
-    world.print("alpha", ask);
-    let refused = world.server("alpha").seen.last().unwrap().json();
-    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(9), &json!(-32601)));
-    let listener = world.listen(0, &session);
-    world.print("alpha", ask);
-    let asked = world.messages(listener).pop().unwrap();
-    let reply = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, asked["id"]);
-    world.ask_on(1, &session, &reply);
-    assert_eq!(world.server("alpha").seen.last().unwrap().body, r#"{"jsonrpc":"2.0","id":9,"result":{}}"#);
-    world.print("alpha", "{\"jsonrpc\":\"2.0\",\"id\":\"p\",\"method\":\"ping\"}\n");
-    assert_eq!(world.server("alpha").seen.last().unwrap().body, r#"{"jsonrpc":"2.0","id":"p","result":{}}"#);
-    world.delete(0, &session);
-    world.assert_clean();
+    for shard in [0, 1] {
+        let mut world = Setup::new(&["alpha"]).shards(2).process("alpha").build();
+        // As servers do: at the first word of the session.
+        world.server("alpha").on("notifications/initialized", move |_| vec![Step::Send(ask.into())]);
+        let (_, session) = world.begin();
+        world.advance(9 * SECOND);
+        let listener = world.listen(shard, &session);
+        let asked = world.messages(listener).pop().unwrap();
+        let reply = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, asked["id"]);
+        world.ask_on(1, &session, &reply);
+        let told = r#"{"jsonrpc":"2.0","id":9,"result":{}}"#;
+        assert_eq!(world.server("alpha").seen.last().unwrap().body, told);
+        world.print("alpha", ask);
+        assert_eq!(world.methods(listener), ["roots/list", "roots/list"]);
+        world.print("alpha", "{\"jsonrpc\":\"2.0\",\"id\":\"p\",\"method\":\"ping\"}\n");
+        assert_eq!(
+            world.server("alpha").seen.last().unwrap().body,
+            r#"{"jsonrpc":"2.0","id":"p","result":{}}"#
+        );
+        // Without it, it waits so long and no longer, and so many and no more.
+        world.hang_up(listener);
+        for _ in 0..17 {
+            world.print("alpha", ask);
+        }
+        let refused = |world: &mut World| {
+            let seen = &world.server("alpha").seen;
+            seen.iter().filter(|seen| seen.json_if_any()["error"]["code"] == -32601).count()
+        };
+        assert_eq!(refused(&mut world), 1);
+        world.advance(10 * SECOND);
+        assert_eq!(refused(&mut world), 17);
+        world.delete(0, &session);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn a_process_that_someone_listens_to_is_started_again_unasked() {
+    for shard in [0, 1] {
+        let mut world = Setup::new(&["alpha", "beta"]).shards(2).process("alpha").build();
+        let (_, session) = world.begin();
+        world.ask_on(1, &session, &request("resources/subscribe", r#"{"uri":"alpha+demo://a"}"#));
+        let listener = world.listen(shard, &session);
+        let key = world.connections("alpha")[0];
+        world.say(key, vec![Step::Fin]);
+        assert_eq!(world.server("alpha").running(), 0);
+        world.advance(2 * SECOND);
+        assert_eq!(world.server("alpha").running(), 1);
+        assert_eq!(world.server("alpha").count("resources/subscribe"), 2);
+        assert!(world.methods(listener).contains(&"notifications/tools/list_changed".to_owned()));
+        world.print("alpha", "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{\"uri\":\"demo://a\"}}\n");
+        assert_eq!(world.messages(listener).pop().unwrap()["params"]["uri"], "alpha+demo://a");
+        world.delete(0, &session);
+        world.assert_clean();
+    }
 }
 
 #[test]
@@ -216,6 +258,7 @@ fn progress_finds_its_call_and_gives_it_time() {
             let number = if token == "5" { 2 } else { 3 };
             world.print("alpha", &format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"result\":{{}}}}\n"));
             assert!(world.clients[client].answer().complete);
+            assert_eq!(world.clients[client].answer().json()["result"], json!({}));
         }
         let late = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":5,"progress":9}}"#;
         let before = world.counters(0).dropped.value();
@@ -337,6 +380,13 @@ fn a_process_that_dies_at_once_is_left_alone_longer_and_longer() {
     // It worked: the next end is the first again.
     let key = world.connections("beta")[0];
     world.say(key, vec![Step::Fin]);
+    assert_eq!(world.ask(client, &session, &call("beta_echo")).tool_text(), "beta:echo");
+    let key = world.connections("beta")[0];
+    world.say(key, vec![Step::Fin]);
+    world.server("beta").on("initialize", |_| vec![Step::Fin]);
+    world.ask(client, &session, &call("beta_echo"));
+    world.server("beta").script = None;
+    world.advance(SECOND);
     assert_eq!(world.ask(client, &session, &call("beta_echo")).tool_text(), "beta:echo");
 }
 
@@ -547,6 +597,17 @@ fn a_process_that_reads_nothing_is_ended() {
         );
     }
     assert_eq!(world.server("alpha").running(), 0);
+    // Nor may what is sent to it grow large.
+    let mut world =
+        Setup::new(&["alpha"]).process("alpha").config(|config| config.limits.request = 100_000).build();
+    let (_, session) = world.begin();
+    world.server("alpha").window = 0;
+    let clients = [(); 3].map(|()| world.call_later(0, &session, &call(&"x".repeat(60_000))));
+    assert_eq!(
+        clients.map(|client| world.clients[client].answers().len()),
+        [0, 0, 1],
+        "it has 120000 bytes to read"
+    );
 }
 
 #[test]
@@ -582,6 +643,32 @@ fn a_client_that_reads_slowly_slows_its_own_process() {
     world.print("alpha", &format!("{progress}\n").repeat(6));
     assert!(world.is_paused(key));
     world.hang_up(slow);
+    assert!(!world.is_paused(key));
+}
+
+#[test]
+fn a_process_waits_for_the_slowest_of_its_sessions_clients() {
+    let mut world =
+        Setup::new(&["alpha"]).process("alpha").config(|config| config.limits.buffer = 4 << 10).build();
+    let (_, session) = world.begin();
+    world.server("alpha").on("tools/call", |_| Vec::new());
+    let clients = [1, 2].map(|token| {
+        let client = world.connect(0);
+        world.clients[client].window = 0;
+        let asked = format!(r#"{{"jsonrpc":"2.0","id":{token},"method":"tools/call","params":{{"name":"x","_meta":{{"progressToken":{token}}}}}}}"#);
+        world.ask_later(client, &session, &asked);
+        client
+    });
+    let progress = [1, 2].map(|token| {
+        let text = "x".repeat(6000);
+        format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{{\"progressToken\":{token},\"message\":\"{text}\"}}}}\n")
+    });
+    let key = world.connections("alpha")[0];
+    world.print("alpha", &progress.concat());
+    assert!(world.is_paused(key));
+    world.take(clients[0], usize::MAX);
+    assert!(world.is_paused(key), "the other has taken nothing");
+    world.take(clients[1], usize::MAX);
     assert!(!world.is_paused(key));
 }
 

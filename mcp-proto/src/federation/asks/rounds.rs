@@ -259,12 +259,21 @@ impl Shard {
         (place.session == key && place.shard.0 < self.config.shards).then_some(place)
     }
 
-    /// A client's word on a question, for the shard that has the round.
-    pub(crate) fn input(&mut self, place: Place, message: Bytes) {
-        match place.shard == self.id {
-            true => self.input_here(place, &message),
-            false => self.post(place.shard, Note::Input { place, message }),
+    /// A client's word on a question, for the shard that has the round. It may not be lost: so the whole request goes
+    /// there, unless there is more in it.
+    pub(crate) fn input(&mut self, id: ExchangeId, part: u16, place: Place, message: &Bytes) {
+        let alone = self.exchange(id).is_some_and(|exchange| exchange.batch.is_none());
+        if place.shard != self.id && alone && self.is_over_http(id) && !self.is_forwarded(id) {
+            if let Err(refusal) = self.forward(id, place.shard) {
+                self.refuse(id, &refusal);
+            }
+            return;
         }
+        match place.shard == self.id {
+            true => self.input_here(place, message),
+            false => self.post(place.shard, Note::Input { place, message: message.clone() }),
+        }
+        self.part_done(id, part);
     }
 
     pub(crate) fn input_here(&mut self, place: Place, message: &Bytes) {

@@ -39,13 +39,13 @@ impl Shard {
             return invalid(self, "params.requestState has expired");
         }
         let responses = envelope.params.input_responses.clone().and_then(|span| message.get(span));
-        let Some(responses) = responses.map_or_else(|| Some(Vec::new()), |raw| answers(raw)) else {
+        let Some(responses) = responses.map_or_else(|| Some(Vec::new()), answers) else {
             return invalid(self, "params.inputResponses is no object");
         };
         match state.purport {
             Purport::Anew => self.call_anew(id, part, envelope, message, &responses),
             Purport::Parked { shard, .. } if shard != self.id => {
-                let forwarded = match shard.0 < self.config.shards && !self.is_forwarded(id) {
+                let forwarded = match shard.0 < self.config.shards {
                     true => self.forward(id, shard),
                     false => return invalid(self, "params.requestState is not known"),
                 };
@@ -116,6 +116,7 @@ impl Shard {
             }
             self.watch(conn);
         }
+        self.renew_patience(id);
         for kept in parked.kept {
             self.say_kept(id, parked.session, &parked.target, kept);
         }
@@ -136,10 +137,10 @@ impl Shard {
                 events.plan = plan;
             }
             Inbound::Whole { status: 200, body } => {
-                if look.rewriter.push(body, &mut look.held.out).is_ok() {
-                    look.held.raw = std::mem::take(body);
-                    leg.inbound = Inbound::Look(Box::new(look));
-                }
+                // As above.
+                _ = look.rewriter.push(body, &mut look.held.out);
+                look.held.raw = std::mem::take(body);
+                leg.inbound = Inbound::Look(Box::new(look));
             }
             _ => {}
         }

@@ -13,6 +13,7 @@ fn shard() -> (Shard, Instant) {
     let config = Config {
         shards: 1,
         path: "/mcp".to_owned(),
+        sse_path: "/sse".to_owned(),
         limits: Limits { buffer: 500, ..Limits::default() },
         timeouts: Timeouts::default(),
         access_log: AccessLog::Off,
