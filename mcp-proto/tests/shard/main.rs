@@ -6,6 +6,7 @@ mod auto_processes;
 mod batches;
 mod calls;
 mod changes;
+mod channel_listens;
 mod channel_simulation;
 mod faults;
 mod forwarding;
