@@ -9,6 +9,7 @@ mod intake;
 mod limits;
 mod lists;
 mod parked;
+mod parked_ends;
 mod process_targets;
 mod regressions;
 mod reverse;
