@@ -15,6 +15,7 @@ mod limits;
 mod listens;
 mod lists;
 mod parked;
+mod parked_ends;
 mod process_targets;
 mod regressions;
 mod reverse;
