@@ -9,6 +9,7 @@ mod faults;
 mod intake;
 mod limits;
 mod lists;
+mod process_limits;
 mod process_targets;
 mod regressions;
 mod reverse;
