@@ -16,6 +16,7 @@ mod listens;
 mod lists;
 mod parked;
 mod parked_ends;
+mod process_limits;
 mod process_targets;
 mod regressions;
 mod reverse;
