@@ -297,6 +297,10 @@ impl Shard {
         if leg.round.as_ref().is_some_and(|round| round.is_open()) {
             return self.round_due(id);
         }
+        if self.poll_due(id) {
+            return;
+        }
+        let Some(leg) = self.legs.get_mut(id) else { return };
         // It waits for its client: however long that takes is not the target's fault.
         if matches!(leg.purpose, Purpose::Parked { .. }) {
             return;

@@ -31,6 +31,8 @@ struct Kept {
     since: Instant,
     /// As long as this the target need not be asked.
     until: Instant,
+    /// It came as an event.
+    event: bool,
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +108,7 @@ impl Catalogue {
         kind: Kind,
         result: &[u8],
         ttl: Duration,
+        event: bool,
         limits: &Limits,
         now: Instant,
     ) {
@@ -118,7 +121,7 @@ impl Catalogue {
         let until = now + ttl.min(LONGEST_TTL);
         match self.lists.get_mut(&place) {
             Some(kept) if kept.body == body => kept.until = until,
-            _ => _ = self.lists.insert(place, Kept { body, since: now, until }),
+            _ => _ = self.lists.insert(place, Kept { body, since: now, until, event }),
         }
     }
 
@@ -131,6 +134,11 @@ impl Catalogue {
     pub(crate) fn fresh(&self, target: &TargetName, kind: Kind, now: Instant) -> Option<(Bytes, Instant)> {
         let kept = self.lists.get(&(target.clone(), kind.key()))?;
         (kept.until > now).then(|| (kept.body.clone(), kept.until))
+    }
+
+    /// Whether the last good list came as an event.
+    pub(crate) fn came_as_event(&self, target: &TargetName, kind: Kind) -> bool {
+        self.lists.get(&(target.clone(), kind.key())).is_some_and(|kept| kept.event)
     }
 
     /// Remembers which arguments of a target's tools are repeated; the first page of a list replaces what was known.

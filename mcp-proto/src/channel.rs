@@ -427,6 +427,11 @@ impl Shard {
             let rest = REST.saturating_mul(1 << starts.failures.min(8)).min(LONGEST_REST);
             starts.failures += 1;
             starts.rest = Some((now + rest, trouble.to_string().into()));
+            // That it speaks so was the last guess.
+            if channel.target.process.is_none() {
+                let target = channel.target.name.clone();
+                self.unsure(&target);
+            }
         }
         self.end_channel(id, trouble, Closing::Abort);
     }

@@ -7,7 +7,7 @@ use crate::federation::probe::Era;
 use crate::http::{Method, Response};
 use crate::jsonrpc::envelope::{Envelope, Id, Kind};
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
-use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
+use crate::leg::{Events, Inbound, Leg, LegId, Purpose, Trouble};
 use crate::refusal;
 use crate::session::{Revision, SessionId, TargetState};
 use crate::shard::{Deferred, Shard};
@@ -181,7 +181,8 @@ impl Shard {
         match Media::of(head) {
             Media::Events => {
                 self.stream_answer(id);
-                Inbound::Events(Box::new(self.events(plan)))
+                let last = self.legs.get(id).and_then(|leg| leg.last_event.clone());
+                Inbound::Events(Box::new(Events { last, ..self.events(plan) }))
             }
             Media::Json if whole && !plan.crosses() => Inbound::Whole { status, body: Vec::new() },
             Media::Json if whole || plan.crosses() => Inbound::Look(Box::new(self.look(plan))),

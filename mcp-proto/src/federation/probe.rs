@@ -166,6 +166,7 @@ impl Shard {
     /// A verdict turned out to be wrong, and what is right is not known.
     pub(crate) fn unsure(&mut self, target: &TargetName) {
         if let Some(pool) = self.pools.get_mut(target) {
+            // Where the configuration says it, this is never asked.
             pool.verdict.known = None;
         }
     }

@@ -396,10 +396,9 @@ impl Shard {
         let most = self.config.limits.session;
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.level = Some(params.clone()).filter(|params| session.kept() + params.len() <= most);
-        if session.home != self.id {
-            let (home, sealed) = (session.home, session.sealed.clone());
-            self.post(home, Note::Level { sealed, params });
-        }
+        let sealed = session.sealed.clone();
+        // Every shard says it to modern targets with the requests that it serves.
+        self.broadcast(&Note::Level { sealed, params });
     }
 
     /// Remembers what a client subscribed to, for a target session that must be opened anew; false at the limit.
@@ -438,8 +437,11 @@ impl Shard {
             Note::Touch { sealed } => {
                 let now = self.now;
                 let session = self.open_sealed(&sealed).and_then(|id| self.sessions.get_mut(id));
-                if let Some(session) = session {
-                    session.used = now;
+                let Some(session) = session else { return };
+                session.used = now;
+                // The shard that asks may have forgotten it.
+                if let Some(params) = session.level.clone() {
+                    self.broadcast(&Note::Level { sealed, params });
                 }
             }
             Note::Ended { key } => self.ended_elsewhere(key),
@@ -473,8 +475,10 @@ impl Shard {
                 self.mark_slow(&target);
             }
             Note::Level { sealed, params } => {
-                if let Some(id) = self.open_sealed(&sealed) {
-                    self.remember_level(id, params);
+                if let Some(id) = self.open_sealed(&sealed)
+                    && let Some(session) = self.sessions.get_mut(id)
+                {
+                    session.level = Some(params);
                 }
             }
             Note::Input { place, message } => self.input_here(place, &message),
