@@ -392,12 +392,14 @@ fn a_session_that_is_lost_again_while_its_stream_is_opened_is_no_refusal() {
     let mut asked = 0;
     world.server("alpha").on("GET", move |_| {
         asked += 1;
-        if asked <= 2 { reply(404, "", "") } else { open_stream(&[]) }
+        if asked <= 3 { reply(404, "", "") } else { open_stream(&[]) }
     });
     world.kill("alpha");
-    // After one and two seconds.
-    world.advance(3 * SECOND + BURST);
+    // With a new session, again when it is known to be legacy still, and after another pause.
+    world.advance(SECOND);
     assert_eq!(world.server("alpha").count("GET"), 4);
+    world.advance(2 * SECOND + BURST);
+    assert_eq!(world.server("alpha").count("GET"), 5);
     assert_eq!(world.heard(client)[1..], [updated("1", "demo://one")]);
 }
 
