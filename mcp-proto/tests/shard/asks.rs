@@ -145,6 +145,7 @@ fn each_round_has_its_own_answers_and_state_only() {
     assert_eq!(params["inputResponses"], json!({"two": {"roots": []}}));
     assert_eq!(params.get("requestState"), None);
     assert!(world.clients[client].answer().complete);
+    assert_eq!(world.messages(client)[2]["id"], 1);
     let ids: Vec<_> = world.server("alpha").seen.iter().filter_map(|seen| seen.id.clone()).collect();
     assert_eq!(ids[ids.len() - 3], "1");
     assert_ne!(ids[ids.len() - 2], ids[ids.len() - 1]);
@@ -314,6 +315,7 @@ fn a_visit_gets_the_id_that_earlier_revisions_want() {
     assert!(made.len() > 16);
     assert_eq!(questions[0]["params"]["url"], "https://x/");
     assert_eq!(questions[1]["params"]["elicitationId"], "mine");
+    assert_eq!(world.clients[client].answer().text().matches("elicitationId").count(), 2);
 }
 
 #[test]

@@ -15,6 +15,8 @@ mod limits;
 mod listens;
 mod lists;
 mod parked;
+mod parked_ends;
+mod process_limits;
 mod process_targets;
 mod regressions;
 mod reverse;

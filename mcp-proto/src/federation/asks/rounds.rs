@@ -83,6 +83,7 @@ pub(crate) struct Place {
     session: SessionKey,
     shard: ShardId,
     leg: LegId,
+    /// A shard that is rebuilt counts its legs anew.
     nonce: u64,
     question: u16,
 }
@@ -279,13 +280,10 @@ impl Shard {
     pub(crate) fn input_here(&mut self, place: Place, message: &Bytes) {
         let now = self.now;
         let Some(leg) = self.legs.get_mut(place.leg) else { return self.counters.dropped.add(1) };
-        let (session, purpose) = (leg.session, leg.purpose);
+        let purpose = leg.purpose;
         let asking = leg.round.as_mut().and_then(|round| round.asking.as_mut());
         let asking = asking.filter(|asking| asking.nonce == place.nonce);
-        let key = session.and_then(|session| self.sessions.get(session)).map(|session| session.key);
-        let (Some(asking), true) = (asking, key == Some(place.session)) else {
-            return self.counters.dropped.add(1);
-        };
+        let Some(asking) = asking else { return self.counters.dropped.add(1) };
         let Ok(envelope) = Envelope::parse(message, usize::MAX) else { return };
         if envelope.kind() != Message::Response {
             asking.until = now + ROUND;
