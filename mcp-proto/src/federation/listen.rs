@@ -283,13 +283,13 @@ impl Shard {
         self.abandon(id);
         let Some(stream) = self.stream_of(exchange, id) else { return };
         // It does not take a second one: then the first must go before.
-        let first = stream.leg.filter(|_| stream.next == Some(id));
+        let (first, had) = (stream.leg.filter(|_| stream.next == Some(id)), stream.gap);
         if let Some(first) = first {
             self.abandon(first);
         }
-        if (first.is_some() || matches!(status, 409 | 429 | 500 | 502..))
-            && let Some(target) = target
-        {
+        // Nor is one that had a stream before: its session may have been lost once more.
+        let again = first.is_some() || had && status != 405 || matches!(status, 409 | 429 | 500 | 502..);
+        if again && let Some(target) = target {
             return self.stream_ended(exchange, &target);
         }
         if let Some(stream) = self.stream_of(exchange, id) {
