@@ -307,7 +307,7 @@ impl Shard {
         }
         let what = match leg.via {
             Some(Via::Channel(..) | Via::Shard(_)) => "answer",
-            Some(Via::Queue(_)) => "start",
+            Some(Via::Queue(_) | Via::Listener(_)) => "start",
             None => "accept a request",
         };
         let (session, target, waits) = (leg.session, Arc::clone(&leg.target), leg.via.is_none());

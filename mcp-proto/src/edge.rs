@@ -240,7 +240,7 @@ pub enum Mail {
 pub struct Record {
     /// The client's address.
     pub client: Option<SocketAddr>,
-    /// HTTP method.
+    /// HTTP method, or `stdio`.
     pub http_method: &'static str,
     /// The path it was for.
     pub route: String,

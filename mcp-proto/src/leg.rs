@@ -2,7 +2,7 @@
 
 use crate::ConnId;
 use crate::ShardId;
-use crate::channel::{Carried, ChannelId, Feed, Via};
+use crate::channel::{Carried, ChannelId, Errand, Feed, Via};
 use crate::edge::Fault;
 use crate::events::Held;
 use crate::exchange::ExchangeId;
@@ -132,7 +132,7 @@ pub(crate) enum Purpose {
     /// `tools/list` on behalf of a client's call, for the schemas.
     Schemas { exchange: ExchangeId },
     /// A request of another shard, for a channel that lives here.
-    Remote { shard: ShardId, leg: LegId, asker: Option<SessionKey>, opens: bool },
+    Remote { shard: ShardId, leg: LegId, asker: Option<SessionKey>, errand: Errand },
     /// The event stream on which a channel's target says everything.
     Feed { channel: ChannelId },
     /// Nobody waits.

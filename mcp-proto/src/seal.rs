@@ -28,6 +28,8 @@ pub enum Kind {
     Reply = b'r',
     /// A target and its progress token.
     Progress = b'p',
+    /// A client's one stream.
+    Stream = b'o',
     /// A target and its task.
     Task = b't',
     /// A round of questions to a client, and one of them.

@@ -175,6 +175,11 @@ impl Shard {
                 if closing {
                     return;
                 }
+                if let Some(lines) = client.stream.as_mut().and_then(|stream| stream.lines()) {
+                    lines.feed(bytes.freeze());
+                    self.read_lines(conn);
+                    return self.settle();
+                }
                 if client.codec.is_idle() {
                     client.since = now;
                 }
@@ -216,9 +221,11 @@ impl Shard {
         slot.progress = now;
         let after = slot.outbox.waiting();
         let mut ticket = None;
+        let mut shared = false;
         if let Role::Client(client) = &slot.role {
             self.counters.bytes_sent.add((before - after) as u64);
             ticket = client.forwarded();
+            shared = client.stream.is_some();
         }
         if after == 0 {
             slot.armed = false;
@@ -231,6 +238,10 @@ impl Shard {
         }
         if before > low && after <= low {
             self.resume_feeders(conn);
+            if shared {
+                self.stream_goes_on(conn);
+            }
+            self.settle();
         }
     }
 
@@ -260,8 +271,8 @@ impl Shard {
             }
             self.settle();
         }
-        let Self { conns, legs, sessions, parked, channels, timers, .. } = self;
-        let live = conns.len() + legs.len() + sessions.len() + parked.len() + channels.table.len();
+        let Self { conns, legs, sessions, channels, parked, timers, .. } = self;
+        let live = conns.len() + legs.len() + sessions.len() + channels.table.len() + parked.len();
         timers.tidy(live, |at, what| match what {
             Timed::Conn(conn) => conns.get(conn).is_some_and(|conn| conn.timer == Some(at)),
             Timed::Leg(leg) => legs.get(leg).is_some_and(|leg| leg.timer == Some(at)),
@@ -429,18 +440,18 @@ impl Shard {
     pub(crate) fn close(&mut self, conn: ConnId, how: Closing) {
         let Some(slot) = self.conns.get(conn) else { return };
         // The frontend is told first: what takes the connection's place in the table may be opened at once.
+        let forget = match &slot.role {
+            Role::Client(_) => Self::forget_client,
+            Role::Target(_) => Self::forget_upstream,
+            Role::Child(_) => Self::child_closed,
+        };
         if slot.has_socket() {
             self.act(match how {
                 Closing::Finish => Action::Finish { conn },
                 Closing::Abort => Action::Abort { conn },
             });
         }
-        match self.conns.get(conn).map(|slot| &slot.role) {
-            Some(Role::Client(_)) => self.forget_client(conn),
-            Some(Role::Target(_)) => self.forget_upstream(conn),
-            Some(Role::Child(_)) => self.child_closed(conn),
-            None => {}
-        }
+        forget(self, conn);
     }
 
     /// Does what is deferred until nothing is.
@@ -450,9 +461,9 @@ impl Shard {
                 Deferred::Fail(leg, trouble) => self.leg_failed(leg, trouble),
                 Deferred::Start(leg) => self.start_in_session(leg),
                 Deferred::Send(leg) => self.dispatch_leg(leg),
-                Deferred::Park(call) => self.park(call),
                 Deferred::Settled(leg) => self.leg_settled(leg),
                 Deferred::Answered(leg, message) => self.leg_answered(leg, &message),
+                Deferred::Park(call) => self.park(call),
                 Deferred::Next(conn) => self.read_client(conn),
                 Deferred::HandOver(conn) => self.hand_over(conn),
             }
@@ -469,7 +480,10 @@ impl Shard {
                 if exchange.subscription.is_some() {
                     self.end_subscription(id);
                 } else if !exchange.is_post() && exchange.answer != Answer::Open {
-                    self.end_listener(id);
+                    match client.stream {
+                        Some(_) => self.end_one_stream(conn),
+                        None => self.end_listener(id),
+                    }
                 }
             }
         }

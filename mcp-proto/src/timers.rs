@@ -22,8 +22,8 @@ pub(crate) enum Timed {
     Conn(ConnId),
     Leg(LegId),
     Session(SessionId),
-    Parked(ParkedId),
     Channel(ChannelId),
+    Parked(ParkedId),
     Drain,
 }
 
@@ -34,8 +34,8 @@ impl Timed {
             Self::Conn(_) => "connection",
             Self::Leg(_) => "request to a target",
             Self::Session(_) => "session",
-            Self::Parked(_) => "parked call",
             Self::Channel(_) => "channel to a target",
+            Self::Parked(_) => "parked call",
             Self::Drain => "drain",
         }
     }

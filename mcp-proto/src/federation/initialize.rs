@@ -49,6 +49,11 @@ impl Shard {
             self.fail_part(id, part, refusal::INVALID_REQUEST, words, None);
             return Ok(());
         }
+        if !self.may_initialize(id) {
+            let words = "this connection has its session already";
+            self.fail_part(id, part, refusal::INVALID_REQUEST, words, None);
+            return Ok(());
+        }
         let Some(offered) = &envelope.params.protocol_version else {
             self.fail_part(id, part, refusal::INVALID_PARAMS, "params.protocolVersion is no string", None);
             return Ok(());
@@ -66,7 +71,7 @@ impl Shard {
             self.fail_part(id, part, refusal::INVALID_PARAMS, words, None);
             return Ok(());
         }
-        let revision = Revision::parse(&offered.value).filter(|revision| *revision >= Revision::V2025_03_26);
+        let revision = Revision::parse(&offered.value);
         let message = match revision {
             Some(_) => message.clone(),
             // An offer that isn't served here is answered with the newest that is (MCP, Version Negotiation).
@@ -76,6 +81,7 @@ impl Shard {
         if let Some(exchange) = self.exchange_mut(id) {
             exchange.session = Some(session);
         }
+        self.session_begins(id, session);
         self.ask_all(id, part, session, &message);
         Ok(())
     }

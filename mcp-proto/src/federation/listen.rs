@@ -37,23 +37,40 @@ impl Shard {
         {
             return self.resume_call(id, session_id, target, last.clone());
         }
+        self.begin(id, 200, Content::Events, &[]);
+        let places = point.map(|point| point.places).unwrap_or_default();
+        self.become_listener_from(id, session_id, &places);
+    }
+
+    /// Makes an event stream the session's own.
+    pub(crate) fn become_listener(&mut self, id: ExchangeId, session: SessionId) {
+        if let Some(exchange) = self.exchange_mut(id) {
+            exchange.session = Some(session);
+        }
+        self.become_listener_from(id, session, &[]);
+    }
+
+    fn become_listener_from(
+        &mut self,
+        id: ExchangeId,
+        session_id: SessionId,
+        places: &[(TargetName, Bytes)],
+    ) {
         let Some(session) = self.sessions.get_mut(session_id) else { return };
-        let before = session.listener.replace(id);
+        let before = session.listener.replace(id).filter(|before| *before != id);
         let changed = std::mem::take(&mut session.changed);
         match before {
             Some(before) => self.end_stream(before),
             None => self.counters.streams.add(1),
         }
-        self.begin(id, 200, Content::Events, &[]);
         if changed {
             self.lists_changed(session_id);
         }
-        let places = point.map(|point| point.places).unwrap_or_default();
         if let Some(exchange) = self.exchange_mut(id) {
             exchange.head.fields.detach();
         }
         self.ask_subscriptions(session_id);
-        self.open_streams(id, &places);
+        self.open_streams(id, places);
     }
 
     /// Opens a stream at every target that something is wanted of.
@@ -124,6 +141,7 @@ impl Shard {
         let leg = self.legs.get(id)?;
         let target = leg.target.name.clone();
         let session = self.sessions.get(leg.session?)?;
+        // Streams of clients that know no session can't be resumed; the target's still can, by the gateway.
         let (key, hidden) = (session.key, session.is_hidden());
         let mut writer = Writer::default();
         writer.u128(key);
@@ -132,7 +150,7 @@ impl Shard {
             Purpose::Part { .. } if hidden => return None,
             // A batch's stream carries the answers of several targets: one of them can't resume it.
             Purpose::Part { exchange, .. } if !self.exchange(exchange)?.takes_pieces() => return None,
-            Purpose::Part { slot: None, .. } | Purpose::Resume { .. } => {
+            Purpose::Part { slot: None, .. } | Purpose::Resume { .. } if !hidden => {
                 writer.u8(1);
                 writer.bytes(target.as_str().as_bytes());
                 writer.bytes(last);
@@ -143,7 +161,7 @@ impl Shard {
                 if let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target) {
                     stream.last = Some(last.clone());
                 }
-                if exchange.shared || exchange.subscription.is_some() {
+                if hidden || exchange.shared || exchange.subscription.is_some() {
                     return None;
                 }
                 for stream in &exchange.streams {
@@ -203,17 +221,12 @@ impl Shard {
     /// Opens the stream of one target, unless it is open; if that is to be replaced, one beside it.
     pub(super) fn open_stream(&mut self, id: ExchangeId, target: &TargetName) {
         let routed = self.routes.target(target.as_str()).map(Arc::clone);
-        let is_channel = routed.as_ref().is_some_and(|target| self.is_channel(target));
         let Some(exchange) = self.exchange_mut(id) else { return };
         let Some(target) = routed else {
             // The target is gone, and with it what there was to open again.
             return exchange.streams.retain(|stream| stream.target != *target || stream.leg.is_some());
         };
         let session = exchange.session;
-        // What it says to the session comes on its channel.
-        if is_channel {
-            return;
-        }
         let fields = (!target.forward.fields.is_empty()).then(|| exchange.head.fields.clone());
         let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target.name) else {
             return;
@@ -245,13 +258,18 @@ impl Shard {
         }
         self.stream_answer(id);
         if !self.is_listening(id) {
-            self.promote(id, exchange);
-            if let Some(stream) = self.stream_of(exchange, id) {
-                stream.pause = Stream::PAUSE;
-            }
-            self.tell_resources(id, exchange);
+            self.stream_attached(id, exchange);
         }
         Inbound::Events(Box::new(self.events(Plan::default())))
+    }
+
+    /// A legacy target's stream is open, or its channel is heard.
+    pub(crate) fn stream_attached(&mut self, id: LegId, exchange: ExchangeId) {
+        self.promote(id, exchange);
+        if let Some(stream) = self.stream_of(exchange, id) {
+            stream.pause = Stream::PAUSE;
+        }
+        self.tell_resources(id, exchange);
     }
 
     pub(super) fn stream_of(&mut self, exchange: ExchangeId, leg: LegId) -> Option<&mut Stream> {

@@ -176,7 +176,7 @@ impl Shard {
     }
 
     /// The subscription that listens in a session of its own.
-    pub(super) fn subscriber(&self, session: SessionId) -> Option<ExchangeId> {
+    pub(crate) fn subscriber(&self, session: SessionId) -> Option<ExchangeId> {
         let listener = self.sessions.get(session)?.listener?;
         self.exchange(listener)?.subscription.is_some().then_some(listener)
     }

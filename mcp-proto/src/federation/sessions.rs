@@ -9,7 +9,7 @@ use crate::ShardId;
 use crate::edge::Note;
 use crate::exchange::ExchangeId;
 use crate::http::Method;
-use crate::jsonrpc::envelope::Envelope;
+use crate::jsonrpc::envelope::{Envelope, Text};
 use crate::jsonrpc::list;
 use crate::jsonrpc::splice::quote;
 use crate::leg::{Leg, LegId, Purpose, Trouble};
@@ -283,7 +283,8 @@ impl Shard {
             // A modern request has its log level from its first message on.
             return self.greet(id, target, opened, message, again);
         }
-        if again {
+        // What is new to a session may have been there before: without sessions, or on another way.
+        if again || !hidden {
             self.restore(id, &target);
         }
         if !hidden {
@@ -322,8 +323,24 @@ impl Shard {
             messages.push(own_request("resources/subscribe", &params));
         }
         for message in messages {
-            self.send_quietly(id, Arc::clone(target), Method::Post, message);
+            if !self.says_itself(id, target, &message) {
+                self.send_quietly(id, Arc::clone(target), Method::Post, message);
+            }
         }
+    }
+
+    /// Whether a client's request that waits for the target session says the same.
+    fn says_itself(&self, id: SessionId, target: &Target, message: &[u8]) -> bool {
+        let state = self.sessions.get(id).and_then(|session| session.target(&target.name));
+        let Some(TargetState::Opening { waiting, .. }) = state else { return false };
+        let Ok(own) = Envelope::parse(message, usize::MAX) else { return false };
+        let said = |text: Option<&Text<'_>>| text.map(|text| text.value.clone().into_owned());
+        waiting.iter().filter_map(|leg| self.legs.get(*leg)).any(|leg| {
+            Envelope::parse(&leg.body, usize::MAX).is_ok_and(|envelope| {
+                said(envelope.method.as_ref()) == said(own.method.as_ref())
+                    && said(envelope.params.uri.as_ref()) == said(own.params.uri.as_ref())
+            })
+        })
     }
 
     /// `initialize` failed.

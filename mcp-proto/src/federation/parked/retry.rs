@@ -45,7 +45,7 @@ impl Shard {
         match state.purport {
             Purport::Anew => self.call_anew(id, part, envelope, message, &responses),
             Purport::Parked { shard, .. } if shard != self.id => {
-                let forwarded = match shard.0 < self.config.shards && !self.is_forwarded(id) {
+                let forwarded = match shard.0 < self.config.shards {
                     true => self.forward(id, shard),
                     false => return invalid(self, "params.requestState is not known"),
                 };
