@@ -1,7 +1,7 @@
 //! The worker threads: which frontend drives them, and mail to all of them.
 
 use crate::config::{Runtime, Settings};
-use mcp_proto::{Config, Counters, Keys, Mail, Record, ShardId, Start};
+use mcp_proto::{Config, Counters, Keys, Mail, Record, ShardId, Start, Timeouts};
 use routing::Routes;
 use runtime::{Spawn, Worker};
 use std::io;
@@ -155,8 +155,9 @@ pub(crate) fn config(settings: &Settings) -> Config {
     Config {
         shards: count(settings),
         path: "/mcp".to_owned(),
+        sse_path: "/sse".to_owned(),
         limits: settings.limits,
-        timeouts: settings.timeouts,
+        timeouts: Timeouts { shutdown: settings.shutdown, ..settings.timeouts },
         access_log: settings.access_log,
         allowed_hosts: settings.allowed_hosts.clone(),
         allowed_origins: settings.allowed_origins.clone(),

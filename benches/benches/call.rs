@@ -85,6 +85,7 @@ impl Wire {
         let config = Config {
             shards: 1,
             path: "/mcp".to_owned(),
+            sse_path: "/sse".to_owned(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             access_log: AccessLog::default(),

@@ -21,6 +21,7 @@ pub(crate) enum Content {
     Json(u64),
     /// JSON of unknown length.
     LongJson,
+    Text(u64),
     Events,
 }
 
@@ -51,6 +52,10 @@ impl Shard {
                 Content::Nothing => write::length(out, 0),
                 Content::Json(length) => {
                     write::field(out, "content-type", b"application/json");
+                    write::length(out, length);
+                }
+                Content::Text(length) => {
+                    write::field(out, "content-type", b"text/plain");
                     write::length(out, length);
                 }
                 Content::LongJson => write::field(out, "content-type", b"application/json"),
@@ -192,6 +197,14 @@ impl Shard {
         self.finish(id);
     }
 
+    /// A message will be answered on another stream (MCP 2024-11-05; the text is what the SDKs say).
+    pub(crate) fn accept(&mut self, id: ExchangeId) {
+        const ACCEPTED: &[u8] = b"Accepted";
+        self.begin(id, 202, Content::Text(ACCEPTED.len() as u64), &[]);
+        self.write_copy(id, ACCEPTED);
+        self.finish(id);
+    }
+
     /// Says no to a whole request.
     pub(crate) fn refuse(&mut self, id: ExchangeId, refusal: &Refusal) {
         let Some(exchange) = self.exchange_mut(id) else { return };
@@ -314,6 +327,10 @@ impl Shard {
         if wanted {
             let mut record = exchange.record(self.now);
             record.client = Some(peer);
+            if peer.port() == 0 {
+                // One that is attached: it has no address, and speaks no HTTP.
+                record = Record { client: None, http_method: "stdio", route: String::new(), ..record };
+            }
             self.act(Action::Log(Box::new(record)));
         }
     }
@@ -335,12 +352,14 @@ impl Shard {
             return Vec::new();
         };
         let Some(exchange) = &client.exchange else { return Vec::new() };
+        let shared = client.stream.iter().flat_map(|stream| stream.calls());
+        let shared: Vec<_> = shared.flat_map(|call| self.feeders(call)).collect();
         let calls = exchange.parts.iter().filter_map(|part| match part.work {
             Work::Relay { leg, .. } => Some(leg),
             _ => None,
         });
         let streams = exchange.streams.iter().flat_map(|stream| [stream.leg, stream.next]).flatten();
-        calls.chain(streams).filter_map(|leg| self.feeder(leg)).collect()
+        calls.chain(streams).filter_map(|leg| self.feeder(leg)).chain(shared).collect()
     }
 
     pub(crate) fn pause_feeders(&mut self, conn: ConnId) {

@@ -36,7 +36,7 @@ impl Shard {
                 }
                 self.whole_or_events(id, head)
             }
-            Purpose::Probe | Purpose::Schemas { .. } | Purpose::Subscribe { .. } => {
+            Purpose::Probe | Purpose::Schemas { .. } | Purpose::Subscribe { .. } | Purpose::Parked { .. } => {
                 self.whole_or_events(id, head)
             }
             Purpose::Open { .. } => {
@@ -172,6 +172,9 @@ impl Shard {
 
     /// An answer that was kept whole.
     pub(crate) fn whole_answer(&mut self, id: LegId, purpose: Purpose, status: u16, body: &[u8]) {
+        if let Purpose::Parked { call } = purpose {
+            return self.keep_whole(call, status, body);
+        }
         if self.is_session_lost(id, status, body) {
             return self.renew(id);
         }
@@ -197,7 +200,9 @@ impl Shard {
                 self.drop_leg(id);
                 self.feed_refused(channel, status);
             }
-            Purpose::Quiet | Purpose::Greet { .. } | Purpose::Remote { .. } => self.drop_leg(id),
+            Purpose::Quiet | Purpose::Greet { .. } | Purpose::Remote { .. } | Purpose::Parked { .. } => {
+                self.drop_leg(id)
+            }
         }
     }
 
@@ -238,6 +243,9 @@ impl Shard {
 
     /// A request could not be sent, or its answer broke off.
     pub(crate) fn leg_failed(&mut self, id: LegId, trouble: Trouble) {
+        if let Some(Purpose::Parked { call }) = self.legs.get(id).map(|leg| leg.purpose) {
+            return self.keep_failure(id, call, trouble);
+        }
         let Some(leg) = self.legs.remove(id) else { return };
         self.counters.calls.sub(1);
         self.counters.target_failures.add(1);
@@ -258,7 +266,7 @@ impl Shard {
             Purpose::Schemas { .. } => self.schemas_failed(&leg.target.name, &trouble),
             Purpose::Remote { shard, leg, .. } => self.remote_failed(shard, leg, trouble),
             Purpose::Feed { channel } => self.feed_failed(channel, &trouble),
-            Purpose::Quiet => {}
+            Purpose::Quiet | Purpose::Parked { .. } => {}
         }
     }
 
@@ -286,6 +294,13 @@ impl Shard {
             return;
         }
         leg.timer = None;
+        if leg.round.as_ref().is_some_and(|round| round.is_open()) {
+            return self.round_due(id);
+        }
+        // It waits for its client: however long that takes is not the target's fault.
+        if matches!(leg.purpose, Purpose::Parked { .. }) {
+            return;
+        }
         let Some(deadline) = leg.deadline.filter(|_| leg.conn.is_none()) else { return };
         if deadline > self.now {
             return self.limit_leg(id, deadline);

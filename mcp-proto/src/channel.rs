@@ -528,6 +528,12 @@ impl Shard {
         }
     }
 
+    /// A request on a channel that waited for its client waits for its target again.
+    pub(crate) fn renew_patience(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get(id).filter(|leg| leg.via.is_some()) else { return };
+        self.limit_leg(id, self.now + patience(leg));
+    }
+
     /// When a request on a channel is given up.
     pub(crate) fn limit_leg(&mut self, id: LegId, until: Instant) {
         let Some(leg) = self.legs.get_mut(id) else { return };

@@ -5,6 +5,7 @@ use crate::exchange::Exchange;
 use crate::forward::Ticket;
 use crate::http::{ClientCodec, Request, ServerCodec};
 use crate::leg::LegId;
+use crate::one_stream::OneStream;
 use crate::outbox::Outbox;
 use crate::session::SessionId;
 use crate::{ConnId, Limits};
@@ -45,6 +46,8 @@ pub(crate) struct Client {
     /// A request whose body is still coming, and what came of it.
     pub(crate) incoming: Option<(Request, Incoming)>,
     pub(crate) exchange: Option<Exchange>,
+    /// The exchange is the client's one stream for everything.
+    pub(crate) stream: Option<Box<OneStream>>,
     pub(crate) serial: u32,
     /// The last session id seen here and what it opened to: opened once, not once a request.
     pub(crate) memo: Option<(Bytes, SessionId)>,
@@ -56,12 +59,14 @@ pub(crate) struct Client {
     pub(crate) used: bool,
 }
 
-/// Where what is written to a client goes. All but a socket's are [virtual](crate::virtual_client): made for one
+/// Where what is written to a client goes. All without a socket are [virtual](crate::virtual_client): made for one
 /// exchange, unknown to the frontend, gone with the exchange.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Wire {
-    /// To its own socket.
+    /// To its own socket, as HTTP.
     Socket,
+    /// The same, as lines of whole messages.
+    Lines,
     /// As HTTP to the shard that has the client.
     Shard(Ticket),
     /// As whole messages onto the one stream that this connection is.
@@ -73,12 +78,12 @@ pub(crate) enum Wire {
 impl Wire {
     /// Whether the frontend knows the connection.
     pub(crate) fn is_socket(self) -> bool {
-        self == Self::Socket
+        matches!(self, Self::Socket | Self::Lines)
     }
 
     /// Whether it takes whole messages, and no HTTP.
     pub(crate) fn carries_messages(self) -> bool {
-        matches!(self, Self::Stream(_) | Self::Nowhere)
+        matches!(self, Self::Lines | Self::Stream(_) | Self::Nowhere)
     }
 }
 
@@ -90,6 +95,7 @@ impl Client {
             codec: ServerCodec::new(limits),
             incoming: None,
             exchange: None,
+            stream: None,
             serial: 0,
             memo: None,
             since: now,

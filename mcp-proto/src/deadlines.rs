@@ -1,6 +1,6 @@
 //! What happens when nothing happens: each connection's deadline, derived from what it is doing.
 
-use crate::conn::{Conn, Phase, Role};
+use crate::conn::{Conn, Phase, Role, Wire};
 use crate::edge::Fault;
 use crate::exchange::ExchangeId;
 use crate::http::Refusal;
@@ -27,9 +27,7 @@ impl Shard {
     /// When a connection has waited long enough.
     fn due(&self, conn: ConnId) -> Option<Instant> {
         let slot = self.conns.get(conn)?;
-        // Whoever takes the bytes of a virtual connection watches over the peer.
-        let stalled = (slot.has_socket() && !slot.outbox.is_empty())
-            .then(|| slot.progress + self.config.timeouts.write);
+        let stalled = self.stalled(slot);
         let phase = match &slot.role {
             // All is said: what is left is that it is taken.
             Role::Client(_) if slot.closing => None,
@@ -42,9 +40,23 @@ impl Shard {
         [stalled, phase].into_iter().flatten().min()
     }
 
+    /// When the peer has taken nothing for too long. Whoever takes the bytes of a virtual connection watches over the
+    /// client itself, and one that is attached has all time while it lives.
+    fn stalled(&self, slot: &Conn) -> Option<Instant> {
+        let watched = match &slot.role {
+            Role::Client(client) => client.wire == Wire::Socket || slot.closing && client.wire == Wire::Lines,
+            Role::Target(_) | Role::Child(_) => true,
+        };
+        (watched && !slot.outbox.is_empty()).then(|| slot.progress + self.config.timeouts.write)
+    }
+
     fn target_due(&self, upstream: &crate::conn::Upstream) -> Option<Instant> {
         let leg = upstream.leg.and_then(|leg| self.legs.get(leg));
         let timeouts = leg.map(|leg| leg.target.timeouts).unwrap_or_default();
+        // It waits for its client: however long that takes is not the target's fault.
+        if leg.is_some_and(|leg| matches!(leg.purpose, Purpose::Parked { .. })) {
+            return None;
+        }
         let first_byte = match leg.map(|leg| leg.purpose) {
             Some(Purpose::Part { slot: None, .. } | Purpose::Stream { .. } | Purpose::Resume { .. }) => {
                 timeouts.first_byte
@@ -71,7 +83,7 @@ impl Shard {
         slot.outbox.rest();
         if self.due(conn).is_some_and(|due| due <= self.now) {
             let Some(slot) = self.conns.get(conn) else { return };
-            if !slot.outbox.is_empty() && slot.progress + self.config.timeouts.write <= self.now {
+            if self.stalled(slot).is_some_and(|due| due <= self.now) {
                 return self.write_stalled(conn);
             }
             match &slot.role {
@@ -103,6 +115,9 @@ impl Shard {
             };
         };
         let id = ExchangeId { conn, serial: exchange.serial };
+        if client.stream.as_ref().and_then(|stream| stream.until()).is_some_and(|until| until <= now) {
+            return self.close(conn, Closing::Abort);
+        }
         if exchange.comment.is_some_and(|due| due <= now) {
             match exchange.half {
                 // The client has to do with what comes of the event.

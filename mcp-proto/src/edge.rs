@@ -1,5 +1,6 @@
 //! The core's edge: what frontends tell a [`Shard`](crate::Shard) and what it tells them.
 
+use crate::federation::Place;
 use crate::forward::{Forwarded, Ticket};
 use crate::session::{Opened, SessionKey};
 use crate::{Config, Counters};
@@ -213,6 +214,8 @@ pub(crate) enum Note {
     Broken { ticket: Ticket },
     /// The sender is new: all that was served under its number before is gone.
     Lost { shard: ShardId },
+    /// A client's answer to a question, or progress on it; for the shard whose call asks.
+    Input { place: Place, message: Bytes },
     /// As `Level`.
     Subscribed { sealed: Bytes, target: TargetName, uri: String, on: bool },
     /// A shard has a session's GET stream and wants to know what its client subscribed to; for the home.
@@ -237,7 +240,7 @@ pub enum Mail {
 pub struct Record {
     /// The client's address.
     pub client: Option<SocketAddr>,
-    /// HTTP method.
+    /// HTTP method, or `stdio`.
     pub http_method: &'static str,
     /// The path it was for.
     pub route: String,

@@ -213,6 +213,10 @@ impl Shard {
                 events.answered = true;
                 self.probe_answered(id, 200, &held.raw);
             }
+            Purpose::Parked { call } => {
+                events.answered = true;
+                self.keep_answer(call, &held.raw);
+            }
             Purpose::Schemas { .. } => {
                 events.answered = true;
                 self.schemas_answered(id, &held.raw);
@@ -290,6 +294,8 @@ impl Shard {
                 self.drop_leg(id);
                 self.finish(exchange);
             }
+            // It goes on when its client comes again.
+            Purpose::Parked { .. } if events.answered => {}
             _ if events.answered => self.drop_leg(id),
             _ => self.leg_failed(id, Trouble::Silent),
         }

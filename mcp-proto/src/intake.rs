@@ -30,7 +30,7 @@ impl Shard {
                 if client.codec.held() > AHEAD {
                     self.set_paused(conn, true);
                 }
-                return;
+                return self.stream_goes_on(conn);
             }
             match client.codec.next() {
                 Ok(None) => {
@@ -68,10 +68,14 @@ impl Shard {
 
     pub(crate) fn client_ended(&mut self, conn: ConnId) {
         let Some(client) = self.conns.get_mut(conn).and_then(Conn::client) else { return };
+        if client.wire == Wire::Lines {
+            return self.lines_ended(conn);
+        }
         client.ended = true;
         match &client.exchange {
             // A stream without a reader has no purpose; an answer on its way may still be wanted (RFC 9112, 9.6).
-            Some(exchange) if !exchange.is_stream() => {}
+            // A modern client cancels so what it waits for (basic/patterns/cancellation, Streamable HTTP).
+            Some(exchange) if !exchange.is_stream() && exchange.modern.is_none() => {}
             Some(_) => self.close(conn, Closing::Abort),
             None => self.close_after_flush(conn),
         }
@@ -124,10 +128,24 @@ impl Shard {
         check_authority(&config, head)?;
         check_loop(&config, &head.fields)?;
         check_origin(&config, &head.fields)?;
-        if head.path().trim_end_matches('/') != config.path.trim_end_matches('/') {
+        let at = |path: &str| head.path().trim_end_matches('/') == path.trim_end_matches('/');
+        let on_stream = at(&config.sse_path) && head.fields.first("mcp-session-id").is_none();
+        if !on_stream && !at(&config.path) {
             return Err(Refusal::http(404, "nothing is served at this path"));
         }
+        if head.method == Method::Post
+            && let Some(stream) = stream_id(head)
+        {
+            check_content_type(&head.fields)?;
+            let stream = stream.to_owned();
+            return self.post_message(id, &stream);
+        }
         match head.method {
+            Method::Post if on_stream => {
+                Err(Refusal::http(400, "this needs the sessionId that the event stream gave"))
+            }
+            Method::Delete if on_stream => Err(Refusal::http(405, "the session ends with its event stream")),
+            Method::Get if on_stream && exchange.accepts.events => self.open_event_stream(id),
             Method::Post => {
                 check_content_type(&head.fields)?;
                 self.admit_post(id)
@@ -201,6 +219,13 @@ impl Shard {
         if let Some(session) = exchange.session {
             return Ok(session);
         }
+        if let Wire::Stream(stream) = client.wire {
+            let session = self.session_of_stream(stream)?;
+            if let Some(exchange) = self.exchange_mut(id) {
+                exchange.session = Some(session);
+            }
+            return Ok(session);
+        }
         let Some(sealed) = exchange.head.fields.first("mcp-session-id") else {
             return Err(Refusal::session_missing());
         };
@@ -258,12 +283,17 @@ impl Shard {
         client.codec.proceed();
         client.since = now;
         let (wire, peer, ended) = (client.wire, client.peer, client.ended);
+        let stream = client.stream.take();
         self.log_exchange(&mut exchange, peer);
         if let Some(session) = exchange.session.filter(|_| exchange.subscription.is_some()) {
             self.end_session(session);
         }
+        if let Some(stream) = stream {
+            self.one_stream_gone(*stream);
+        }
         match wire {
             Wire::Socket => {}
+            Wire::Lines => return self.close_after_flush(id.conn),
             Wire::Shard(ticket) => return self.forwarded_over(id.conn, ticket, keep_alive && !draining),
             Wire::Stream(_) | Wire::Nowhere => return self.close(id.conn, Closing::Finish),
         }
@@ -285,13 +315,15 @@ impl Shard {
         let Some(client) = slot.client() else { return };
         let peer = client.peer;
         match client.wire {
-            Wire::Socket => {
+            Wire::Socket | Wire::Lines => {
                 self.clients -= 1;
                 self.counters.client_connections.sub(1);
             }
             Wire::Shard(ticket) => self.forget_guest(ticket),
-            Wire::Stream(_) | Wire::Nowhere => {}
+            Wire::Stream(stream) => self.call_over(stream, conn),
+            Wire::Nowhere => {}
         }
+        let stream = client.stream.take();
         let Some(mut exchange) = client.exchange.take() else { return };
         let id = ExchangeId { conn, serial: exchange.serial };
         if let Some(ticket) = exchange.forwarded {
@@ -300,9 +332,14 @@ impl Shard {
         if exchange.is_stream() {
             self.forget_listener(id, &mut exchange);
         }
+        if let Some(stream) = stream {
+            self.one_stream_gone(*stream);
+        }
         for part in &exchange.parts {
-            if let Work::Relay { leg, .. } = part.work {
-                self.detach(leg, exchange.resumable);
+            match part.work {
+                Work::Relay { leg, .. } if exchange.modern.is_some() => self.cancel_call(leg),
+                Work::Relay { leg, .. } => self.detach(leg, exchange.resumable),
+                _ => {}
             }
         }
         if !exchange.is_stream() {
@@ -321,6 +358,8 @@ impl Shard {
     fn detach(&mut self, id: crate::leg::LegId, resumable: bool) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let give_up = match &leg.inbound {
+            // Nobody can be asked any more, and the target has nothing under way.
+            _ if leg.round.as_ref().is_some_and(|round| round.is_open()) => true,
             Inbound::Pass { .. } => true,
             Inbound::Events(_) => resumable,
             _ => false,
@@ -368,7 +407,8 @@ impl Client {
         let timeouts = &config.timeouts;
         if let Some(exchange) = &self.exchange {
             let subscription = exchange.subscription.as_ref().and_then(|subscription| subscription.due());
-            let due = [exchange.deadline, exchange.comment, subscription];
+            let until = self.stream.as_ref().and_then(|stream| stream.until());
+            let due = [exchange.deadline, exchange.comment, subscription, until];
             let streams = exchange.streams.iter().map(|stream| stream.again);
             return due.into_iter().chain(streams).flatten().min();
         }
@@ -422,6 +462,14 @@ fn check_origin(config: &Config, fields: &Fields) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::http(403, "the Origin is not one this gateway serves; see allowedOrigins"))
+}
+
+/// The sealed id in a POST that belongs to a client's one stream (MCP 2024-11-05: whatever the `endpoint` event said).
+fn stream_id(head: &Request) -> Option<&str> {
+    if head.fields.first("mcp-session-id").is_some() {
+        return None;
+    }
+    head.query()?.split('&').find_map(|pair| pair.strip_prefix("sessionId="))
 }
 
 fn check_content_type(fields: &Fields) -> Result<(), Refusal> {

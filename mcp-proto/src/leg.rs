@@ -6,7 +6,7 @@ use crate::channel::{Carried, ChannelId, Errand, Feed, Via};
 use crate::edge::Fault;
 use crate::events::Held;
 use crate::exchange::ExchangeId;
-use crate::federation::Dress;
+use crate::federation::{Dress, ParkedId, Round};
 use crate::http::{Fields, Method};
 use crate::jsonrpc::list;
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
@@ -43,6 +43,8 @@ pub(crate) struct Leg {
     pub(crate) refused: usize,
     /// The target's session had been lost and was opened anew for it: once.
     pub(crate) reopened: bool,
+    /// The rounds of questions that it has been through, or that it waits for.
+    pub(crate) round: Option<Box<Round>>,
     /// The list it asks for, when that is merged with others.
     pub(crate) list: Option<list::Kind>,
     /// It was refused for header fields that repeat arguments wrongly, and the schemas were asked for again: once.
@@ -90,6 +92,7 @@ impl Leg {
             repeated: false,
             refused: 0,
             reopened: false,
+            round: None,
             list: None,
             mirrored_anew: false,
             refused_with: None,
@@ -124,6 +127,8 @@ pub(crate) enum Purpose {
     Greet { again: bool },
     /// `server/discover` at a target of unknown era.
     Probe,
+    /// A client's message whose client is being asked something.
+    Parked { call: ParkedId },
     /// `tools/list` on behalf of a client's call, for the schemas.
     Schemas { exchange: ExchangeId },
     /// A request of another shard, for a channel that lives here.
@@ -233,6 +238,8 @@ pub(crate) enum Trouble {
     Silent,
     Status(u16),
     TooLarge,
+    /// It went on talking while its client was being asked.
+    Chatty,
     /// Our own limit on connections and waiting requests.
     Busy,
     /// Our own limit on channels.
@@ -263,6 +270,7 @@ impl fmt::Display for Trouble {
             Self::Status(401 | 403) => f.write_str("it refused the gateway's credentials"),
             Self::Status(status) => write!(f, "it answered with HTTP status {status}"),
             Self::TooLarge => f.write_str("its answer is too large to be looked into"),
+            Self::Chatty => f.write_str("it said too much while its client was being asked"),
             Self::Busy => f.write_str("too many requests wait for it"),
             Self::Crowded => f.write_str("too many processes and event streams of targets are in use"),
             Self::Unstarted(fault) => write!(f, "its process can't be started ({fault})"),

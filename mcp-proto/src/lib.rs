@@ -39,6 +39,7 @@
 //! let config = Config {
 //!     shards: 1,
 //!     path: "/mcp".to_owned(),
+//!     sse_path: "/sse".to_owned(),
 //!     limits: Limits::default(),
 //!     timeouts: Timeouts::default(),
 //!     access_log: AccessLog::Off,
@@ -99,6 +100,7 @@ mod intake;
 pub mod jsonrpc;
 mod leg;
 pub mod line;
+mod one_stream;
 mod outbox;
 mod pool;
 mod refusal;

@@ -10,7 +10,7 @@ use crate::channel::Channels;
 use crate::conn::{Client, Conn, Phase, Role, Wire};
 use crate::edge::Note;
 use crate::exchange::{Answer, ExchangeId};
-use crate::federation::Likeness;
+use crate::federation::{Likeness, Parked, ParkedId};
 use crate::forward::Forwards;
 use crate::leg::{Leg, LegId, Trouble};
 use crate::pool::Pool;
@@ -52,6 +52,7 @@ pub struct Shard {
     pub(crate) ended: Ended,
     /// Sessions of modern clients at legacy targets, by what they stand for.
     pub(crate) hidden: BTreeMap<Likeness, Vec<SessionId>>,
+    pub(crate) parked: Table<ParkedId, Parked>,
     pub(crate) pools: BTreeMap<TargetName, Pool>,
     pub(crate) channels: Channels,
     pub(crate) catalogue: Catalogue,
@@ -81,6 +82,8 @@ pub(crate) enum Deferred {
     Answered(LegId, Bytes),
     /// A request's target session is open: send it.
     Send(LegId),
+    /// What a call's target asks is known: tell its client.
+    Park(ParkedId),
     /// The last request of a connection was answered: look for the next.
     Next(ConnId),
     /// A virtual client has bytes for the shard of its peer.
@@ -106,6 +109,7 @@ impl Shard {
             by_key: BTreeMap::new(),
             ended: Ended::default(),
             hidden: BTreeMap::new(),
+            parked: Table::default(),
             pools: BTreeMap::new(),
             channels: Channels::default(),
             catalogue: Catalogue::default(),
@@ -171,6 +175,11 @@ impl Shard {
                 if closing {
                     return;
                 }
+                if let Some(lines) = client.stream.as_mut().and_then(|stream| stream.lines()) {
+                    lines.feed(bytes.freeze());
+                    self.read_lines(conn);
+                    return self.settle();
+                }
                 if client.codec.is_idle() {
                     client.since = now;
                 }
@@ -212,9 +221,11 @@ impl Shard {
         slot.progress = now;
         let after = slot.outbox.waiting();
         let mut ticket = None;
+        let mut shared = false;
         if let Role::Client(client) = &slot.role {
             self.counters.bytes_sent.add((before - after) as u64);
             ticket = client.forwarded();
+            shared = client.stream.is_some();
         }
         if after == 0 {
             slot.armed = false;
@@ -227,6 +238,10 @@ impl Shard {
         }
         if before > low && after <= low {
             self.resume_feeders(conn);
+            if shared {
+                self.stream_goes_on(conn);
+            }
+            self.settle();
         }
     }
 
@@ -251,17 +266,19 @@ impl Shard {
                 Timed::Leg(leg) => self.leg_due(leg, at),
                 Timed::Channel(channel) => self.channel_due(channel, at),
                 Timed::Session(session) => self.session_due(session),
+                Timed::Parked(call) => self.parked_due(call),
                 Timed::Drain => self.abort_everything(),
             }
             self.settle();
         }
-        let Self { conns, legs, sessions, channels, timers, .. } = self;
-        let live = conns.len() + legs.len() + sessions.len() + channels.table.len();
+        let Self { conns, legs, sessions, channels, parked, timers, .. } = self;
+        let live = conns.len() + legs.len() + sessions.len() + channels.table.len() + parked.len();
         timers.tidy(live, |at, what| match what {
             Timed::Conn(conn) => conns.get(conn).is_some_and(|conn| conn.timer == Some(at)),
             Timed::Leg(leg) => legs.get(leg).is_some_and(|leg| leg.timer == Some(at)),
             Timed::Channel(id) => channels.table.get(id).is_some_and(|channel| channel.timer == Some(at)),
             Timed::Session(session) => sessions.get(session).is_some(),
+            Timed::Parked(call) => parked.get(call).is_some(),
             Timed::Drain => true,
         });
     }
@@ -422,19 +439,19 @@ impl Shard {
     /// Takes a connection out of the tables and tells the frontend.
     pub(crate) fn close(&mut self, conn: ConnId, how: Closing) {
         let Some(slot) = self.conns.get(conn) else { return };
-        let has_socket = slot.has_socket();
-        match &slot.role {
-            Role::Client(_) => self.forget_client(conn),
-            Role::Target(_) => self.forget_upstream(conn),
-            Role::Child(_) => self.child_closed(conn),
+        // The frontend is told first: what takes the connection's place in the table may be opened at once.
+        let forget = match &slot.role {
+            Role::Client(_) => Self::forget_client,
+            Role::Target(_) => Self::forget_upstream,
+            Role::Child(_) => Self::child_closed,
+        };
+        if slot.has_socket() {
+            self.act(match how {
+                Closing::Finish => Action::Finish { conn },
+                Closing::Abort => Action::Abort { conn },
+            });
         }
-        if !has_socket {
-            return;
-        }
-        self.act(match how {
-            Closing::Finish => Action::Finish { conn },
-            Closing::Abort => Action::Abort { conn },
-        });
+        forget(self, conn);
     }
 
     /// Does what is deferred until nothing is.
@@ -446,6 +463,7 @@ impl Shard {
                 Deferred::Send(leg) => self.dispatch_leg(leg),
                 Deferred::Settled(leg) => self.leg_settled(leg),
                 Deferred::Answered(leg, message) => self.leg_answered(leg, &message),
+                Deferred::Park(call) => self.park(call),
                 Deferred::Next(conn) => self.read_client(conn),
                 Deferred::HandOver(conn) => self.hand_over(conn),
             }
@@ -462,7 +480,10 @@ impl Shard {
                 if exchange.subscription.is_some() {
                     self.end_subscription(id);
                 } else if !exchange.is_post() && exchange.answer != Answer::Open {
-                    self.end_listener(id);
+                    match client.stream {
+                        Some(_) => self.end_one_stream(conn),
+                        None => self.end_listener(id),
+                    }
                 }
             }
         }

@@ -11,6 +11,8 @@ use crate::ConnId;
 use crate::conn::{Client, Conn, Role, Wire};
 use crate::exchange::{Accepts, Answer, Exchange, ExchangeId, Part};
 use crate::http::Request;
+use crate::jsonrpc::envelope::Envelope;
+use crate::line;
 use crate::session::SessionId;
 use crate::shard::Shard;
 use crate::sse;
@@ -37,7 +39,7 @@ impl Shard {
         let Some(client) = self.conns.get_mut(conn).and_then(Conn::client) else { return id };
         let accepts = match client.wire {
             Wire::Socket | Wire::Shard(_) => Accepts::parse(&head.fields),
-            Wire::Stream(_) => Accepts { json: false, events: true },
+            Wire::Lines | Wire::Stream(_) => Accepts { json: false, events: true },
             // Who asks for a reader must not find one that does not read.
             Wire::Nowhere => Accepts { json: false, events: false },
         };
@@ -56,9 +58,15 @@ impl Shard {
         let Some(exchange) = self.exchange_mut(id) else { return };
         exchange.parts.push(Part::new(0..exchange.body.len()));
         exchange.open = 1;
-        if let Err(refusal) = self.route(id, 0) {
-            self.refuse(id, &refusal);
+        let Err(refusal) = self.route(id, 0) else { return };
+        let Some(exchange) = self.exchange(id) else { return };
+        let waits = refusal.id.is_some() || exchange.is_request(0);
+        if waits || Envelope::parse(&exchange.body, self.config.limits.depth).is_err() {
+            return self.refuse(id, &refusal);
         }
+        // Nobody waits for an answer, and it must not be taken for one to something else.
+        self.counters.dropped.add(1);
+        self.respond(id, refusal.status, b"", &[]);
     }
 
     /// Writes a whole message, or the event it stands in, where messages go.
@@ -71,15 +79,33 @@ impl Shard {
         let Some(message) = message.filter(|message| !message.is_empty()) else { return };
         exchange.sent += message.len() as u64;
         match wire {
+            Wire::Lines => self.say(id.conn, message),
             Wire::Stream(stream) => self.say(stream, message),
             Wire::Nowhere => self.counters.dropped.add(1),
             Wire::Socket | Wire::Shard(_) => {}
         }
     }
 
+    /// The connection in whose outbox what is written for `conn` waits.
+    pub(crate) fn outlet(&self, conn: ConnId) -> Option<&Conn> {
+        let slot = self.conns.get(conn)?;
+        match &slot.role {
+            Role::Client(client) => match client.wire {
+                Wire::Stream(stream) => self.conns.get(stream),
+                _ => Some(slot),
+            },
+            _ => Some(slot),
+        }
+    }
+
     /// Writes a message on the one stream that a client's connection is.
     pub(crate) fn say(&mut self, stream: ConnId, message: &[u8]) {
-        let Some(client) = self.conns.get_mut(stream).and_then(Conn::client) else { return };
+        let Some(slot) = self.conns.get_mut(stream) else { return };
+        let Role::Client(client) = &slot.role else { return };
+        if client.wire == Wire::Lines {
+            slot.outbox.write(|out| line::write(out, message));
+            return self.flush(stream);
+        }
         let Some(exchange) = &client.exchange else { return };
         let id = ExchangeId { conn: stream, serial: exchange.serial };
         let mut event = Vec::with_capacity(message.len() + 24);
@@ -105,6 +131,7 @@ mod tests {
         let config = Config {
             shards: 1,
             path: "/mcp".to_owned(),
+            sse_path: "/sse".to_owned(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             access_log: AccessLog::All,

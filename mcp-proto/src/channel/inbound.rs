@@ -124,6 +124,7 @@ impl Shard {
             | Purpose::Remote { .. }
             | Purpose::Probe
             | Purpose::Schemas { .. }
+            | Purpose::Parked { .. }
             | Purpose::Subscribe { .. }
             | Purpose::Quiet => {
                 self.drop_leg(id);

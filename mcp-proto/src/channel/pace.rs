@@ -85,7 +85,7 @@ impl Shard {
     /// Whether the client of a request takes less than it is sent.
     pub(super) fn is_overfull(&self, leg: LegId) -> bool {
         let exchange = self.legs.get(leg).and_then(|leg| leg.purpose.answers());
-        let slot = exchange.filter(|it| self.exchange(*it).is_some()).and_then(|it| self.conns.get(it.conn));
+        let slot = exchange.filter(|it| self.exchange(*it).is_some()).and_then(|it| self.outlet(it.conn));
         slot.is_some_and(|slot: &Conn| slot.outbox.waiting() > self.config.limits.buffer)
     }
 }

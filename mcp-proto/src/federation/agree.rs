@@ -193,6 +193,13 @@ impl Shard {
         let known = known && opened.as_ref().is_some_and(|opened| opened.id.is_some());
         stream.told = opened;
         stream.resumes = resumes && known;
+        if self.subscription_mut(exchange).is_none()
+            && let Some(stream) = self.stream_of(exchange, id)
+        {
+            stream.state = State::Open(None);
+            stream.gap = false;
+            stream.pause = Stream::PAUSE;
+        }
         let Some(subscription) = self.subscription_mut(exchange) else { return };
         for watched in subscription.watched.iter_mut().filter(|watched| watched.target == target) {
             watched.told = match known {
@@ -237,9 +244,13 @@ impl Shard {
         let asked = Envelope::parse(&leg.body, usize::MAX).ok().and_then(|envelope| envelope.params.uri);
         let uri = asked.map(|uri| uri.value.into_owned()).unwrap_or_default();
         let answer = Envelope::parse(answer, self.config.limits.depth).ok();
-        let told = match answer.and_then(|envelope| envelope.result) {
-            Some(_) => Told::Yes,
-            None => Told::Refused,
+        let told = match answer.map(|envelope| (envelope.result, envelope.error)) {
+            Some((Some(_), _)) => Told::Yes,
+            Some((_, Some(_))) => Told::Refused,
+            _ => {
+                self.settle_leg(id);
+                return self.resource_not_told(exchange, &target);
+            }
         };
         self.settle_leg(id);
         let Some(subscription) = self.subscription_mut(exchange) else { return };

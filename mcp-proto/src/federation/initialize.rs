@@ -49,6 +49,11 @@ impl Shard {
             self.fail_part(id, part, refusal::INVALID_REQUEST, words, None);
             return Ok(());
         }
+        if !self.may_initialize(id) {
+            let words = "this connection has its session already";
+            self.fail_part(id, part, refusal::INVALID_REQUEST, words, None);
+            return Ok(());
+        }
         let Some(offered) = &envelope.params.protocol_version else {
             self.fail_part(id, part, refusal::INVALID_PARAMS, "params.protocolVersion is no string", None);
             return Ok(());
@@ -76,6 +81,7 @@ impl Shard {
         if let Some(exchange) = self.exchange_mut(id) {
             exchange.session = Some(session);
         }
+        self.session_begins(id, session);
         self.ask_all(id, part, session, &message);
         Ok(())
     }

@@ -37,23 +37,40 @@ impl Shard {
         {
             return self.resume_call(id, session_id, target, last.clone());
         }
+        self.begin(id, 200, Content::Events, &[]);
+        let places = point.map(|point| point.places).unwrap_or_default();
+        self.become_listener_from(id, session_id, &places);
+    }
+
+    /// Makes an event stream the session's own.
+    pub(crate) fn become_listener(&mut self, id: ExchangeId, session: SessionId) {
+        if let Some(exchange) = self.exchange_mut(id) {
+            exchange.session = Some(session);
+        }
+        self.become_listener_from(id, session, &[]);
+    }
+
+    fn become_listener_from(
+        &mut self,
+        id: ExchangeId,
+        session_id: SessionId,
+        places: &[(TargetName, Bytes)],
+    ) {
         let Some(session) = self.sessions.get_mut(session_id) else { return };
-        let before = session.listener.replace(id);
+        let before = session.listener.replace(id).filter(|before| *before != id);
         let changed = std::mem::take(&mut session.changed);
         match before {
             Some(before) => self.end_stream(before),
             None => self.counters.streams.add(1),
         }
-        self.begin(id, 200, Content::Events, &[]);
         if changed {
             self.lists_changed(session_id);
         }
-        let places = point.map(|point| point.places).unwrap_or_default();
         if let Some(exchange) = self.exchange_mut(id) {
             exchange.head.fields.detach();
         }
         self.ask_subscriptions(session_id);
-        self.open_streams(id, &places);
+        self.open_streams(id, places);
     }
 
     /// Opens a stream at every target that something is wanted of.
@@ -123,13 +140,17 @@ impl Shard {
     pub(crate) fn event_id(&mut self, id: LegId, last: &Bytes) -> Option<String> {
         let leg = self.legs.get(id)?;
         let target = leg.target.name.clone();
-        let key = self.sessions.get(leg.session?)?.key;
+        let session = self.sessions.get(leg.session?)?;
+        // Streams of clients that know no session can't be resumed; the target's still can, by the gateway.
+        let (key, hidden) = (session.key, session.is_hidden());
         let mut writer = Writer::default();
         writer.u128(key);
         match leg.purpose {
+            // A client that knows no session can't resume a stream.
+            Purpose::Part { .. } if hidden => return None,
             // A batch's stream carries the answers of several targets: one of them can't resume it.
             Purpose::Part { exchange, .. } if !self.exchange(exchange)?.takes_pieces() => return None,
-            Purpose::Part { slot: None, .. } | Purpose::Resume { .. } => {
+            Purpose::Part { slot: None, .. } | Purpose::Resume { .. } if !hidden => {
                 writer.u8(1);
                 writer.bytes(target.as_str().as_bytes());
                 writer.bytes(last);
@@ -140,7 +161,7 @@ impl Shard {
                 if let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target) {
                     stream.last = Some(last.clone());
                 }
-                if exchange.shared || exchange.subscription.is_some() {
+                if hidden || exchange.shared || exchange.subscription.is_some() {
                     return None;
                 }
                 for stream in &exchange.streams {
@@ -313,7 +334,7 @@ impl Shard {
                 }
             }
             Purpose::Part { exchange, slot: None, .. } | Purpose::Resume { exchange }
-                if self.exchange(exchange).is_some_and(|exchange| exchange.accepts.events) =>
+                if self.exchange(exchange).is_some_and(|it| it.accepts.events && it.modern.is_none()) =>
             {
                 let mut line = Vec::new();
                 sse::write::retry(&mut line, milliseconds);

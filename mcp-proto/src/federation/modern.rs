@@ -27,6 +27,9 @@ impl Shard {
             // Closing the stream is what cancels here; what else may come is for nobody (Sending Messages, Note).
             return self.part_done(id, part);
         }
+        if self.retried(id, part, envelope, message) {
+            return;
+        }
         let method = envelope.method.as_ref().map_or("", |method| &method.value);
         match method {
             "server/discover" => self.discover(id, part),
@@ -72,7 +75,7 @@ impl Shard {
                 return self.deferred.push_back(Deferred::Fail(id, Trouble::Status(404)));
             }
             // What a session is told about has no meaning here.
-            Purpose::Greet { .. } | Purpose::Quiet => return self.drop_leg(id),
+            Purpose::Greet { .. } | Purpose::Quiet | Purpose::Parked { .. } => return self.drop_leg(id),
             Purpose::Part { .. }
             | Purpose::Probe
             | Purpose::Schemas { .. }
@@ -165,7 +168,9 @@ impl Shard {
             look.held.raw.extend_from_slice(piece);
             return Ok(None);
         }
-        let accepts = self.exchange(exchange).is_some_and(|it| it.accepts.json && it.batch.is_none());
+        let accepts = self
+            .exchange(exchange)
+            .is_some_and(|it| it.accepts.json && it.batch.is_none() && it.answer == Answer::Open);
         if !look.rewriter.is_settled() || !accepts {
             return Err(Trouble::TooLarge);
         }
@@ -188,7 +193,7 @@ impl Shard {
         if self.asks(id, exchange, part, &held) {
             return;
         }
-        self.drop_leg(id);
+        self.settle_leg(id);
         self.answer_part_coded(exchange, part, &held.out);
     }
 

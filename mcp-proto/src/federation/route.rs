@@ -42,6 +42,13 @@ impl Shard {
         let request = envelope.kind() == Kind::Request;
         slot.id =
             envelope.id_span.clone().filter(|_| request).map(|span| start + span.start..start + span.end);
+        if envelope.method.as_ref().is_some_and(|method| method.value == "notifications/cancelled")
+            && self.cancels_modern(id, envelope.params.request_id.clone().and_then(|span| message.get(span)))
+        {
+            self.part_done(id, part);
+            return Ok(());
+        }
+        let Some(exchange) = self.exchange_mut(id) else { return Ok(()) };
         if let Some(claim) = era::claim(exchange, &envelope, &message, over_http)? {
             exchange.modern = Some(Box::new(claim));
             self.modern_message(id, part, &envelope, &message);
@@ -58,7 +65,11 @@ impl Shard {
         if request && envelope.method.as_ref().is_some_and(|method| method.value == "initialize") {
             return self.initialize(id, part, &envelope, &message);
         }
-        self.required_session(id)?;
+        // A client may ask whether anybody is there before it says who it is (lifecycle, Initialization).
+        let is_ping = envelope.method.as_ref().is_some_and(|method| method.value == "ping");
+        if over_http || !is_ping {
+            self.required_session(id)?;
+        }
         match envelope.kind() {
             Kind::Request => self.request(id, part, &envelope, &message),
             Kind::Notification => self.notification(id, part, &envelope, &message),
@@ -177,6 +188,9 @@ impl Shard {
         let method = envelope.method.as_ref().map_or("", |method| &method.value);
         match method {
             "notifications/initialized" | "notifications/roots/list_changed" => {
+                if method == "notifications/initialized" {
+                    self.stream_greets(id);
+                }
                 self.notify_all(id, part, message);
             }
             "notifications/cancelled" => self.cancel(id, part, message),

@@ -85,9 +85,7 @@ impl Shard {
         let at_home = session.home == self.id;
         let review = self.review(at_home);
         // All requests are looked through, so only for a session that seems idle.
-        if session.used + review <= now
-            && (session.listener.is_some() || self.legs.iter().any(|(_, leg)| leg.session == Some(id)))
-        {
+        if session.used + review <= now && self.is_in_use(id, session) {
             if let Some(session) = self.sessions.get_mut(id) {
                 session.used = now;
             }
@@ -104,6 +102,18 @@ impl Shard {
         } else {
             self.forget_session(id);
         }
+    }
+
+    /// Whether somebody reads a session's stream, or a request is under way in it. Streams that nobody reads are there
+    /// for the requests.
+    fn is_in_use(&self, id: SessionId, session: &Session) -> bool {
+        let unread = session.listener.filter(|listener| !self.reads(*listener));
+        let counts = |leg: &Leg| match (leg.purpose, unread) {
+            (Purpose::Stream { exchange }, Some(unread)) => exchange != unread,
+            _ => true,
+        };
+        (session.listener.is_some() && unread.is_none())
+            || self.legs.iter().any(|(_, leg)| leg.session == Some(id) && counts(leg))
     }
 
     /// DELETE: ends the session here, everywhere, and at the targets.
@@ -290,6 +300,7 @@ impl Shard {
         if news {
             self.lists_changed(id);
         }
+        self.attend(id, target);
         self.reopen_stream_of(id, target);
     }
 
@@ -449,6 +460,7 @@ impl Shard {
                     self.remember_level(id, params);
                 }
             }
+            Note::Input { place, message } => self.input_here(place, &message),
             Note::Forward(forwarded) => self.serve_forwarded(*forwarded),
             Note::Answer { ticket, bytes, end } => self.answered(ticket, bytes, end),
             Note::Taken { ticket, count } => self.paid(ticket, count),

@@ -18,7 +18,7 @@ use super::initialize::result_of;
 use crate::answer::Content;
 use crate::conn::{Conn, Role, Wire};
 use crate::era::PREFIX;
-use crate::exchange::{Exchange, ExchangeId, State};
+use crate::exchange::{Exchange, ExchangeId, State, Work};
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::members::members;
 use crate::jsonrpc::params::{self, Filter};
@@ -220,6 +220,12 @@ impl Shard {
         exchange.head.fields.detach();
         self.begin(id, 200, Content::Events, &[]);
         self.open_streams(id, &[]);
+        if let Some(exchange) = self.exchange_mut(id) {
+            let targets = exchange.streams.iter().map(|stream| stream.target.clone()).collect();
+            if let Some(part) = exchange.parts.get_mut(usize::from(part)) {
+                part.work = Work::Asked(targets);
+            }
+        }
         self.watch(id.conn);
         self.settle_subscription(id);
         if self.is_draining() {
@@ -586,3 +592,6 @@ fn mute(capabilities: &[u8]) -> Bytes {
         members.into_iter().filter(|it| matches!(&it.key[..], b"sampling" | b"elicitation" | b"roots"));
     params::without(capabilities, asks.map(|member| member.span).collect()).into()
 }
+
+#[cfg(test)]
+mod tests;

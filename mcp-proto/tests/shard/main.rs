@@ -1,14 +1,19 @@
 //! The shard from outside: bytes and time in, bytes and actions out.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
 
+mod asks;
 mod auto_processes;
 mod batches;
 mod calls;
+mod changes;
 mod channel_simulation;
 mod faults;
+mod forwarding;
 mod intake;
 mod limits;
+mod listens;
 mod lists;
+mod parked;
 mod process_limits;
 mod process_targets;
 mod regressions;
@@ -18,7 +23,10 @@ mod shards;
 mod shared_targets;
 mod simulation;
 mod splits;
+mod sse_clients;
+mod sse_simulation;
 mod sse_targets;
+mod stdio_clients;
 mod streams;
 mod subscriptions;
 mod support;

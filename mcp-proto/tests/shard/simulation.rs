@@ -346,7 +346,7 @@ impl Run {
 }
 
 /// What a server does that is not always well.
-fn erratic(name: &str, chance: &mut Dice, seen: &Seen, sessions: bool) -> Option<Reply> {
+pub(crate) fn erratic(name: &str, chance: &mut Dice, seen: &Seen, sessions: bool) -> Option<Reply> {
     if seen.method != "tools/call" && !chance.once_in(8) {
         return None;
     }

@@ -1,11 +1,11 @@
 //! `subscriptions/listen`: by modern clients, at modern targets, and across the eras.
 
-use crate::support::client::{EVERYTHING, post, request};
+use crate::support::client::post;
 use crate::support::listening::{
-    LISTEN_FIELDS, TOOLS, UPDATED, acknowledged, agree, agree_to, before, changed, listen, updated,
+    LISTEN_FIELDS, TOOLS, UPDATED, acknowledged, agree_to, before, changed, listen, notice_of, updated,
 };
 use crate::support::server::{event, event_with, json_reply, reply, stream_end};
-use crate::support::{End, Key, Step, World};
+use crate::support::{End, Step, World};
 use mcp_proto::Fault;
 use routing::Routes;
 use serde_json::json;
@@ -25,20 +25,6 @@ fn routes(names: &[(&str, usize)]) -> Routes {
         target
     };
     Routes::new(names.iter().map(target).collect()).unwrap()
-}
-
-/// Nothing is left of a subscription: no session, stream or request.
-fn assert_nothing_left(world: &mut World, targets: &[&str]) {
-    for shard in 0..world.shards.len() {
-        let counters = world.counters(shard);
-        let left = [counters.sessions.value(), counters.streams.value(), counters.calls.value()];
-        assert_eq!(left, [0, 0, 0], "shard {shard}: sessions, streams, calls");
-    }
-    for target in targets {
-        let (busy, _): (Vec<_>, Vec<_>) =
-            world.connections(target).into_iter().partition(|key| world.server(target).is_busy(*key));
-        assert_eq!(busy, [], "{target}");
-    }
 }
 
 // --- modern client, modern targets ---
@@ -66,9 +52,11 @@ fn a_modern_target_is_asked_with_the_clients_own_message_and_heard_under_the_cli
             [acknowledged(id, filter), updated(id, "demo://one"), more.replace("ID", id)]
         );
         world.hang_up(client);
-        assert_nothing_left(&mut world, &["alpha"]);
+        world.assert_nothing_left(&["alpha"]);
         assert_eq!(world.server("alpha").count("DELETE"), 0);
-        assert_eq!(world.records.pop().unwrap().error, "", "its end is no failure");
+        let record = world.records.pop().unwrap();
+        let said = (record.method.as_str(), record.target.as_str(), record.error.as_str());
+        assert_eq!(said, ("subscriptions/listen", "alpha", ""), "its end is no failure");
     }
 }
 
@@ -186,7 +174,7 @@ fn a_listen_that_ends_is_opened_again_and_what_may_have_been_missed_is_told() {
         assert_eq!(world.heard(client), expected, "{way}");
         assert_eq!(world.server("beta").listens().len(), 1);
         world.hang_up(client);
-        assert_nothing_left(&mut world, &["alpha", "beta"]);
+        world.assert_nothing_left(&["alpha", "beta"]);
     }
 }
 
@@ -279,7 +267,7 @@ fn a_listen_of_nothing_is_acknowledged_and_stays_open() {
     assert_eq!(world.server("alpha").methods(), [] as [&str; 0]);
     world.half_close(client);
     assert_eq!(world.clients[client].end, Some(End::Aborted));
-    assert_nothing_left(&mut world, &["alpha"]);
+    world.assert_nothing_left(&["alpha"]);
 }
 
 #[test]
@@ -302,7 +290,7 @@ fn a_request_that_can_not_be_served_is_refused() {
     let client = world.subscribe(0, "1", "{}");
     assert_eq!(ask(&mut world, both, &listen("1", "{}")), (503, Some(-32603)));
     world.hang_up(client);
-    assert_nothing_left(&mut world, &["alpha"]);
+    world.assert_nothing_left(&["alpha"]);
 }
 
 #[test]
@@ -352,13 +340,7 @@ fn a_legacy_target_is_heard_on_its_stream_and_told_of_each_resource() {
     assert_eq!(world.heard(client), first);
     world.hang_up(client);
     assert_eq!(world.server("alpha").last("DELETE").session(), Some("alpha-1"));
-    assert_nothing_left(&mut world, &["alpha"]);
-}
-
-/// A notice with a `_meta` of ours put in front of its params.
-fn notice_of(message: &str, id: &str) -> String {
-    let tag = format!(r#""params":{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}},"#);
-    message.replace(r#""params":{"#, &tag)
+    world.assert_nothing_left(&["alpha"]);
 }
 
 #[test]
@@ -399,7 +381,7 @@ fn a_legacy_target_that_lost_its_session_is_told_again_and_one_that_resumes_is_n
     expected.extend([changed("1", "tools"), updated("1", "demo://one")]);
     assert_eq!(world.heard(client), expected);
     world.hang_up(client);
-    assert_nothing_left(&mut world, &["alpha"]);
+    world.assert_nothing_left(&["alpha"]);
 }
 
 #[test]
@@ -408,16 +390,21 @@ fn a_subscribe_that_breaks_off_is_repeated_with_the_stream() {
     let mut asked = 0;
     world.server("alpha").on("resources/subscribe", move |seen| {
         asked += 1;
-        if asked == 1 { vec![Step::Reset] } else { seen.result("{}") }
+        match asked {
+            1 => vec![Step::Reset],
+            2 => reply(503, "", ""),
+            _ => seen.result("{}"),
+        }
     });
     let filter = r#"{"resourceSubscriptions":["demo://one"]}"#;
     let client = world.subscribe(0, "1", filter);
     assert_eq!(world.heard(client), [acknowledged("1", filter)]);
-    world.advance(SECOND + BURST);
+    // After one and two seconds.
+    world.advance(3 * SECOND + BURST);
     assert_eq!(world.heard(client), [acknowledged("1", filter), updated("1", "demo://one")]);
     assert_eq!(
         (world.server("alpha").count("GET"), world.server("alpha").count("resources/subscribe")),
-        (2, 2)
+        (3, 3)
     );
 }
 
@@ -459,7 +446,7 @@ fn both_eras_are_heard_at_once_and_new_routes_are_told_and_followed() {
     assert_eq!(world.heard(client), expected);
     assert_eq!(world.server("alpha").listens().len(), 1);
     world.hang_up(client);
-    assert_nothing_left(&mut world, &["alpha", "beta", "gamma"]);
+    world.assert_nothing_left(&["alpha", "beta", "gamma"]);
 }
 
 #[test]
@@ -486,7 +473,7 @@ fn draining_answers_the_request_that_a_listen_is() {
     }
     assert!(world.shards[0].is_drained());
     world.advance(30 * SECOND);
-    assert_nothing_left(&mut world, &["alpha", "beta"]);
+    world.assert_nothing_left(&["alpha", "beta"]);
 }
 
 #[test]
@@ -517,171 +504,6 @@ fn a_client_that_does_not_read_is_told_later() {
     assert_eq!(heard.iter().filter(|message| message.contains("yyy")).count(), 102);
     assert_eq!(heard.iter().filter(|message| message.contains("tools/list_changed")).count(), 1);
     assert!(!world.is_paused(key));
-}
-
-// --- legacy client, modern targets ---
-
-const ALL: &str = r#"{"promptsListChanged":true,"resourcesListChanged":true,"toolsListChanged":true}"#;
-
-fn all_and(uris: &[&str]) -> String {
-    ALL.replace('}', &format!(r#","resourceSubscriptions":{}}}"#, json!(uris)))
-}
-
-fn sorted(filter: &str) -> serde_json::Value {
-    serde_json::from_str(filter).unwrap()
-}
-
-fn filters(world: &mut World, name: &str) -> Vec<serde_json::Value> {
-    world.server(name).filters().iter().map(|filter| sorted(filter)).collect()
-}
-
-fn subscribe(uri: &str) -> String {
-    request("resources/subscribe", &format!(r#"{{"uri":"{uri}"}}"#))
-}
-
-#[test]
-fn a_legacy_clients_stream_listens_at_a_modern_target() {
-    let mut world = before(&["alpha", "beta"]).build().modern(&["alpha"]);
-    let (client, session) = world.begin();
-    world.ask(client, &session, &subscribe("alpha+demo://one"));
-    let stream = world.listen(0, &session);
-    let seen = world.server("alpha").last("subscriptions/listen").clone();
-    assert_eq!(filters(&mut world, "alpha"), [sorted(&all_and(&["demo://one"]))]);
-    assert_eq!(seen.field("mcp-method"), Some("subscriptions/listen"));
-    let meta = seen.json()["params"]["_meta"].clone();
-    assert_eq!(meta["io.modelcontextprotocol/protocolVersion"], "2026-07-28");
-    assert_eq!(meta["io.modelcontextprotocol/clientInfo"], json!({"name": "test", "version": "1"}));
-    assert_eq!(meta["io.modelcontextprotocol/clientCapabilities"], sorted(EVERYTHING));
-    world.say_on_listen("alpha", &updated("ID", "demo://one"));
-    world.say_on_listen("alpha", &changed("ID", "tools"));
-    let more = r#"{"jsonrpc":"2.0","method":"notifications/prompts/list_changed","params":{"_meta":{"a":1.0,"io.modelcontextprotocol/subscriptionId":ID}}}"#;
-    world.say_on_listen("alpha", more);
-    world.say_on_stream("beta", UPDATED);
-    let expected = [
-        UPDATED.replace("demo:", "alpha+demo:"),
-        TOOLS.replace('}', r#","params":{}}"#),
-        r#"{"jsonrpc":"2.0","method":"notifications/prompts/list_changed","params":{"_meta":{"a":1.0}}}"#
-            .to_owned(),
-        UPDATED.replace("demo:", "beta+demo:"),
-    ];
-    assert_eq!(world.heard(stream), expected);
-    world.hang_up(stream);
-    assert_eq!(world.counters(0).calls.value(), 0);
-    assert!(!world.connections("alpha").contains(&seen.key));
-}
-
-#[test]
-fn a_new_subscription_takes_over_without_a_gap_or_a_duplicate() {
-    let mut world = before(&["alpha"]).build().modern(&["alpha"]);
-    let (client, session) = world.begin();
-    let stream = world.listen(0, &session);
-    let (old, old_id) = world.last_listen("alpha");
-    world.server("alpha").on("subscriptions/listen", |_| Vec::new());
-    world.ask(client, &session, &subscribe("demo://one"));
-    let (new, new_id) = world.last_listen("alpha");
-    assert_eq!(filters(&mut world, "alpha"), [sorted(ALL), sorted(&all_and(&["demo://one"]))]);
-    assert_ne!((old, &old_id), (new, &new_id));
-    // Until the target has agreed, the first is in force. Meanwhile the filter changes twice: asked for together.
-    world.say(old, vec![Step::Send(event(&changed(&old_id, "tools")).into())]);
-    world.ask(client, &session, &subscribe("demo://two"));
-    world.ask(client, &session, &subscribe("demo://three"));
-    world.ask(client, &session, &subscribe("demo://three"));
-    assert_eq!(world.methods(stream), ["notifications/tools/list_changed"]);
-    assert_eq!(world.server("alpha").listens().len(), 2);
-    let agreed = |world: &mut World, key: Key, id: &str| {
-        let head = crate::support::server::stream_head();
-        world.say(key, vec![Step::Send(format!("{head}{}", event(&acknowledged(id, "{}"))).into())]);
-    };
-    agreed(&mut world, new, &new_id);
-    assert!(!world.connections("alpha").contains(&old), "the first is closed");
-    assert_eq!(
-        filters(&mut world, "alpha")[2],
-        sorted(&all_and(&["demo://one", "demo://three", "demo://two"]))
-    );
-    world.say(new, vec![Step::Send(event(&updated(&new_id, "demo://one")).into())]);
-    let (last, last_id) = world.last_listen("alpha");
-    agreed(&mut world, last, &last_id);
-    world.say(last, vec![Step::Send(event(&updated(&last_id, "demo://two")).into())]);
-    let off = request("resources/unsubscribe", r#"{"uri":"demo://one"}"#);
-    world.ask(client, &session, &off);
-    assert_eq!(filters(&mut world, "alpha")[3], sorted(&all_and(&["demo://three", "demo://two"])));
-    let uris: Vec<_> = world.messages(stream).iter().map(|it| it["params"]["uri"].clone()).collect();
-    assert_eq!(uris, [json!(null), json!("demo://one"), json!("demo://two")]);
-    world.hang_up(stream);
-    assert_eq!(world.counters(0).calls.value(), 0);
-}
-
-#[test]
-fn a_target_that_takes_no_second_listen_is_asked_anew_when_the_first_is_closed() {
-    let mut world = before(&["alpha"]).build().modern(&["alpha"]);
-    let (client, session) = world.begin();
-    let stream = world.listen(0, &session);
-    let (old, _) = world.last_listen("alpha");
-    world
-        .server("alpha")
-        .on("subscriptions/listen", |seen| json_reply(200, &seen.error(-32600, "one is enough")));
-    world.ask(client, &session, &subscribe("demo://one"));
-    assert!(!world.connections("alpha").contains(&old));
-    world.server("alpha").on("subscriptions/listen", agree);
-    world.advance(SECOND);
-    assert_eq!(world.server("alpha").listens().len(), 3);
-    let expected = ["tools", "prompts", "resources"].map(|list| format!("notifications/{list}/list_changed"));
-    assert_eq!(
-        world.methods(stream),
-        [&expected[..], &["notifications/resources/updated".to_owned()]].concat()
-    );
-}
-
-#[test]
-fn a_replacement_that_breaks_off_leaves_the_first_in_force() {
-    let mut world = before(&["alpha"]).build().modern(&["alpha"]);
-    let (client, session) = world.begin();
-    let stream = world.listen(0, &session);
-    let (old, old_id) = world.last_listen("alpha");
-    world.server("alpha").on("subscriptions/listen", |_| vec![Step::Reset]);
-    world.ask(client, &session, &subscribe("demo://one"));
-    world.say(old, vec![Step::Send(event(&changed(&old_id, "tools")).into())]);
-    world.server("alpha").on("subscriptions/listen", agree);
-    world.advance(SECOND);
-    assert!(!world.connections("alpha").contains(&old));
-    assert_eq!(filters(&mut world, "alpha")[2], sorted(&all_and(&["demo://one"])));
-    assert_eq!(world.methods(stream), ["notifications/tools/list_changed"]);
-    // And when the first ends while the second is asked for, the second counts, with what was missed in between.
-    world.server("alpha").on("subscriptions/listen", |_| Vec::new());
-    let (old, _) = world.last_listen("alpha");
-    world.ask(client, &session, &subscribe("demo://two"));
-    world.say(old, stream_end());
-    let (new, new_id) = world.last_listen("alpha");
-    let head = crate::support::server::stream_head();
-    world.say(new, vec![Step::Send(format!("{head}{}", event(&acknowledged(&new_id, "{}"))).into())]);
-    assert_eq!(world.messages(stream).len(), 1 + 3 + 2);
-    assert_eq!(world.server("alpha").listens().len(), 4);
-    world.advance(60 * SECOND);
-    assert_eq!(world.server("alpha").listens().len(), 4);
-}
-
-#[test]
-fn subscriptions_made_on_other_shards_reach_the_shard_that_listens() {
-    let mut world = before(&["alpha"]).shards(3).build().modern(&["alpha"]);
-    let (_, session) = world.begin();
-    // The session's home is the first shard; it was told there, its stream is on the second.
-    world.ask_on(0, &session, &subscribe("demo://one"));
-    world.ask_on(2, &session, &subscribe("demo://two"));
-    let stream = world.listen(1, &session);
-    assert_eq!(filters(&mut world, "alpha").pop(), Some(sorted(&all_and(&["demo://one", "demo://two"]))));
-    world.ask_on(2, &session, &subscribe("demo://three"));
-    let three = all_and(&["demo://one", "demo://three", "demo://two"]);
-    assert_eq!(filters(&mut world, "alpha").pop(), Some(sorted(&three)));
-    world.ask_on(0, &session, &request("resources/unsubscribe", r#"{"uri":"demo://two"}"#));
-    assert_eq!(filters(&mut world, "alpha").pop(), Some(sorted(&all_and(&["demo://one", "demo://three"]))));
-    world.ask_on(1, &session, &subscribe("demo://four"));
-    let four = all_and(&["demo://four", "demo://one", "demo://three"]);
-    assert_eq!(filters(&mut world, "alpha").pop(), Some(sorted(&four)));
-    world.say_on_listen("alpha", &updated("ID", "demo://three"));
-    assert_eq!(world.methods(stream), ["notifications/resources/updated"]);
-    assert_eq!(world.counters(1).calls.value(), 1, "one listen is left");
-    world.hang_up(stream);
-    assert_eq!((0..3).map(|shard| world.counters(shard).calls.value()).sum::<u64>(), 0);
 }
 
 #[test]
@@ -715,7 +537,24 @@ fn a_stream_follows_its_target_from_one_era_to_the_other_and_back() {
     expected.push(updated("1", "demo://one"));
     assert_eq!(world.heard(client), expected);
     world.hang_up(client);
-    assert_nothing_left(&mut world, &["alpha"]);
+    world.assert_nothing_left(&["alpha"]);
+}
+
+#[test]
+fn a_target_that_offered_no_stream_is_heard_as_soon_as_it_is_known_to_be_modern() {
+    let mut world = before(&["alpha"]).build();
+    world.server("alpha").streams = false;
+    let filter = r#"{"toolsListChanged":true}"#;
+    let client = world.subscribe(0, "1", filter);
+    world.server("alpha").modern();
+    // Its verdict is looked into with the next request when it has grown old.
+    world.advance(300 * SECOND);
+    assert_eq!(world.server("alpha").listens().len(), 0);
+    let other = world.subscribe(0, "2", filter);
+    world.advance(SECOND + BURST);
+    assert_eq!(world.server("alpha").listens().len(), 2);
+    assert_eq!(world.heard(client), [acknowledged("1", filter), changed("1", "tools")]);
+    assert_eq!(world.heard(other)[0], acknowledged("2", filter));
 }
 
 #[test]
@@ -732,5 +571,5 @@ fn each_client_hears_under_its_own_id_and_a_connection_serves_again_after_a_refu
     assert_eq!((world.heard(one).len(), world.heard(two).len()), (2, 2));
     world.hang_up(one);
     world.hang_up(two);
-    assert_nothing_left(&mut world, &["alpha"]);
+    world.assert_nothing_left(&["alpha"]);
 }

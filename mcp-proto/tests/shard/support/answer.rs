@@ -16,6 +16,8 @@ pub(crate) struct Answer {
 pub(crate) struct Event {
     pub(crate) id: Option<String>,
     pub(crate) retry: Option<u64>,
+    /// Another type than `message`.
+    pub(crate) other: Option<String>,
     pub(crate) data: String,
 }
 
@@ -42,7 +44,8 @@ impl Answer {
 
     /// The messages of a stream.
     pub(crate) fn messages(&self) -> Vec<Value> {
-        let data = self.events().into_iter().filter(|event| !event.data.is_empty());
+        let events = self.events().into_iter().filter(|event| event.other.is_none());
+        let data = events.filter(|event| !event.data.is_empty());
         data.map(|event| serde_json::from_str(&event.data).unwrap()).collect()
     }
 
@@ -72,6 +75,7 @@ impl Event {
                 Some(("retry", retry)) => event.retry = retry.parse().ok(),
                 Some(("data", data)) => event.data.push_str(data),
                 Some(("event", "message")) => {}
+                Some(("event", other)) => event.other = Some(other.to_owned()),
                 _ => assert_eq!(line, ":", "in {block:?}"),
             }
         }

@@ -80,6 +80,16 @@ pub(crate) fn post(fields: &str, body: &str) -> Vec<u8> {
     .into()
 }
 
+/// A POST to another place, as the clients of 2024 made it.
+pub(crate) fn post_at(place: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "POST {place} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )
+    .into()
+}
+
 /// A session's field.
 pub(crate) fn session_field(session: &str) -> String {
     format!("mcp-session-id: {session}\r\n")
@@ -176,6 +186,38 @@ impl World {
         let head = format!("DELETE /mcp HTTP/1.1\r\nhost: localhost\r\nmcp-session-id: {session}\r\n\r\n");
         self.send(client, head.as_bytes());
         self.clients[client].answer()
+    }
+
+    /// A client opens its one stream (MCP 2024-11-05): its number, and where it is to POST.
+    pub(crate) fn open_sse(&mut self, shard: usize) -> (usize, String) {
+        let client = self.connect(shard);
+        self.send(client, b"GET /sse HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n");
+        let events = self.clients[client].answer().events();
+        assert_eq!(events[0].other.as_deref(), Some("endpoint"));
+        (client, events[0].data.clone())
+    }
+
+    /// The same with a session, of a client that can be asked anything.
+    pub(crate) fn begin_sse(&mut self, shard: usize) -> (usize, String) {
+        let (client, endpoint) = self.open_sse(shard);
+        for body in [&initialize("2024-11-05", EVERYTHING), INITIALIZED] {
+            let answer = self.post_to(shard, &endpoint, body);
+            assert_eq!((answer.status, answer.text()), (202, "Accepted"));
+        }
+        (client, endpoint)
+    }
+
+    /// A POST on a connection of its own to where a stream is fed.
+    pub(crate) fn post_to(&mut self, shard: usize, endpoint: &str, body: &str) -> Answer {
+        let client = self.connect(shard);
+        self.send(client, &post_at(endpoint, body));
+        self.clients[client].answer()
+    }
+
+    /// The messages a client got on lines.
+    pub(crate) fn lines(&self, client: usize) -> Vec<Value> {
+        let raw = std::str::from_utf8(&self.clients[client].raw).unwrap();
+        raw.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
     }
 
     /// The messages a client got on the stream it reads.

@@ -45,6 +45,12 @@ pub(crate) fn updated(id: &str, uri: &str) -> String {
     notice(id, "resources/updated", &format!(r#","uri":"{uri}""#))
 }
 
+/// A notice with a `_meta` of ours put in front of its params.
+pub(crate) fn notice_of(message: &str, id: &str) -> String {
+    let tag = format!(r#""params":{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}},"#);
+    message.replace(r#""params":{"#, &tag)
+}
+
 /// What a target that agrees to everything answers.
 pub(crate) fn agree(seen: &Seen) -> Reply {
     agree_to(seen, &seen.json()["params"]["notifications"].to_string())
@@ -116,5 +122,19 @@ impl World {
     pub(crate) fn say_on_listen(&mut self, name: &str, message: &str) {
         let (key, id) = self.last_listen(name);
         self.say(key, vec![Step::Send(event(&message.replace("ID", &id)).into())]);
+    }
+
+    /// Nothing is left of a subscription: no session, stream or request.
+    pub(crate) fn assert_nothing_left(&mut self, targets: &[&str]) {
+        for shard in 0..self.shards.len() {
+            let counters = self.counters(shard);
+            let left = [counters.sessions.value(), counters.streams.value(), counters.calls.value()];
+            assert_eq!(left, [0, 0, 0], "shard {shard}: sessions, streams, calls");
+        }
+        for target in targets {
+            let (busy, _): (Vec<_>, Vec<_>) =
+                self.connections(target).into_iter().partition(|key| self.server(target).is_busy(*key));
+            assert_eq!(busy, [], "{target}");
+        }
     }
 }

@@ -20,6 +20,7 @@ impl Setup {
         let config = Config {
             shards: 1,
             path: "/mcp".to_owned(),
+            sse_path: "/sse".to_owned(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             access_log: AccessLog::All,
@@ -100,20 +101,20 @@ impl Setup {
             };
             server
         });
-        let shard = |number: u16| {
-            let start = Start {
-                id: ShardId(number),
-                config: Arc::clone(&config),
-                routes: Arc::clone(&routes),
-                seed: [self.seed ^ (number as u8) << 6; 32],
-                unix: Duration::from_secs(1_800_000_000),
-                counters: Arc::new(Counters::default()),
-            };
-            Shard::new(start, now)
+        let start = |number: u16| Start {
+            id: ShardId(number),
+            config: Arc::clone(&config),
+            routes: Arc::clone(&routes),
+            seed: [self.seed ^ (number as u8) << 6; 32],
+            unix: Duration::from_secs(1_800_000_000),
+            counters: Arc::new(Counters::default()),
         };
+        let starts: Vec<_> = (0..config.shards).map(start).collect();
         World {
             now,
-            shards: (0..config.shards).map(shard).collect(),
+            began: now,
+            shards: starts.iter().map(|start| Shard::new(start.clone(), now)).collect(),
+            starts,
             servers: servers.collect(),
             clients: Vec::new(),
             records: Vec::new(),
