@@ -263,6 +263,10 @@ impl Shard {
         status: u16,
         body: &[u8],
     ) {
+        // A target that can't be asked for the rest has simply hung up.
+        if self.legs.get(id).is_some_and(|leg| leg.method == Method::Get) {
+            return self.leg_failed(id, Trouble::Silent);
+        }
         let Some(waiting) = self.exchange(exchange) else { return self.drop_leg(id) };
         let parsed = Envelope::parse(body, self.config.limits.depth).ok();
         let Some(envelope) = parsed.filter(|envelope| envelope.kind() == Kind::Response) else {

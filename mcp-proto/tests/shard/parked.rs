@@ -550,8 +550,14 @@ fn places_in_a_targets_stream_are_nothing_for_a_client_without_a_session() {
         let retry = "retry: 5\nid: e-0\ndata:\n\n";
         stream(&[crate::support::server::chunk(retry), event_with("e-1", log)])
     });
+    world.server("alpha").on("GET", |seen| match seen.field("last-event-id") {
+        Some(_) => crate::support::server::reply(405, "", ""),
+        None => vec![Step::Send(crate::support::server::stream_head().into())],
+    });
     let meta = r#","io.modelcontextprotocol/logLevel":"info""#;
-    let answer = world.ask_modern(0, &Ask { meta, ..Ask::call(1) });
+    let client = world.begin_modern(0, &Ask { meta, ..Ask::call(1) });
+    world.advance(std::time::Duration::from_secs(2));
+    let answer = world.clients[client].answer();
     assert!(answer.complete);
     let events = answer.events();
     assert!(events.iter().all(|event| event.id.is_none() && event.retry.is_none()), "{events:?}");
