@@ -62,8 +62,8 @@ fn the_process_that_was_asked_becomes_the_first_sessions_own() {
     assert_eq!(world.server("alpha").count("server/discover"), 1, "it is known now");
     assert_eq!(world.server("alpha").running(), 2);
     world.advance(400 * SECOND);
-    world.ask(client, &session, &call("echo"));
-    assert_eq!(world.server("alpha").running(), 2, "no process is started only to ask again");
+    assert_eq!(world.ask_on(0, &session, &call("echo")).tool_text(), "alpha:echo");
+    assert_eq!(world.counters(0).processes_total.value(), 2, "none is started only to ask again");
     world.delete(0, &session);
     world.delete(0, &other);
     world.assert_clean();
@@ -71,12 +71,12 @@ fn the_process_that_was_asked_becomes_the_first_sessions_own() {
 
 #[test]
 fn a_process_that_is_silent_or_dies_when_asked_is_greeted() {
-    for (answer, starts) in [(Vec::new(), 1), (vec![Step::Fin], 2)] {
+    for (answer, wait, starts) in [(Vec::new(), 10, 1), (vec![Step::Fin], 0, 2)] {
         let mut world = auto(&["alpha"]).build();
         world.server("alpha").on("server/discover", move |_| answer.clone());
         let client = world.connect(0);
         world.send(client, &post("", &initialize("2025-11-25", "{}")));
-        world.advance(10 * SECOND);
+        world.advance(wait * SECOND);
         let session = world.clients[client].answer().field("mcp-session-id").unwrap().to_owned();
         assert_eq!(world.ask_on(0, &session, &call("echo")).tool_text(), "alpha:echo");
         assert_eq!(world.counters(0).processes_total.value(), starts);

@@ -210,6 +210,8 @@ fn a_process_that_someone_listens_to_is_started_again_unasked() {
         let (_, session) = world.begin();
         world.ask_on(1, &session, &request("resources/subscribe", r#"{"uri":"alpha+demo://a"}"#));
         let listener = world.listen(shard, &session);
+        world.advance(100 * SECOND);
+        assert_eq!(world.counters(shard).target_failures.value(), 0, "it may listen for ever");
         let key = world.connections("alpha")[0];
         world.say(key, vec![Step::Fin]);
         assert_eq!(world.server("alpha").running(), 0);

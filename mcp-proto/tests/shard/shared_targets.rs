@@ -137,6 +137,7 @@ fn a_shared_process_that_ends_is_started_on_demand_and_told_again() {
     let listener = world.listen(0, &sessions[0]);
     world.advance(700 * SECOND);
     assert_eq!(world.server("alpha").running(), 1, "someone listens");
+    assert_eq!(world.counters(0).processes_total.value(), 1);
     world.hang_up(listener);
     world.advance(600 * SECOND);
     assert_eq!(world.server("alpha").running(), 0, "nobody used it");
