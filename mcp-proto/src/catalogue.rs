@@ -22,6 +22,15 @@ const LONGEST_TTL: Duration = Duration::from_secs(10 * 60);
 /// A target and a kind of list.
 type Place = (TargetName, &'static str);
 
+/// A whole list, as a target answered it.
+pub(crate) struct List<'a> {
+    pub(crate) result: &'a [u8],
+    /// How long it holds.
+    pub(crate) ttl: Duration,
+    /// It came as an event.
+    pub(crate) event: bool,
+}
+
 /// A target's last good list.
 #[derive(Debug)]
 struct Kept {
@@ -100,18 +109,16 @@ impl Catalogue {
         names.extend(page.into_iter().filter(|name| name.len() <= LONGEST_NAME).take(room));
     }
 
-    /// Keeps a target's whole list, the `result` of its answer, which holds for `ttl` and is good for when the target
-    /// is late.
+    /// Keeps a target's whole list, as long as it holds and for when the target is late.
     pub(crate) fn keep_list(
         &mut self,
         target: &TargetName,
         kind: Kind,
-        result: &[u8],
-        ttl: Duration,
-        event: bool,
+        list: &List<'_>,
         limits: &Limits,
         now: Instant,
     ) {
+        let List { result, ttl, event } = *list;
         let place = (target.clone(), kind.key());
         if result.len() > limits.catalogue {
             self.lists.remove(&place);

@@ -427,8 +427,8 @@ impl Shard {
             let rest = REST.saturating_mul(1 << starts.failures.min(8)).min(LONGEST_REST);
             starts.failures += 1;
             starts.rest = Some((now + rest, trouble.to_string().into()));
-            // That it speaks so was the last guess.
-            if channel.target.process.is_none() {
+            // That it speaks so was a guess, or it has learnt more since.
+            if matches!(trouble, Trouble::Status(400..500) | Trouble::Malformed(_)) {
                 let target = channel.target.name.clone();
                 self.unsure(&target);
             }

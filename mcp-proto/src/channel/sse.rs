@@ -53,11 +53,6 @@ impl Shard {
             200..300 => Trouble::Malformed("it answers a GET with no event stream"),
             _ => Trouble::Status(status),
         };
-        // It may have learnt more than it was found to know.
-        if let (Some(channel), true) = (self.channels.table.get(on), matches!(status, 404 | 405)) {
-            let target = channel.target.name.clone();
-            self.unsure(&target);
-        }
         self.channel_failed(on, &trouble);
     }
 

@@ -6,6 +6,7 @@
 use super::gather::Question;
 use super::initialize::OWN_SERVER;
 use super::probe::Era;
+use crate::catalogue::List;
 use crate::era::PREFIX;
 use crate::exchange::{ExchangeId, Slot, What};
 use crate::jsonrpc::envelope::{Envelope, Text};
@@ -195,8 +196,8 @@ impl Shard {
         let result = Envelope::parse(body, usize::MAX).ok().and_then(|envelope| body.get(envelope.result?));
         let ttl = extra.iter().find(|(key, _)| key == "ttlMs").map_or(0, |(_, ttl)| milliseconds(ttl));
         let limits = self.config.limits;
-        let ttl = Duration::from_millis(ttl);
-        self.catalogue.keep_list(target, kind, result.unwrap_or_default(), ttl, event, &limits, self.now);
+        let list = List { result: result.unwrap_or_default(), ttl: Duration::from_millis(ttl), event };
+        self.catalogue.keep_list(target, kind, &list, &limits, self.now);
     }
 
     /// A list that depends on the client's own credentials is not kept for others.
