@@ -132,7 +132,7 @@ fn a_call_whose_stream_ended_early_is_asked_for_again_where_its_client_can_not()
     let answer = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#;
     world.server("alpha").on("GET", move |seen| match seen.field("last-event-id") {
         Some("a-1") => stream(&[event_with("a-2", answer)]),
-        _ => server::reply(405, "", ""),
+        _ => reply(405, "", ""),
     });
     let text = String::from_utf8(post(&session_field(&session), &call("echo"))).unwrap();
     world.send(client, text.replace(", text/event-stream", "").as_bytes());
