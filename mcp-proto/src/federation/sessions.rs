@@ -4,6 +4,7 @@
 //! did not: all shards then work with the same. Any shard serves any session from its sealed id; what is news to the
 //! others travels as a [`Note`].
 
+use super::Era;
 use super::subscription::Topic;
 use crate::ShardId;
 use crate::edge::Note;
@@ -47,6 +48,11 @@ impl Shard {
             return None;
         }
         let (key, home) = (session.key, session.home);
+        for entry in &session.targets {
+            if let TargetState::Ready(opened) = &entry.state {
+                self.learn_era(&entry.target, opened);
+            }
+        }
         let id = self.sessions.insert(session);
         self.by_key.insert(key, id);
         if at_home {
@@ -240,7 +246,7 @@ impl Shard {
             Err(trouble) => return self.target_refused_with(&target, session_id, asker, &trouble, body),
         };
         self.learn(&target.name, body);
-        let opened = Opened { id: given_id, revision };
+        let opened = Opened { id: given_id, revision, sse: self.era(&target) == Some(Era::Sse) };
         let single = self.routes.single().is_some();
         let asker = asker.filter(|(exchange, ..)| self.exchange(*exchange).is_some());
         let Some(session) = session_id.and_then(|session| self.sessions.get_mut(session)) else {
