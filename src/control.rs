@@ -188,7 +188,8 @@ impl Control {
     fn report_targets(&self) {
         let targets = self.routes.targets();
         self.status.targets.store(targets.len(), Relaxed);
-        let unresolved = targets.iter().filter(|target| target.endpoints.is_empty()).count();
+        let unresolved =
+            targets.iter().filter(|target| target.process.is_none() && target.endpoints.is_empty()).count();
         self.status.targets_unresolved.store(unresolved, Relaxed);
     }
 }

@@ -101,7 +101,12 @@ fn describe(settings: &Settings) -> String {
     .to_lowercase();
     for server in &settings.servers {
         let target = &server.target;
-        text += &format!("  {:<20} http://{}{}\n", target.name.as_str(), target.authority, target.path);
+        // Arguments are not shown: they often hold secrets.
+        let place = match &target.process {
+            Some(process) => process.command.clone(),
+            None => format!("http://{}{}", target.authority, target.path),
+        };
+        text += &format!("  {:<20} {place}\n", target.name.as_str());
     }
     text
 }

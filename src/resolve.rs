@@ -2,7 +2,7 @@
 
 use crate::config::{Server, Settings};
 use futures_util::future::join_all;
-use routing::{DuplicateTarget, Routes};
+use routing::{DuplicateTarget, Routes, TargetName};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -32,12 +32,12 @@ impl Resolver {
     pub(crate) async fn routes(&mut self, settings: &Settings) -> Result<Routes, DuplicateTarget> {
         let answers = join_all(settings.servers.iter().map(look_up)).await;
         for (server, answer) in settings.servers.iter().zip(answers) {
-            let known = self.known.entry((server.host.clone(), server.port)).or_default();
-            known.learn(answer, server);
+            if let (Some(host), Some(answer)) = (&server.host, answer) {
+                let known = self.known.entry(host.clone()).or_default();
+                known.learn(answer, &server.target.name, &host.0);
+            }
         }
-        self.known.retain(|(host, port), _| {
-            settings.servers.iter().any(|server| server.host == *host && server.port == *port)
-        });
+        self.known.retain(|host, _| settings.servers.iter().any(|server| server.host.as_ref() == Some(host)));
         Routes::new(settings.servers.iter().map(|server| self.target(server)).collect())
     }
 
@@ -47,15 +47,15 @@ impl Resolver {
     }
 
     fn target(&self, server: &Server) -> routing::Target {
-        let known = self.known.get(&(server.host.clone(), server.port));
+        let known = server.host.as_ref().and_then(|host| self.known.get(host));
         let endpoints = known.map(|known| known.addresses.clone()).unwrap_or_default();
         routing::Target { endpoints, ..server.target.clone() }
     }
 }
 
 impl Known {
-    fn learn(&mut self, answer: Result<Vec<SocketAddr>, String>, server: &Server) {
-        let (target, host) = (server.target.name.as_str(), server.host.as_str());
+    fn learn(&mut self, answer: Result<Vec<SocketAddr>, String>, target: &TargetName, host: &str) {
+        let target = target.as_str();
         match answer {
             Ok(addresses) => {
                 if self.failing {
@@ -86,8 +86,14 @@ impl Known {
     }
 }
 
-async fn look_up(server: &Server) -> Result<Vec<SocketAddr>, String> {
-    let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((server.host.as_str(), server.port)));
+/// None for a server that has no host.
+async fn look_up(server: &Server) -> Option<Result<Vec<SocketAddr>, String>> {
+    let (host, port) = server.host.as_ref()?;
+    Some(addresses(host, *port).await)
+}
+
+async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((host, port)));
     let mut addresses: Vec<SocketAddr> = match found.await {
         Ok(Ok(found)) => found.collect(),
         Ok(Err(error)) => return Err(error.to_string()),
@@ -105,30 +111,32 @@ mod tests {
         Server::new(name, url, routing::Timeouts::default()).unwrap()
     }
 
+    fn name() -> TargetName {
+        TargetName::parse("a").unwrap()
+    }
+
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
     #[test]
     fn a_failed_look_up_keeps_the_last_good_answer() {
-        let server = server("a", "http://a:1/");
         let mut known = Known::default();
-        known.learn(Err("none".to_owned()), &server);
+        known.learn(Err("none".to_owned()), &name(), "a");
         assert_eq!((known.addresses.len(), known.failing), (0, true));
-        known.learn(Ok(addresses(&["10.0.0.1:1", "10.0.0.2:1"])), &server);
+        known.learn(Ok(addresses(&["10.0.0.1:1", "10.0.0.2:1"])), &name(), "a");
         assert!(!known.failing);
-        known.learn(Err("none".to_owned()), &server);
+        known.learn(Err("none".to_owned()), &name(), "a");
         assert_eq!((known.addresses, known.failing), (addresses(&["10.0.0.1:1", "10.0.0.2:1"]), true));
     }
 
     #[test]
     fn a_rotated_answer_is_no_change() {
-        let server = server("a", "http://a:1/");
         let mut known = Known::default();
-        known.learn(Ok(addresses(&["10.0.0.1:1", "10.0.0.2:1"])), &server);
-        known.learn(Ok(addresses(&["10.0.0.2:1", "10.0.0.1:1"])), &server);
+        known.learn(Ok(addresses(&["10.0.0.1:1", "10.0.0.2:1"])), &name(), "a");
+        known.learn(Ok(addresses(&["10.0.0.2:1", "10.0.0.1:1"])), &name(), "a");
         assert_eq!(known.addresses, addresses(&["10.0.0.1:1", "10.0.0.2:1"]));
-        known.learn(Ok(addresses(&["10.0.0.2:1", "10.0.0.3:1"])), &server);
+        known.learn(Ok(addresses(&["10.0.0.2:1", "10.0.0.3:1"])), &name(), "a");
         assert_eq!(known.addresses, addresses(&["10.0.0.2:1", "10.0.0.3:1"]));
     }
 

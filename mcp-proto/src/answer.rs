@@ -358,7 +358,7 @@ impl Shard {
             Work::Relay { leg, .. } => Some(leg),
             _ => None,
         });
-        let streams = exchange.streams.iter().filter_map(|stream| stream.leg);
+        let streams = exchange.streams.iter().flat_map(|stream| [stream.leg, stream.next]).flatten();
         calls.chain(streams).filter_map(|leg| self.feeder(leg)).chain(shared).collect()
     }
 

@@ -36,7 +36,9 @@ impl Shard {
                 }
                 self.whole_or_events(id, head)
             }
-            Purpose::Probe | Purpose::Schemas { .. } => self.whole_or_events(id, head),
+            Purpose::Probe | Purpose::Schemas { .. } | Purpose::Subscribe { .. } | Purpose::Parked { .. } => {
+                self.whole_or_events(id, head)
+            }
             Purpose::Open { .. } => {
                 leg.given_id = head.fields.first("mcp-session-id").map(Bytes::copy_from_slice);
                 self.whole_or_events(id, head)
@@ -170,6 +172,9 @@ impl Shard {
 
     /// An answer that was kept whole.
     pub(crate) fn whole_answer(&mut self, id: LegId, purpose: Purpose, status: u16, body: &[u8]) {
+        if let Purpose::Parked { call } = purpose {
+            return self.keep_whole(call, status, body);
+        }
         if self.is_session_lost(id, status, body) {
             return self.renew(id);
         }
@@ -182,7 +187,11 @@ impl Shard {
                 self.slot_answered(id, exchange, part, slot, status, body);
             }
             Purpose::Open { asker } => self.target_answered(id, asker, status, body),
+            Purpose::Stream { exchange } if status == 200 && self.is_listening(id) => {
+                self.listen_answered(id, exchange, body);
+            }
             Purpose::Stream { exchange } => self.stream_refused(id, exchange, status),
+            Purpose::Subscribe { exchange } => self.resource_told(id, exchange, body),
             Purpose::Resume { exchange } => self.resume_refused(id, exchange, status),
             Purpose::Probe => self.probe_answered(id, status, body),
             Purpose::Schemas { .. } if (200..300).contains(&status) => self.schemas_answered(id, body),
@@ -191,7 +200,9 @@ impl Shard {
                 self.drop_leg(id);
                 self.feed_refused(channel, status);
             }
-            Purpose::Quiet | Purpose::Greet { .. } | Purpose::Remote { .. } => self.drop_leg(id),
+            Purpose::Quiet | Purpose::Greet { .. } | Purpose::Remote { .. } | Purpose::Parked { .. } => {
+                self.drop_leg(id)
+            }
         }
     }
 
@@ -232,6 +243,9 @@ impl Shard {
 
     /// A request could not be sent, or its answer broke off.
     pub(crate) fn leg_failed(&mut self, id: LegId, trouble: Trouble) {
+        if let Some(Purpose::Parked { call }) = self.legs.get(id).map(|leg| leg.purpose) {
+            return self.keep_failure(id, call, trouble);
+        }
         let Some(leg) = self.legs.remove(id) else { return };
         self.counters.calls.sub(1);
         self.counters.target_failures.add(1);
@@ -245,13 +259,14 @@ impl Shard {
             }
             Purpose::Open { asker } => self.target_refused(&leg.target, leg.session, asker, &trouble),
             Purpose::Stream { exchange } => self.stream_ended(exchange, &leg.target.name),
+            Purpose::Subscribe { exchange } => self.resource_not_told(exchange, &leg.target.name),
             Purpose::Resume { exchange } => self.finish_or_fail(exchange, &trouble),
             Purpose::Greet { .. } => self.target_refused(&leg.target, leg.session, None, &trouble),
             Purpose::Probe => self.probe_failed(&leg.target, &trouble),
             Purpose::Schemas { .. } => self.schemas_failed(&leg.target.name, &trouble),
             Purpose::Remote { shard, leg, .. } => self.remote_failed(shard, leg, trouble),
             Purpose::Feed { channel } => self.feed_failed(channel, &trouble),
-            Purpose::Quiet => {}
+            Purpose::Quiet | Purpose::Parked { .. } => {}
         }
     }
 
@@ -279,13 +294,24 @@ impl Shard {
             return;
         }
         leg.timer = None;
+        if leg.round.as_ref().is_some_and(|round| round.is_open()) {
+            return self.round_due(id);
+        }
+        if self.poll_due(id) {
+            return;
+        }
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        // It waits for its client: however long that takes is not the target's fault.
+        if matches!(leg.purpose, Purpose::Parked { .. }) {
+            return;
+        }
         let Some(deadline) = leg.deadline.filter(|_| leg.conn.is_none()) else { return };
         if deadline > self.now {
             return self.limit_leg(id, deadline);
         }
         let what = match leg.via {
             Some(Via::Channel(..) | Via::Shard(_)) => "answer",
-            Some(Via::Queue(_)) => "start",
+            Some(Via::Queue(_) | Via::Listener(_)) => "start",
             None => "accept a request",
         };
         let (session, target, waits) = (leg.session, Arc::clone(&leg.target), leg.via.is_none());

@@ -71,13 +71,19 @@ pub struct Limits {
     pub stream_calls: usize,
     /// Processes and HTTP+SSE streams of targets, of one shard.
     pub channels: usize,
+    /// Calls of one shard that wait for what their clients are asked.
+    pub parked: usize,
+    /// What is kept of what a target says while such a call waits.
+    pub parked_bytes: usize,
     /// Sessions a shard remembers.
     pub sessions: usize,
-    /// What one client may have kept in its session: capabilities, its own description, log level, subscriptions.
+    /// What one client may have kept in its session: capabilities, its own description, log level, subscriptions; and
+    /// the URIs of one `subscriptions/listen`.
     pub session: usize,
     /// A session id in its sealed form; beyond it the parts about targets stay in the memory of the session's home.
     pub session_id: usize,
-    /// Irregular names a shard remembers, of all targets; and names of one list it looked up.
+    /// Irregular names a shard remembers, of all targets; names of one list it looked up; resources that one client
+    /// listens to.
     pub names: usize,
     /// Bytes of one target's last good list of one kind; a longer list is not kept.
     pub catalogue: usize,
@@ -100,6 +106,8 @@ impl Default for Limits {
             forwarded: 4_096,
             stream_calls: 256,
             channels: 256,
+            parked: 1_000,
+            parked_bytes: 1 << 20,
             sessions: 50_000,
             session: 64 << 10,
             session_id: 2 << 10,
@@ -128,6 +136,8 @@ pub struct Timeouts {
     pub session_life: Duration,
     /// Silence on an event stream before a comment is sent on it.
     pub comment: Duration,
+    /// A call that waits for what its client is asked.
+    pub parked: Duration,
     /// What is under way for an attached client that has ended.
     pub shutdown: Duration,
     /// An idle connection to a target, where the target names no time of its own.
@@ -147,6 +157,7 @@ impl Default for Timeouts {
             session: Duration::from_secs(30 * 60),
             session_life: Duration::from_secs(30 * 24 * 60 * 60),
             comment: Duration::from_secs(15),
+            parked: Duration::from_secs(10 * 60),
             shutdown: Duration::from_secs(10),
             pool: Duration::from_secs(55),
             process: Duration::from_secs(10 * 60),

@@ -86,8 +86,9 @@ counters! {
     sessions: Gauge = "mcp_gateway_sessions", "Sessions at home on their shard.";
     sessions_total: Counter = "mcp_gateway_sessions_total", "Sessions opened.";
     sessions_expired: Counter = "mcp_gateway_sessions_expired_total", "Sessions ended because they were idle.";
-    streams: Gauge = "mcp_gateway_streams", "Open GET streams of clients.";
+    streams: Gauge = "mcp_gateway_streams", "Open streams of clients: GET streams and subscriptions.";
     calls: Gauge = "mcp_gateway_calls", "Requests to targets in flight.";
+    parked: Gauge = "mcp_gateway_parked_calls", "Calls that wait for what their clients are asked.";
     partial_lists: Counter = "mcp_gateway_partial_lists_total", "Merged answers that lacked a target.";
     dropped: Counter = "mcp_gateway_dropped_messages_total", "Messages nobody could be found for: late answers, unknown reply ids, notices without a stream.";
     malformed: Counter = "mcp_gateway_malformed_messages_total", "Messages of targets that were no JSON-RPC.";

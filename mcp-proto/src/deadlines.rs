@@ -53,6 +53,10 @@ impl Shard {
     fn target_due(&self, upstream: &crate::conn::Upstream) -> Option<Instant> {
         let leg = upstream.leg.and_then(|leg| self.legs.get(leg));
         let timeouts = leg.map(|leg| leg.target.timeouts).unwrap_or_default();
+        // It waits for its client: however long that takes is not the target's fault.
+        if leg.is_some_and(|leg| matches!(leg.purpose, Purpose::Parked { .. })) {
+            return None;
+        }
         let first_byte = match leg.map(|leg| leg.purpose) {
             Some(Purpose::Part { slot: None, .. } | Purpose::Stream { .. } | Purpose::Resume { .. }) => {
                 timeouts.first_byte
@@ -126,6 +130,7 @@ impl Shard {
         if due {
             self.gather_due(id);
         }
+        self.subscription_due(id);
         self.reopen_streams(id);
     }
 

@@ -1,5 +1,6 @@
 //! The core's edge: what frontends tell a [`Shard`](crate::Shard) and what it tells them.
 
+use crate::federation::Place;
 use crate::forward::{Forwarded, Ticket};
 use crate::session::{Opened, SessionKey};
 use crate::{Config, Counters};
@@ -213,8 +214,14 @@ pub(crate) enum Note {
     Broken { ticket: Ticket },
     /// The sender is new: all that was served under its number before is gone.
     Lost { shard: ShardId },
+    /// A client's answer to a question, or progress on it; for the shard whose call asks.
+    Input { place: Place, message: Bytes },
     /// As `Level`.
     Subscribed { sealed: Bytes, target: TargetName, uri: String, on: bool },
+    /// A shard has a session's GET stream and wants to know what its client subscribed to; for the home.
+    Listens { sealed: Bytes, shard: ShardId },
+    /// The home's answer, and later for all: subscriptions that were added or removed.
+    Watches { key: SessionKey, entries: Vec<(TargetName, String)>, on: bool },
 }
 
 /// What the outside sends to a shard's thread, whichever frontend drives it.

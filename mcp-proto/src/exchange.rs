@@ -5,12 +5,14 @@
 //! client that went away.
 
 use crate::era::Claim;
+use crate::federation::Subscription;
 use crate::forward::Ticket;
 use crate::http::{Method, Request};
 use crate::jsonrpc::envelope::{Envelope, Text};
 use crate::jsonrpc::list;
+use crate::jsonrpc::params::Filter;
 use crate::leg::LegId;
-use crate::session::SessionId;
+use crate::session::{Opened, SessionId};
 use crate::{ConnId, Record};
 use bytes::Bytes;
 use routing::TargetName;
@@ -60,8 +62,10 @@ pub(crate) struct Exchange {
     pub(crate) deadline: Option<Instant>,
     /// When a comment is due on an event stream.
     pub(crate) comment: Option<Instant>,
-    /// Target streams that feed this one, when it is a session's GET stream.
+    /// Target streams that feed this one, when it is a session's GET stream or a subscription.
     pub(crate) streams: Vec<Stream>,
+    /// What a modern client listens to, when that is what it asked for.
+    pub(crate) subscription: Option<Box<Subscription>>,
     pub(crate) started: Instant,
     pub(crate) sent: u64,
     pub(crate) log: Notes,
@@ -151,17 +155,38 @@ pub(crate) struct Slot {
     pub(crate) begun: bool,
 }
 
-/// One target's stream under a session's GET stream.
+/// One target's stream under a session's GET stream or a subscription.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) target: TargetName,
     pub(crate) leg: Option<LegId>,
+    /// Takes the place of `leg` once the target has agreed to it.
+    pub(crate) next: Option<LegId>,
+    /// What is listened to has changed since the target was asked.
+    pub(crate) stale: bool,
+    pub(crate) state: State,
+    /// It was open before, and ended.
+    pub(crate) gap: bool,
+    /// It goes on where it ended.
+    pub(crate) resumes: bool,
+    /// The target session that was told which resources are listened to.
+    pub(crate) told: Option<Opened>,
     /// The last event id the target gave.
     pub(crate) last: Option<Bytes>,
     /// When to open it again.
     pub(crate) again: Option<Instant>,
     /// What to wait before the next opening; the target's `retry` sets it.
     pub(crate) pause: Duration,
+}
+
+/// How far a target's stream is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum State {
+    Waiting,
+    /// It is in force; with what the target agreed to, where it says so.
+    Open(Option<Filter>),
+    /// The target offers none.
+    Refused,
 }
 
 impl Exchange {
@@ -185,6 +210,7 @@ impl Exchange {
             deadline: None,
             comment: None,
             streams: Vec::new(),
+            subscription: None,
             started,
             sent: 0,
             log: Notes::default(),
@@ -198,6 +224,11 @@ impl Exchange {
 
     pub(crate) fn is_post(&self) -> bool {
         self.head.method == Method::Post
+    }
+
+    /// Whether it lasts as long as its reader, and not until there is an answer.
+    pub(crate) fn is_stream(&self) -> bool {
+        !self.is_post() || self.subscription.is_some()
     }
 
     /// A modern client's description, capabilities and log level, as it wrote them; empty where it said nothing.

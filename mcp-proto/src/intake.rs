@@ -74,7 +74,8 @@ impl Shard {
         client.ended = true;
         match &client.exchange {
             // A stream without a reader has no purpose; an answer on its way may still be wanted (RFC 9112, 9.6).
-            Some(exchange) if exchange.is_post() => {}
+            // A modern client cancels so what it waits for (basic/patterns/cancellation, Streamable HTTP).
+            Some(exchange) if !exchange.is_stream() && exchange.modern.is_none() => {}
             Some(_) => self.close(conn, Closing::Abort),
             None => self.close_after_flush(conn),
         }
@@ -284,6 +285,9 @@ impl Shard {
         let (wire, peer, ended) = (client.wire, client.peer, client.ended);
         let stream = client.stream.take();
         self.log_exchange(&mut exchange, peer);
+        if let Some(session) = exchange.session.filter(|_| exchange.subscription.is_some()) {
+            self.end_session(session);
+        }
         if let Some(stream) = stream {
             self.one_stream_gone(*stream);
         }
@@ -325,18 +329,20 @@ impl Shard {
         if let Some(ticket) = exchange.forwarded {
             return self.recall(ticket);
         }
-        if !exchange.is_post() {
+        if exchange.is_stream() {
             self.forget_listener(id, &mut exchange);
         }
         if let Some(stream) = stream {
             self.one_stream_gone(*stream);
         }
         for part in &exchange.parts {
-            if let Work::Relay { leg, .. } = part.work {
-                self.detach(leg, exchange.resumable);
+            match part.work {
+                Work::Relay { leg, .. } if exchange.modern.is_some() => self.cancel_call(leg),
+                Work::Relay { leg, .. } => self.detach(leg, exchange.resumable),
+                _ => {}
             }
         }
-        if exchange.is_post() {
+        if !exchange.is_stream() {
             exchange.log.error.get_or_insert_with(|| "the client went away".to_owned());
         }
         self.log_exchange(&mut exchange, peer);
@@ -352,6 +358,8 @@ impl Shard {
     fn detach(&mut self, id: crate::leg::LegId, resumable: bool) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let give_up = match &leg.inbound {
+            // Nobody can be asked any more, and the target has nothing under way.
+            _ if leg.round.as_ref().is_some_and(|round| round.is_open()) => true,
             Inbound::Pass { .. } => true,
             Inbound::Events(_) => resumable,
             _ => false,
@@ -398,8 +406,9 @@ impl Client {
     pub(crate) fn due(&self, config: &Config) -> Option<Instant> {
         let timeouts = &config.timeouts;
         if let Some(exchange) = &self.exchange {
+            let subscription = exchange.subscription.as_ref().and_then(|subscription| subscription.due());
             let until = self.stream.as_ref().and_then(|stream| stream.until());
-            let due = [exchange.deadline, exchange.comment, until];
+            let due = [exchange.deadline, exchange.comment, subscription, until];
             let streams = exchange.streams.iter().map(|stream| stream.again);
             return due.into_iter().chain(streams).flatten().min();
         }

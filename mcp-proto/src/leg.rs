@@ -2,11 +2,12 @@
 
 use crate::ConnId;
 use crate::ShardId;
-use crate::channel::{Carried, ChannelId, Feed, Via};
+use crate::channel::{Carried, ChannelId, Errand, Feed, Via};
 use crate::edge::Fault;
 use crate::events::Held;
 use crate::exchange::ExchangeId;
-use crate::federation::Dress;
+use crate::federation::Poll;
+use crate::federation::{Dress, ParkedId, Round};
 use crate::http::{Fields, Method};
 use crate::jsonrpc::list;
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
@@ -43,10 +44,14 @@ pub(crate) struct Leg {
     pub(crate) refused: usize,
     /// The target's session had been lost and was opened anew for it: once.
     pub(crate) reopened: bool,
+    /// The rounds of questions that it has been through, or that it waits for.
+    pub(crate) round: Option<Box<Round>>,
     /// The list it asks for, when that is merged with others.
     pub(crate) list: Option<list::Kind>,
     /// It was refused for header fields that repeat arguments wrongly, and the schemas were asked for again: once.
     pub(crate) mirrored_anew: bool,
+    /// It asks for the rest of an answer.
+    pub(crate) poll: Poll,
     /// An answer that is given if it turns out that the target still speaks what it was asked in.
     pub(crate) refused_with: Option<(u16, Bytes)>,
     /// The target session id it was sent with.
@@ -90,8 +95,10 @@ impl Leg {
             repeated: false,
             refused: 0,
             reopened: false,
+            round: None,
             list: None,
             mirrored_anew: false,
+            poll: Poll::default(),
             refused_with: None,
             sent_id: None,
             sent_at: None,
@@ -114,6 +121,8 @@ pub(crate) enum Purpose {
     Part { exchange: ExchangeId, part: u16, slot: Option<u16> },
     /// A target's stream under a client's GET stream.
     Stream { exchange: ExchangeId },
+    /// `resources/subscribe` at a legacy target, for a subscription.
+    Subscribe { exchange: ExchangeId },
     /// A lost POST stream that a client resumes with a GET.
     Resume { exchange: ExchangeId },
     /// `initialize` at a target; a part of the client's own `initialize`, or later.
@@ -122,10 +131,12 @@ pub(crate) enum Purpose {
     Greet { again: bool },
     /// `server/discover` at a target of unknown era.
     Probe,
+    /// A client's message whose client is being asked something.
+    Parked { call: ParkedId },
     /// `tools/list` on behalf of a client's call, for the schemas.
     Schemas { exchange: ExchangeId },
     /// A request of another shard, for a channel that lives here.
-    Remote { shard: ShardId, leg: LegId, asker: Option<SessionKey>, opens: bool },
+    Remote { shard: ShardId, leg: LegId, asker: Option<SessionKey>, errand: Errand },
     /// The event stream on which a channel's target says everything.
     Feed { channel: ChannelId },
     /// Nobody waits.
@@ -146,6 +157,7 @@ impl Purpose {
         match self {
             Self::Part { exchange, .. }
             | Self::Stream { exchange }
+            | Self::Subscribe { exchange }
             | Self::Resume { exchange }
             | Self::Schemas { exchange }
             | Self::Open { asker: Some((exchange, ..)) } => Some(exchange),
@@ -213,6 +225,10 @@ pub(crate) struct Events {
     pub(crate) broken: bool,
     /// The answer was on it.
     pub(crate) answered: bool,
+    /// The last event id on it or before it, whether there was one on it, and what it said of reconnecting.
+    pub(crate) last: Option<Bytes>,
+    pub(crate) moved: bool,
+    pub(crate) retry: Option<u64>,
 }
 
 /// Why a request to a target failed.
@@ -230,6 +246,8 @@ pub(crate) enum Trouble {
     Silent,
     Status(u16),
     TooLarge,
+    /// It went on talking while its client was being asked.
+    Chatty,
     /// Our own limit on connections and waiting requests.
     Busy,
     /// Our own limit on channels.
@@ -260,6 +278,7 @@ impl fmt::Display for Trouble {
             Self::Status(401 | 403) => f.write_str("it refused the gateway's credentials"),
             Self::Status(status) => write!(f, "it answered with HTTP status {status}"),
             Self::TooLarge => f.write_str("its answer is too large to be looked into"),
+            Self::Chatty => f.write_str("it said too much while its client was being asked"),
             Self::Busy => f.write_str("too many requests wait for it"),
             Self::Crowded => f.write_str("too many processes and event streams of targets are in use"),
             Self::Unstarted(fault) => write!(f, "its process can't be started ({fault})"),

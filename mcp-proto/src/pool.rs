@@ -141,12 +141,13 @@ impl Shard {
         let (Some(leg), Some(slot)) = (self.legs.get_mut(id), self.conns.get_mut(conn)) else {
             return self.release(conn);
         };
+        let modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
         let session = leg.session.and_then(|session| self.sessions.get(session));
         let known = session.and_then(|session| session.ready(&leg.target));
         let opened = leg.opened.as_ref().or(known);
         let (session_id, revision) = match opened {
-            Some(opened) => (opened.id.clone(), Some(opened.revision)),
-            None => (None, None),
+            Some(opened) if !modern => (opened.id.clone(), Some(opened.revision)),
+            _ => (None, None),
         };
         let modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
         let (path, body) = match &leg.carried {
@@ -389,6 +390,9 @@ impl Shard {
                 Some(session) if session.listener.is_none() => session.changed = true,
                 _ => {
                     self.lists_changed(id);
+                    if let Some(listener) = self.sessions.get(id).and_then(|session| session.listener) {
+                        self.reroute_streams(listener);
+                    }
                     // One that comes back has its session still; a new one's stream opens with its session.
                     for (target, _) in self.open_targets(id) {
                         self.reopen_stream_of(id, &target.name);

@@ -32,6 +32,10 @@ pub enum Kind {
     Stream = b'o',
     /// A target and its task.
     Task = b't',
+    /// A round of questions to a client, and one of them.
+    Input = b'i',
+    /// What a call of a modern client waits for.
+    State = b'w',
 }
 
 /// The secret keys of a gateway: the first seals, all open. A key is known by its first sealed byte, its number.
@@ -73,6 +77,11 @@ impl Keys {
     /// What this gateway, in all its replicas, adds to `Via` (RFC 9110, 7.6.3).
     pub(crate) fn via(&self) -> &str {
         &self.via
+    }
+
+    /// What each key makes of `text`, the one that seals first: only who has a key can tell.
+    pub(crate) fn marks(&self, text: &[u8]) -> impl Iterator<Item = [u8; TAG]> {
+        self.keys.iter().map(move |key| mark(&key.cipher, text))
     }
 
     /// Seals `content` under `nonce`, which should be random.

@@ -10,7 +10,7 @@ use crate::channel::Channels;
 use crate::conn::{Client, Conn, Phase, Role, Wire};
 use crate::edge::Note;
 use crate::exchange::{Answer, ExchangeId};
-use crate::federation::Likeness;
+use crate::federation::{Likeness, Parked, ParkedId};
 use crate::forward::Forwards;
 use crate::leg::{Leg, LegId, Trouble};
 use crate::pool::Pool;
@@ -52,6 +52,7 @@ pub struct Shard {
     pub(crate) ended: Ended,
     /// Sessions of modern clients at legacy targets, by what they stand for.
     pub(crate) hidden: BTreeMap<Likeness, Vec<SessionId>>,
+    pub(crate) parked: Table<ParkedId, Parked>,
     pub(crate) pools: BTreeMap<TargetName, Pool>,
     pub(crate) channels: Channels,
     pub(crate) catalogue: Catalogue,
@@ -81,6 +82,8 @@ pub(crate) enum Deferred {
     Answered(LegId, Bytes),
     /// A request's target session is open: send it.
     Send(LegId),
+    /// What a call's target asks is known: tell its client.
+    Park(ParkedId),
     /// The last request of a connection was answered: look for the next.
     Next(ConnId),
     /// A virtual client has bytes for the shard of its peer.
@@ -106,6 +109,7 @@ impl Shard {
             by_key: BTreeMap::new(),
             ended: Ended::default(),
             hidden: BTreeMap::new(),
+            parked: Table::default(),
             pools: BTreeMap::new(),
             channels: Channels::default(),
             catalogue: Catalogue::default(),
@@ -262,17 +266,19 @@ impl Shard {
                 Timed::Leg(leg) => self.leg_due(leg, at),
                 Timed::Channel(channel) => self.channel_due(channel, at),
                 Timed::Session(session) => self.session_due(session),
+                Timed::Parked(call) => self.parked_due(call),
                 Timed::Drain => self.abort_everything(),
             }
             self.settle();
         }
-        let Self { conns, legs, sessions, channels, timers, .. } = self;
-        let live = conns.len() + legs.len() + sessions.len() + channels.table.len();
+        let Self { conns, legs, sessions, channels, parked, timers, .. } = self;
+        let live = conns.len() + legs.len() + sessions.len() + channels.table.len() + parked.len();
         timers.tidy(live, |at, what| match what {
             Timed::Conn(conn) => conns.get(conn).is_some_and(|conn| conn.timer == Some(at)),
             Timed::Leg(leg) => legs.get(leg).is_some_and(|leg| leg.timer == Some(at)),
             Timed::Channel(id) => channels.table.get(id).is_some_and(|channel| channel.timer == Some(at)),
             Timed::Session(session) => sessions.get(session).is_some(),
+            Timed::Parked(call) => parked.get(call).is_some(),
             Timed::Drain => true,
         });
     }
@@ -458,6 +464,7 @@ impl Shard {
                 Deferred::Send(leg) => self.dispatch_leg(leg),
                 Deferred::Settled(leg) => self.leg_settled(leg),
                 Deferred::Answered(leg, message) => self.leg_answered(leg, &message),
+                Deferred::Park(call) => self.park(call),
                 Deferred::Next(conn) => self.read_client(conn),
                 Deferred::HandOver(conn) => self.hand_over(conn),
             }
@@ -471,7 +478,9 @@ impl Shard {
             None => {}
             Some(exchange) => {
                 let id = ExchangeId { conn, serial: exchange.serial };
-                if !exchange.is_post() && exchange.answer != Answer::Open {
+                if exchange.subscription.is_some() {
+                    self.end_subscription(id);
+                } else if !exchange.is_post() && exchange.answer != Answer::Open {
                     match client.stream {
                         Some(_) => self.end_one_stream(conn),
                         None => self.end_listener(id),

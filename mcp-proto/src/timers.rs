@@ -6,6 +6,7 @@
 
 use crate::ConnId;
 use crate::channel::ChannelId;
+use crate::federation::ParkedId;
 use crate::leg::LegId;
 use crate::session::SessionId;
 use std::cmp::Reverse;
@@ -22,6 +23,7 @@ pub(crate) enum Timed {
     Leg(LegId),
     Session(SessionId),
     Channel(ChannelId),
+    Parked(ParkedId),
     Drain,
 }
 
@@ -33,6 +35,7 @@ impl Timed {
             Self::Leg(_) => "request to a target",
             Self::Session(_) => "session",
             Self::Channel(_) => "channel to a target",
+            Self::Parked(_) => "parked call",
             Self::Drain => "drain",
         }
     }

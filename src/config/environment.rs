@@ -1,4 +1,4 @@
-//! `${NAME}` in URLs, header values and session keys: secrets stay out of files.
+//! `${NAME}` in URLs, header values, programs and session keys: secrets stay out of files.
 
 use super::report::{Entry, Report};
 

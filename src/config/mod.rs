@@ -6,6 +6,7 @@
 //! ```
 
 mod environment;
+mod program;
 mod report;
 mod secret;
 mod servers;
@@ -242,38 +243,53 @@ fn read_key_file(report: &mut Report, entry: &Entry<'_>, folder: Option<&Path>, 
 }
 
 fn read_limits(report: &mut Report, limits: &Entry<'_>, into: &mut Limits) {
-    let sizes = ["head", "request", "message", "gather", "buffer", "sessionId", "catalogue"];
     for entry in report.entries(limits) {
-        let Some((_, field)) = limit_fields(into).into_iter().find(|(key, _)| *key == entry.key) else {
-            report.unknown(&entry, &limit_fields(into).map(|(key, _)| key));
+        let mut fields = limit_fields(into);
+        let Some((_, unit, field)) = fields.iter_mut().find(|(key, ..)| *key == entry.key) else {
+            let known: Vec<&str> = fields.iter().map(|(key, ..)| *key).collect();
+            report.unknown(&entry, &known);
             continue;
         };
-        let is_size = sizes.contains(&entry.key);
-        set(field, if is_size { report.size(&entry) } else { report.count(&entry, usize::MAX) });
+        let value = match unit {
+            Unit::Bytes => report.size(&entry),
+            Unit::Things => report.count(&entry, usize::MAX),
+        };
+        set(*field, value);
     }
 }
 
-fn limit_fields(limits: &mut Limits) -> [(&'static str, &mut usize); 19] {
-    [
-        ("head", &mut limits.head),
-        ("fields", &mut limits.fields),
-        ("request", &mut limits.request),
-        ("message", &mut limits.message),
-        ("gather", &mut limits.gather),
-        ("buffer", &mut limits.buffer),
-        ("depth", &mut limits.depth),
-        ("batch", &mut limits.batch),
-        ("connections", &mut limits.connections),
-        ("targetConnections", &mut limits.target_connections),
-        ("targetWaiting", &mut limits.target_waiting),
-        ("forwarded", &mut limits.forwarded),
-        ("streamCalls", &mut limits.stream_calls),
-        ("channels", &mut limits.channels),
-        ("sessions", &mut limits.sessions),
-        ("session", &mut limits.session),
-        ("sessionId", &mut limits.session_id),
-        ("names", &mut limits.names),
-        ("catalogue", &mut limits.catalogue),
+/// How the value of a limit is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Unit {
+    Bytes,
+    Things,
+}
+
+/// Every limit: its key, its unit, its field.
+fn limit_fields(limits: &mut Limits) -> Vec<(&'static str, Unit, &mut usize)> {
+    use Unit::{Bytes, Things};
+    vec![
+        ("head", Bytes, &mut limits.head),
+        ("fields", Things, &mut limits.fields),
+        ("request", Bytes, &mut limits.request),
+        ("message", Bytes, &mut limits.message),
+        ("gather", Bytes, &mut limits.gather),
+        ("buffer", Bytes, &mut limits.buffer),
+        ("depth", Things, &mut limits.depth),
+        ("batch", Things, &mut limits.batch),
+        ("connections", Things, &mut limits.connections),
+        ("targetConnections", Things, &mut limits.target_connections),
+        ("targetWaiting", Things, &mut limits.target_waiting),
+        ("forwarded", Things, &mut limits.forwarded),
+        ("streamCalls", Things, &mut limits.stream_calls),
+        ("parked", Things, &mut limits.parked),
+        ("parkedBytes", Bytes, &mut limits.parked_bytes),
+        ("channels", Things, &mut limits.channels),
+        ("sessions", Things, &mut limits.sessions),
+        ("session", Bytes, &mut limits.session),
+        ("sessionId", Bytes, &mut limits.session_id),
+        ("names", Things, &mut limits.names),
+        ("catalogue", Bytes, &mut limits.catalogue),
     ]
 }
 
@@ -300,8 +316,9 @@ fn read_timeouts(report: &mut Report, timeouts: &Entry<'_>, settings: &mut Setti
     }
 }
 
-fn timeout_fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 10] {
-    [
+/// Every deadline on the client side: its key, its field.
+fn timeout_fields(timeouts: &mut Timeouts) -> Vec<(&'static str, &mut Duration)> {
+    vec![
         ("head", &mut timeouts.head),
         ("body", &mut timeouts.body),
         ("keepAlive", &mut timeouts.keep_alive),
@@ -310,6 +327,7 @@ fn timeout_fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 10
         ("session", &mut timeouts.session),
         ("sessionLife", &mut timeouts.session_life),
         ("comment", &mut timeouts.comment),
+        ("parked", &mut timeouts.parked),
         ("pool", &mut timeouts.pool),
         ("process", &mut timeouts.process),
     ]

@@ -1,9 +1,11 @@
 //! The servers of a configuration: the `mcpServers` map as clients write it, and `targets` with the same keys on top.
 
+use super::program::{self, Program};
 use super::report::{Entry, Report};
 use super::tree::Value;
 use axum::http::{HeaderName, HeaderValue, Uri};
-use routing::{Forwarding, Protocol, Target, TargetName, Timeouts};
+use routing::{Forwarding, Process, Protocol, Target, TargetName, Timeouts};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A configured server: a target whose host is not looked up yet.
@@ -13,10 +15,8 @@ pub(crate) struct Server {
     pub(crate) written: String,
     /// Everything but the endpoints.
     pub(crate) target: Target,
-    /// Host name or address to look up.
-    pub(crate) host: String,
-    /// Port behind it.
-    pub(crate) port: u16,
+    /// Host name or address to look up, and the port behind it; none for a program.
+    pub(crate) host: Option<(String, u16)>,
 }
 
 impl Server {
@@ -27,18 +27,23 @@ impl Server {
     pub(crate) fn new(written: &str, url: &str, timeouts: Timeouts) -> Result<Self, String> {
         let name = TargetName::derive(written).map_err(|invalid| invalid.to_string())?;
         let place = Place::parse(url)?;
-        Ok(Draft { written: written.to_owned(), ..Draft::new(name, timeouts) }.at(place))
+        Ok(Draft::new(written, name, timeouts).at(place))
     }
 }
 
 /// Keys of a server.
 const KEYS: &[&str] =
-    &["url", "type", "transport", "headers", "forwardHeaders", "timeouts", "disabled", "enabled"];
+    &["url", "type", "transport", "protocol", "headers", "forwardHeaders", "timeouts", "disabled", "enabled"];
 /// Keys that some client writes and that mean nothing to a gateway.
 const CLIENT_KEYS: &[&str] =
-    &["timeout", "description", "autoApprove", "alwaysAllow", "env", "trust", "gallery", "version"];
-/// Keys of a server that a client would start as a child process.
-const STDIO_KEYS: &[&str] = &["command", "args", "cwd", "envFile"];
+    &["timeout", "description", "autoApprove", "alwaysAllow", "trust", "gallery", "version"];
+/// The values of `protocol`.
+const PROTOCOLS: &[(&str, Protocol)] = &[
+    ("auto", Protocol::Auto),
+    ("modern", Protocol::Modern),
+    ("legacy", Protocol::Legacy),
+    ("sse", Protocol::Sse),
+];
 /// Fields the gateway itself writes.
 const OWN_FIELDS: &[&str] = &[
     "accept",
@@ -72,7 +77,7 @@ pub(super) fn read(
             report.problem(&entry, message);
             continue;
         }
-        let mut draft = Draft { written: entry.key.to_owned(), ..Draft::new(name, timeouts) };
+        let mut draft = Draft::new(entry.key, name, timeouts);
         draft.read(report, &entry);
         drafts.push((entry, draft));
     }
@@ -90,7 +95,7 @@ pub(super) fn read(
                 report.problem(&entry, message);
             }
             None => {
-                let mut draft = Draft { written: entry.key.to_owned(), ..Draft::new(name, timeouts) };
+                let mut draft = Draft::new(entry.key, name, timeouts);
                 draft.read(report, &entry);
                 drafts.push((entry, draft));
             }
@@ -108,20 +113,35 @@ struct Draft {
     written: String,
     name: TargetName,
     place: Option<Place>,
+    program: Option<Program>,
+    /// What `type` says.
+    transport: Option<Transport>,
+    protocol: Option<Protocol>,
     headers: Vec<(String, String)>,
     forward: Vec<String>,
     timeouts: Timeouts,
     skipped: bool,
-    /// Its place was given but is of no use; that was reported.
+    /// What it is was given but is of no use; that was reported.
     refused: bool,
 }
 
+/// What `type` and `transport` can say.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Transport {
+    Http,
+    Sse,
+    Stdio,
+}
+
 impl Draft {
-    fn new(name: TargetName, timeouts: Timeouts) -> Self {
+    fn new(written: &str, name: TargetName, timeouts: Timeouts) -> Self {
         Self {
-            written: String::new(),
+            written: written.to_owned(),
             name,
             place: None,
+            program: None,
+            transport: None,
+            protocol: None,
             headers: Vec::new(),
             forward: Vec::new(),
             timeouts,
@@ -143,13 +163,8 @@ impl Draft {
             report.note(entry, "this server is left out");
             return;
         }
-        if let Some(entry) = entries.iter().find(|entry| entry.key == "command") {
-            self.refused = true;
-            report.problem(
-                entry,
-                "a server started as a child process (stdio) is not supported yet; \
-                 give the \"url\" of one that speaks Streamable HTTP, or set \"disabled\": true",
-            );
+        if entries.iter().any(|entry| entry.key == "command") {
+            self.program.get_or_insert_default();
         }
         for entry in &entries {
             self.read_key(report, entry);
@@ -158,6 +173,10 @@ impl Draft {
 
     fn read_key(&mut self, report: &mut Report, entry: &Entry<'_>) {
         match entry.key {
+            "url" if self.program.is_some() => {
+                self.refused = true;
+                report.problem(entry, "a server is at a \"url\" or is started by a \"command\", not both");
+            }
             "url" => match report.expanded(entry).map(|url| Place::parse(&url)) {
                 Some(Ok(place)) => self.place = Some(place),
                 Some(Err(message)) => {
@@ -166,9 +185,33 @@ impl Draft {
                 }
                 None => self.refused = true,
             },
-            // With a "command", which is reported already.
-            "type" | "transport" if self.refused => {}
-            "type" | "transport" => self.refused = !transport(report, entry),
+            "type" | "transport" => match transport(report, entry) {
+                Some(Transport::Stdio) if self.program.is_none() => {
+                    self.refused = true;
+                    report.problem(entry, "\"stdio\" needs a \"command\"");
+                }
+                Some(Transport::Http | Transport::Sse) if self.program.is_some() => {
+                    self.refused = true;
+                    report.problem(entry, "a server that is started by a \"command\" speaks \"stdio\"");
+                }
+                Some(transport) => self.transport = Some(transport),
+                None => self.refused = true,
+            },
+            "protocol" => match report.choice(entry, PROTOCOLS) {
+                Some(Protocol::Sse) if self.program.is_some() => {
+                    self.refused = true;
+                    report.problem(entry, "\"sse\" is spoken at a \"url\" only");
+                }
+                protocol => self.protocol = protocol,
+            },
+            "envFile" => {
+                self.refused = true;
+                report.problem(entry, "files of variables are not read; write them into \"env\"");
+            }
+            key if program::KEYS.contains(&key) => self.read_program_key(report, entry),
+            "headers" | "forwardHeaders" if self.program.is_some() => {
+                report.note(entry, "means nothing to a program and is ignored");
+            }
             "headers" => {
                 for field in report.entries(entry) {
                     self.read_header(report, &field);
@@ -192,8 +235,26 @@ impl Draft {
             key if CLIENT_KEYS.contains(&key) => {
                 report.note(entry, "means nothing to the gateway and is ignored")
             }
-            key if STDIO_KEYS.contains(&key) && self.refused => {}
-            _ => report.unknown(entry, KEYS),
+            _ => report.unknown(entry, &[KEYS, program::KEYS].concat()),
+        }
+    }
+
+    fn read_program_key(&mut self, report: &mut Report, entry: &Entry<'_>) {
+        match &mut self.program {
+            Some(_) if self.place.is_some() => {
+                // Said of the "command", once.
+                if entry.key == "command" {
+                    report
+                        .problem(entry, "a server is at a \"url\" or is started by a \"command\", not both");
+                }
+                self.refused = true;
+            }
+            Some(program) => self.refused |= !program.read_key(report, entry),
+            // Some clients write it for all.
+            None if entry.key == "env" => {
+                report.note(entry, "means nothing without a \"command\" and is ignored")
+            }
+            None => report.problem(entry, "is for a server that is started by a \"command\""),
         }
     }
 
@@ -209,32 +270,49 @@ impl Draft {
     }
 
     fn finish(mut self, report: &mut Report, entry: &Entry<'_>) -> Option<Server> {
-        match self.place.take() {
+        match (self.place.take(), self.program.take()) {
             _ if self.skipped || self.refused => None,
-            Some(place) => Some(self.at(place)),
-            None => {
-                report.problem(entry, "has no \"url\"");
+            (Some(place), _) => Some(self.at(place)),
+            (None, Some(program)) => Some(self.started_by(program.finish(report.environment))),
+            (None, None) => {
+                report.problem(entry, "has no \"url\" and no \"command\"");
                 None
             }
         }
     }
 
     fn at(self, place: Place) -> Server {
+        let host = Some((place.host, place.port));
+        self.server(host, place.authority, place.path, None)
+    }
+
+    fn started_by(self, process: Arc<Process>) -> Server {
+        self.server(None, String::new(), String::new(), Some(process))
+    }
+
+    fn server(
+        self,
+        host: Option<(String, u16)>,
+        authority: String,
+        path: String,
+        process: Option<Arc<Process>>,
+    ) -> Server {
+        let by_transport =
+            || if self.transport == Some(Transport::Sse) { Protocol::Sse } else { Protocol::Auto };
         Server {
             written: self.written,
             target: Target {
                 name: self.name,
                 endpoints: Vec::new(),
-                authority: place.authority,
-                path: place.path,
+                authority,
+                path,
                 headers: self.headers,
                 forward: Forwarding { fields: self.forward },
                 timeouts: self.timeouts,
-                protocol: Protocol::default(),
-                process: None,
+                protocol: self.protocol.unwrap_or_else(by_transport),
+                process,
             },
-            host: place.host,
-            port: place.port,
+            host,
         }
     }
 }
@@ -257,27 +335,20 @@ pub(super) fn timeout(report: &mut Report, entry: &Entry<'_>, timeouts: &mut Tim
     true
 }
 
-/// Whether the gateway speaks the transport; says so when not.
-fn transport(report: &mut Report, entry: &Entry<'_>) -> bool {
-    let message = match &entry.node.value {
-        Value::Text(text) => match text.as_str() {
-            "http" | "streamable-http" | "streamableHttp" | "streamable_http" => return true,
-            "sse" => {
-                "the HTTP+SSE transport is not supported yet; give the URL of a Streamable HTTP endpoint"
+/// The transport `entry` names; says so when it names none.
+fn transport(report: &mut Report, entry: &Entry<'_>) -> Option<Transport> {
+    if let Value::Text(text) = &entry.node.value {
+        match text.as_str() {
+            "http" | "streamable-http" | "streamableHttp" | "streamable_http" => {
+                return Some(Transport::Http);
             }
-            "stdio" => "\"stdio\" needs a \"command\"",
-            _ => {
-                report.expected(entry, "\"http\" or \"streamable-http\"");
-                return false;
-            }
-        },
-        _ => {
-            report.expected(entry, "\"http\" or \"streamable-http\"");
-            return false;
+            "sse" => return Some(Transport::Sse),
+            "stdio" => return Some(Transport::Stdio),
+            _ => {}
         }
-    };
-    report.problem(entry, message);
-    false
+    }
+    report.expected(entry, "\"http\", \"streamable-http\", \"sse\" or \"stdio\"");
+    None
 }
 
 fn field_name(report: &mut Report, entry: &Entry<'_>, field: &str) -> Option<String> {

@@ -3,7 +3,10 @@
 use super::*;
 
 fn environment(name: &str) -> Option<String> {
-    (name == "TOKEN").then(|| "s3cret".to_owned())
+    let (_, value) = [("TOKEN", "s3cret"), ("PATH", "/bin"), ("HOME", "/home/me"), ("LC_ALL", "C")]
+        .into_iter()
+        .find(|(known, _)| *known == name)?;
+    Some(value.to_owned())
 }
 
 fn settings(text: &str) -> Settings {
@@ -137,10 +140,14 @@ fn every_limit_and_timeout_can_be_set() {
         keys.iter().map(|key| format!("  {key}: {value}\n")).collect()
     };
     let (mut limits, mut timeouts) = (Limits::default(), Timeouts::default());
-    let limits = keys(limit_fields(&mut limits).map(|(key, _)| key).to_vec(), "12345");
-    let timeouts = keys(timeout_fields(&mut timeouts).map(|(key, _)| key).to_vec(), "7s");
+    // Which fields there are is best known to their owner.
+    let fields = |text: String| text.matches(": ").count();
+    assert_eq!(fields(format!("{limits:?}")), limit_fields(&mut limits).len());
+    assert_eq!(fields(format!("{timeouts:?}")), timeout_fields(&mut timeouts).len());
+    let limits = keys(limit_fields(&mut limits).iter().map(|(key, ..)| *key).collect(), "12345");
+    let timeouts = keys(timeout_fields(&mut timeouts).iter().map(|(key, _)| *key).collect(), "7s");
     let mut settings = settings(&format!("limits:\n{limits}timeouts:\n{timeouts}"));
-    assert!(limit_fields(&mut settings.limits).iter().all(|(_, value)| **value == 12345));
+    assert!(limit_fields(&mut settings.limits).iter().all(|(.., value)| **value == 12345));
     assert!(
         timeout_fields(&mut settings.timeouts).iter().all(|(_, value)| **value == Duration::from_secs(7))
     );
@@ -227,22 +234,116 @@ fn a_wrong_value_is_named_with_its_line_and_what_would_be_right() {
 }
 
 #[test]
-fn a_server_that_cannot_be_reached_yet_says_so_once() {
+fn a_program_is_a_server_too() {
+    let text = r#"{"mcpServers": {
+        "Time": {
+            "type": "stdio", "command": "uvx", "args": ["mcp-server-time", "--token=${TOKEN}"], "cwd": "/srv",
+            "env": {"TZ": "UTC", "TOKEN": "${env:TOKEN}", "HOME": "/tmp"}, "headers": {"a": "b"}
+        },
+        "bare": {"command": "${SERVER:-server}", "shared": true, "protocol": "legacy"},
+        "later": {"command": "server"}
+    }, "targets": {"later": {"args": ["-x"], "timeouts": {"gather": "1s"}}}}"#;
+    let (settings, notes) = read("gateway.yaml", text, None, environment).unwrap();
+    let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let bare = routing::Process {
+        command: "server".to_owned(),
+        args: Vec::new(),
+        env: pairs(&[("PATH", "/bin"), ("HOME", "/home/me"), ("LC_ALL", "C")]),
+        cwd: None,
+        shared: true,
+    };
+    let time = routing::Process {
+        command: "uvx".to_owned(),
+        args: vec!["mcp-server-time".to_owned(), "--token=s3cret".to_owned()],
+        env: pairs(&[
+            ("PATH", "/bin"),
+            ("HOME", "/tmp"),
+            ("LC_ALL", "C"),
+            ("TZ", "UTC"),
+            ("TOKEN", "s3cret"),
+        ]),
+        cwd: Some("/srv".to_owned()),
+        shared: false,
+    };
+    let later = routing::Process { args: vec!["-x".to_owned()], shared: false, ..bare.clone() };
+    let targets: Vec<_> = settings.servers.iter().map(|server| &server.target).collect();
+    let processes: Vec<_> = targets.iter().map(|target| target.process.as_deref().unwrap()).collect();
+    assert_eq!(processes, [&time, &bare, &later]);
+    assert_eq!(
+        targets.iter().map(|target| target.name.as_str()).collect::<Vec<_>>(),
+        ["time", "bare", "later"]
+    );
+    assert_eq!(targets[1].protocol, routing::Protocol::Legacy);
+    assert_eq!(targets[2].timeouts.gather, Duration::from_secs(1));
+    assert!(settings.servers.iter().all(|server| server.host.is_none()));
+    assert_eq!(notes, ["gateway.yaml:4: mcpServers.Time.headers: means nothing to a program and is ignored"]);
+}
+
+#[test]
+fn what_a_target_speaks_can_be_said() {
+    use routing::Protocol::{Auto, Legacy, Modern, Sse};
+    for (keys, protocol) in [
+        ("", Auto),
+        ("type: http, ", Auto),
+        ("type: sse, ", Sse),
+        ("transport: sse, protocol: auto, ", Auto),
+        ("protocol: sse, ", Sse),
+        ("protocol: modern, type: streamable-http, ", Modern),
+        ("protocol: legacy, ", Legacy),
+    ] {
+        let servers = settings(&format!("mcpServers: {{a: {{{keys}url: 'http://a/'}}}}")).servers;
+        assert_eq!(servers[0].target.protocol, protocol, "{keys}");
+    }
+}
+
+#[test]
+fn a_server_that_cannot_be_reached_says_so_once() {
     let server = |keys: &str| problem(&format!("mcpServers:\n  s:\n    {keys}"));
     for (keys, expected) in [
         (
-            "{command: npx, args: [-y, server], cwd: /}",
-            "gateway.yaml:3: mcpServers.s.command: a server started as a child process (stdio) is not supported yet; \
-             give the \"url\" of one that speaks Streamable HTTP, or set \"disabled\": true",
+            "{command: npx, args: [-y, server], url: 'http://h/'}",
+            "gateway.yaml:3: mcpServers.s.url: a server is at a \"url\" or is started by a \"command\", not both",
         ),
         (
-            "{type: sse, url: 'http://h/sse'}",
-            "gateway.yaml:3: mcpServers.s.type: the HTTP+SSE transport is not supported yet; give the URL of a \
-             Streamable HTTP endpoint",
+            "{type: http, command: npx}",
+            "gateway.yaml:3: mcpServers.s.type: a server that is started by a \"command\" speaks \"stdio\"",
+        ),
+        (
+            "{protocol: sse, command: npx}",
+            "gateway.yaml:3: mcpServers.s.protocol: \"sse\" is spoken at a \"url\" only",
+        ),
+        (
+            "{command: npx, envFile: .env}",
+            "gateway.yaml:3: mcpServers.s.envFile: files of variables are not read; write them into \"env\"",
+        ),
+        ("{command: ' '}", "gateway.yaml:3: mcpServers.s.command: expected a program, found \" \""),
+        (
+            "{command: npx, args: [-y, '${NOPE}']}",
+            "gateway.yaml:3: mcpServers.s.args: the environment variable \"NOPE\" is not set",
+        ),
+        (
+            "{command: npx, env: {A: 1}}",
+            "gateway.yaml:3: mcpServers.s.env.A: expected a text in quotes, found 1",
+        ),
+        (
+            "{command: npx, env: {A=B: c}}",
+            "gateway.yaml:3: mcpServers.s.env.A=B: \"A=B\" is no name of a variable",
+        ),
+        (
+            "{url: 'http://h/', shared: true}",
+            "gateway.yaml:3: mcpServers.s.shared: is for a server that is started by a \"command\"",
+        ),
+        (
+            "{url: 'http://h/', protocol: new}",
+            "gateway.yaml:3: mcpServers.s.protocol: expected \"auto\", \"modern\", \"legacy\" or \"sse\", found \
+             \"new\"; known here: auto, modern, legacy, sse",
         ),
         (
             "{type: websocket, url: 'http://h/'}",
-            "gateway.yaml:3: mcpServers.s.type: expected \"http\" or \"streamable-http\", found \"websocket\"",
+            "gateway.yaml:3: mcpServers.s.type: expected \"http\", \"streamable-http\", \"sse\" or \"stdio\", found \
+             \"websocket\"",
         ),
         (
             "url: https://h/mcp",
@@ -252,11 +353,22 @@ fn a_server_that_cannot_be_reached_yet_says_so_once() {
             "url: http://${NOPE}/",
             "gateway.yaml:3: mcpServers.s.url: the environment variable \"NOPE\" is not set",
         ),
-        ("headers: {}", "gateway.yaml:2: mcpServers.s: has no \"url\""),
+        ("headers: {}", "gateway.yaml:2: mcpServers.s: has no \"url\" and no \"command\""),
         ("{type: stdio}", "gateway.yaml:3: mcpServers.s.type: \"stdio\" needs a \"command\""),
     ] {
         assert_eq!(server(keys), expected);
     }
+}
+
+#[test]
+fn a_server_is_one_thing_in_both_maps() {
+    let both = "a server is at a \"url\" or is started by a \"command\", not both";
+    let problem = |first: &str, second: &str| {
+        problem(&format!("mcpServers: {{a: {{{first}}}}}\ntargets:\n  a: {{{second}}}"))
+    };
+    let (url, command) = ("url: 'http://h/'", "command: npx, args: [-y]");
+    assert_eq!(problem(url, command), format!("gateway.yaml:3: targets.a.command: {both}"));
+    assert_eq!(problem(command, url), format!("gateway.yaml:3: targets.a.url: {both}"));
 }
 
 #[test]
@@ -318,7 +430,7 @@ fn everything_wrong_is_said_at_once() {
         [
             "gateway.yaml:1: listn: unknown key; did you mean \"listen\"?",
             "gateway.yaml:2: workers: expected a whole number from 1 to 1024, found 0",
-            "gateway.yaml:4: mcpServers.a: has no \"url\"",
+            "gateway.yaml:4: mcpServers.a: has no \"url\" and no \"command\"",
         ]
     );
 }

@@ -3,7 +3,7 @@
 
 use crate::gateway::{Gateway, Runtime};
 use crate::on_both_runtimes;
-use crate::parts::{Parts, Python};
+use crate::parts::{Era, Parts, Python};
 use serde_json::Value;
 use std::net::TcpListener;
 use std::process::Command;
@@ -14,7 +14,7 @@ fn directly() {
     let server = parts.everything();
     passes(typescript(&parts).arg(&server.url).env("DIRECT", "1"));
     passes(python(&parts).arg(&server.url).env("DIRECT", "1"));
-    let paged = parts.fixture_in_pages_of(3);
+    let paged = parts.fixture_in_pages_of(3, Era::Legacy);
     passes(fixture(&parts).arg(&paged.url));
 }
 
@@ -88,7 +88,7 @@ fn inspector_with_two_targets(runtime: Runtime) {
 
 fn pages_of_two_targets(runtime: Runtime) {
     let Some(parts) = Parts::installed() else { return };
-    let (a, b) = (parts.fixture_in_pages_of(3), parts.fixture_in_pages_of(4));
+    let (a, b) = (parts.fixture_in_pages_of(3, Era::Legacy), parts.fixture_in_pages_of(4, Era::Legacy));
     let Some(gateway) = Gateway::before(runtime, &[&a, &b]) else { return };
     passes(fixture(&parts).args([&gateway.url, "a", "b"]));
 }

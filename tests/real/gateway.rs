@@ -5,6 +5,7 @@ use crate::process::{Process, free_port, listens};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,21 @@ pub(crate) enum Runtime {
     Tokio,
     Glommio,
 }
+
+impl Runtime {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tokio => "tokio",
+            Self::Glommio => "glommio",
+        }
+    }
+}
+
+/// The gateway's program.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-gateway");
+
+/// With this it leaves where glommio can't run.
+const NO_GLOMMIO: &str = "exit status: 78";
 
 pub(crate) struct Gateway {
     pub(crate) url: String,
@@ -27,21 +43,30 @@ impl Gateway {
     }
 
     pub(crate) fn before_urls(runtime: Runtime, urls: &[&str]) -> Option<Self> {
+        let targets =
+            ('a'..).zip(urls).flat_map(|(name, url)| ["--target".to_owned(), format!("{name}={url}")]);
+        Self::start(runtime, targets).unwrap_or_else(|why| panic!("the gateway left with {why}"))
+    }
+
+    /// Starts the gateway with a file. What it says where it doesn't start, or `None`, said aloud, if this machine lacks
+    /// what the runtime needs.
+    pub(crate) fn with_file(runtime: Runtime, file: &Path) -> Result<Option<Self>, String> {
+        Self::start(runtime, ["--config".to_owned(), file.display().to_string()])
+    }
+
+    fn start(runtime: Runtime, arguments: impl IntoIterator<Item = String>) -> Result<Option<Self>, String> {
         let (port, admin) = (free_port(), free_port());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-gateway"));
+        let mut command = Command::new(PROGRAM);
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--admin", &format!("127.0.0.1:{admin}")]);
-        command.args(["--workers", "2", "--runtime", &format!("{runtime:?}").to_lowercase()]);
-        for (name, url) in ('a'..).zip(urls) {
-            command.args(["--target", &format!("{name}={url}")]);
-        }
+        command.args(["--workers", "2", "--runtime", runtime.name()]).args(arguments);
         let mut process = Process::start(&format!("gateway-{port}"), &mut command);
         match process.wait_until(|| listens(port) && is_ready(admin)) {
-            Ok(()) => Some(Self { url: format!("http://127.0.0.1:{port}/mcp"), _process: process }),
-            Err(why) if runtime == Runtime::Glommio => {
+            Ok(()) => Ok(Some(Self { url: format!("http://127.0.0.1:{port}/mcp"), _process: process })),
+            Err(why) if runtime == Runtime::Glommio && why.starts_with(NO_GLOMMIO) => {
                 without_io_uring(&why);
-                None
+                Ok(None)
             }
-            Err(why) => panic!("the gateway left with {why}"),
+            Err(why) => Err(why),
         }
     }
 }

@@ -1,13 +1,17 @@
 //! The whole gateway between real clients and real servers, on both runtimes.
 //!
 //! [`parts`] finds what `tests/parts/install` has put under `target/parts` and starts servers from it, [`gateway`]
-//! starts the gateway before them, [`clients`] and [`conformance`] run official programs against it.
+//! starts the gateway before them, [`clients`], [`conformance`] and [`matrix`] run official programs against it, and
+//! [`rmcp`] is the Rust client among them. [`seed`] does by hand what they do.
 
 mod clients;
 mod conformance;
 mod gateway;
+mod matrix;
 mod parts;
 mod process;
+mod rmcp;
+mod seed;
 
 /// Runs each of these functions as a test of its own on either runtime.
 #[macro_export]

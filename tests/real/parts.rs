@@ -29,6 +29,11 @@ impl Parts {
         node
     }
 
+    /// The same as a line for a shell.
+    pub(crate) fn script_line(&self, path: &str) -> String {
+        format!("{} {}", self.0.join("node_modules/.bin/node").display(), source(path).display())
+    }
+
     /// `node` with a file of an installed package.
     pub(crate) fn package(&self, path: &str) -> Command {
         let mut node = self.node();
@@ -50,16 +55,53 @@ impl Parts {
         Server::start("everything", command)
     }
 
+    /// The reference server with HTTP+SSE.
+    pub(crate) fn everything_sse(&self) -> Server {
+        let mut command = self.package("@modelcontextprotocol/server-everything/dist/index.js");
+        command.arg("sse");
+        Server::start("everything", command).at("/sse")
+    }
+
     /// The conformance fixture.
-    pub(crate) fn fixture(&self) -> Server {
-        Server::start("fixture", self.script("fixture/main.mjs"))
+    pub(crate) fn fixture(&self, era: Era) -> Server {
+        let mut command = self.script("fixture/main.mjs");
+        command.env("ERA", era.name());
+        Server::start("fixture", command)
+    }
+
+    /// The conformance fixture with HTTP+SSE.
+    pub(crate) fn fixture_sse(&self) -> Server {
+        let mut command = self.script("fixture/main.mjs");
+        command.env("TRANSPORT", "sse");
+        Server::start("fixture", command).at("/sse")
     }
 
     /// The conformance fixture with lists in pages of `length`.
-    pub(crate) fn fixture_in_pages_of(&self, length: u32) -> Server {
+    pub(crate) fn fixture_in_pages_of(&self, length: u32, era: Era) -> Server {
         let mut command = self.script("fixture/main.mjs");
-        command.env("PAGE", length.to_string());
+        command.env("ERA", era.name()).env("PAGE", length.to_string());
         Server::start("fixture", command)
+    }
+
+    /// The reference server, to be started by who wants to talk to it.
+    pub(crate) fn everything_stdio(&self) -> Command {
+        let mut command = self.package("@modelcontextprotocol/server-everything/dist/index.js");
+        command.arg("stdio");
+        command
+    }
+
+    /// The conformance fixture, to be started by who wants to talk to it.
+    pub(crate) fn fixture_stdio(&self) -> Command {
+        let mut command = self.script("fixture/main.mjs");
+        command.env("TRANSPORT", "stdio").env("PAGE", "7");
+        command
+    }
+
+    /// A small official server in Python, likewise.
+    pub(crate) fn time_stdio(&self) -> Command {
+        let mut command = Command::new(self.0.join(Python::V2.folder()).join("bin/python"));
+        command.args(["-m", "mcp_server_time"]);
+        command
     }
 
     fn node(&self) -> Command {
@@ -67,6 +109,27 @@ impl Parts {
         // Programs that keep settings in the user's folder shall not.
         node.env("PARTS", &self.0).env("HOME", env!("CARGO_TARGET_TMPDIR"));
         node
+    }
+}
+
+/// What a server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Era {
+    /// Sessions, up to 2025-11-25.
+    Legacy,
+    /// 2026-07-28 alone.
+    Modern,
+    /// Both at one address.
+    Dual,
+}
+
+impl Era {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            Self::Modern => "modern",
+            Self::Dual => "dual",
+        }
     }
 }
 
@@ -98,6 +161,12 @@ impl Server {
         let mut process = Process::start(&format!("{name}-{port}"), command.env("PORT", port.to_string()));
         process.wait_until(|| listens(port)).expect("the server starts");
         Self { url: format!("http://127.0.0.1:{port}/mcp"), _process: process }
+    }
+
+    /// The same with another path.
+    fn at(mut self, path: &str) -> Self {
+        self.url = self.url.replace("/mcp", path);
+        self
     }
 }
 

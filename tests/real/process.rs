@@ -53,6 +53,15 @@ impl Drop for Process {
     }
 }
 
+/// Waits until `ready` holds.
+pub(crate) fn wait_until(ready: impl Fn() -> bool) {
+    let deadline = Instant::now() + START;
+    while !ready() {
+        assert!(Instant::now() < deadline, "not ready within {START:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A port nobody listens on.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port is free");

@@ -1,11 +1,13 @@
 //! One message for one target: the request goes there, the answer comes back as it is.
 
 use crate::answer::Content;
+use crate::events::Held;
 use crate::exchange::{Answer, ExchangeId, Work};
 use crate::federation::probe::Era;
 use crate::http::{Method, Response};
+use crate::jsonrpc::envelope::{Envelope, Id, Kind};
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
-use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
+use crate::leg::{Events, Inbound, Leg, LegId, Purpose, Trouble};
 use crate::refusal;
 use crate::session::{Revision, SessionId, TargetState};
 use crate::shard::{Deferred, Shard};
@@ -83,7 +85,14 @@ impl Shard {
         let now = self.now;
         let Some(leg) = self.legs.get_mut(id) else { return };
         leg.refused_with = None;
+        if leg.round.is_some() {
+            let trouble = Trouble::Malformed("it asked, and does not speak that revision any more");
+            return self.deferred.push_back(Deferred::Fail(id, trouble));
+        }
         let purpose = leg.purpose;
+        if let Purpose::Stream { exchange } = purpose {
+            self.ask_for_stream(id, exchange);
+        }
         if let Purpose::Part { exchange, slot: None, .. } = purpose
             && self.is_over_http(exchange)
             && self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_some())
@@ -101,6 +110,9 @@ impl Shard {
             && let Some(exchange) = leg.purpose.exchange()
             && self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_some())
         {
+            if self.has_foreign_state(id) {
+                return;
+            }
             let hidden = self.hidden_session(exchange, id);
             let Some(leg) = self.legs.get_mut(id).filter(|_| hidden.is_some()) else {
                 return self.deferred.push_back(Deferred::Fail(id, Trouble::Busy));
@@ -126,6 +138,20 @@ impl Shard {
             }
         }
         self.limit_leg(id, now + target.timeouts.gather);
+    }
+
+    /// Whether a request repeats a state that its legacy target never gave: then it has been refused.
+    fn has_foreign_state(&mut self, id: LegId) -> bool {
+        let Some(leg) = self.legs.get(id) else { return true };
+        let Purpose::Part { exchange, part, slot: None } = leg.purpose else { return false };
+        let parsed = Envelope::parse(&leg.body, usize::MAX);
+        if parsed.is_ok_and(|envelope| envelope.params.request_state.is_none()) {
+            return false;
+        }
+        self.drop_leg(id);
+        let words = "params.requestState is none that was given here";
+        self.fail_part(exchange, part, refusal::INVALID_PARAMS, words, None);
+        true
     }
 
     /// The head of a target's answer to one message.
@@ -155,7 +181,8 @@ impl Shard {
         match Media::of(head) {
             Media::Events => {
                 self.stream_answer(id);
-                Inbound::Events(Box::new(self.events(plan)))
+                let last = self.legs.get(id).and_then(|leg| leg.last_event.clone());
+                Inbound::Events(Box::new(Events { last, ..self.events(plan) }))
             }
             Media::Json if whole && !plan.crosses() => Inbound::Whole { status, body: Vec::new() },
             Media::Json if whole || plan.crosses() => Inbound::Look(Box::new(self.look(plan))),
@@ -236,7 +263,10 @@ impl Shard {
         status: u16,
         body: &[u8],
     ) {
-        use crate::jsonrpc::envelope::{Envelope, Id, Kind};
+        // A target that can't be asked for the rest has simply hung up.
+        if self.legs.get(id).is_some_and(|leg| leg.method == Method::Get) {
+            return self.leg_failed(id, Trouble::Silent);
+        }
         let Some(waiting) = self.exchange(exchange) else { return self.drop_leg(id) };
         let parsed = Envelope::parse(body, self.config.limits.depth).ok();
         let Some(envelope) = parsed.filter(|envelope| envelope.kind() == Kind::Response) else {
@@ -248,6 +278,13 @@ impl Shard {
         };
         let single = waiting.parts.len() == 1 && waiting.batch.is_none();
         let plan = self.plan(id, exchange, part);
+        if plan.crosses() {
+            let held = Held { raw: body.to_vec(), ..Held::default() };
+            if self.asks(id, exchange, part, &held) {
+                return;
+            }
+        }
+        let Some(waiting) = self.exchange(exchange) else { return };
         let modern = waiting.modern.is_some();
         if plan.crosses() && waiting.is_request(part) && (200..300).contains(&status) {
             let mut look = self.look(plan);
@@ -315,12 +352,23 @@ impl Shard {
             self.counters.dropped.add(1);
             return self.part_done(exchange, part);
         }
+        self.answer_failed_call(target, exchange, part, &words);
+    }
+
+    /// The answer to a request that its target did not serve: for a model to read where there is one.
+    pub(crate) fn answer_failed_call(
+        &mut self,
+        target: &TargetName,
+        exchange: ExchangeId,
+        part: u16,
+        words: &str,
+    ) {
         let body = match self.is_tool_call(exchange, part) {
             true => self
                 .exchange(exchange)
-                .map(|it| refusal::tool_failure(it.id_text(part), &words, it.modern.is_some())),
+                .map(|it| refusal::tool_failure(it.id_text(part), words, it.modern.is_some())),
             false => self.exchange(exchange).map(|it| {
-                refusal::error(it.id_text(part), refusal::INTERNAL_ERROR, &words, Some(target.as_str()))
+                refusal::error(it.id_text(part), refusal::INTERNAL_ERROR, words, Some(target.as_str()))
             }),
         };
         if let Some(body) = body {

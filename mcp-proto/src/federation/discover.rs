@@ -151,7 +151,7 @@ impl Shard {
 fn named(body: &[u8]) -> Option<Bytes> {
     let envelope = crate::jsonrpc::envelope::Envelope::parse(body, usize::MAX).ok()?;
     let named: Named<'_> = serde_json::from_slice(body.get(envelope.result?)?).ok()?;
-    let info = named.info.or(named.meta?.info)?;
+    let info = named.info.or_else(|| named.meta?.info)?;
     Some(Bytes::copy_from_slice(info.get().as_bytes()))
 }
 

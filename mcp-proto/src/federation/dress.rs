@@ -92,7 +92,7 @@ impl Shard {
             let mirrored = exchange.head.fields.iter().filter(|(name, _)| is_mirror(name));
             fields.extend(mirrored.map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value))));
         }
-        Dress { era: Era::Modern, body, fields, renumbered: false }
+        Dress { era: Era::Modern, body, fields, renumbered: leg.round.is_some() }
     }
 
     /// The members of `_meta` that stand for a handshake (basic, "`_meta`").

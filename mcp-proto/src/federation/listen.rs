@@ -1,9 +1,8 @@
 //! A client's GET stream: one stream downstream, one at every target that offers any.
 
 use crate::answer::Content;
-use crate::conn::{Role, Wire};
-use crate::exchange::{Exchange, ExchangeId, Stream};
-use crate::federation::Media;
+use crate::exchange::{Exchange, ExchangeId, State, Stream};
+use crate::federation::{Era, Media};
 use crate::http::{Method, Response};
 use crate::jsonrpc::rewrite::{Plan, Scope};
 use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
@@ -18,8 +17,6 @@ use routing::TargetName;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The first pause before a target's stream is opened again; it doubles with every failure.
-const PAUSE: Duration = Duration::from_secs(1);
 /// Whatever a target says: without any pause, one that is gone would be asked without end.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -69,14 +66,55 @@ impl Shard {
         if changed {
             self.lists_changed(session_id);
         }
-        let targets = self.routes.targets().to_vec();
         if let Some(exchange) = self.exchange_mut(id) {
             exchange.head.fields.detach();
-            exchange.streams =
-                targets.iter().map(|target| Stream::new(target.name.clone(), places)).collect();
         }
-        for target in targets {
-            self.open_stream(id, &target.name);
+        self.ask_subscriptions(session_id);
+        self.open_streams(id, places);
+    }
+
+    /// Opens a stream at every target that something is wanted of.
+    pub(super) fn open_streams(&mut self, id: ExchangeId, places: &[(TargetName, Bytes)]) {
+        let targets = self.routes.targets().to_vec();
+        let wanted = targets.into_iter().filter(|target| self.share(id, &target.name).is_some());
+        let wanted: Vec<_> = wanted.map(|target| target.name.clone()).collect();
+        if let Some(exchange) = self.exchange_mut(id) {
+            exchange.streams = wanted.iter().map(|target| Stream::new(target.clone(), places)).collect();
+        }
+        for target in wanted {
+            self.open_stream(id, &target);
+        }
+    }
+
+    /// Follows the routes: a target that is gone is heard no more, and one that is new and has no sessions is heard now.
+    pub(crate) fn reroute_streams(&mut self, id: ExchangeId) {
+        let routes = Arc::clone(&self.routes);
+        let Some(exchange) = self.exchange_mut(id) else { return };
+        let subscribes = exchange.subscription.is_some();
+        let (stay, go) = std::mem::take(&mut exchange.streams)
+            .into_iter()
+            .partition::<Vec<_>, _>(|stream| routes.target(stream.target.as_str()).is_some());
+        exchange.streams = stay;
+        for stream in go {
+            self.end_target_stream(stream);
+        }
+        for target in routes.targets() {
+            let known = |stream: &Stream| stream.target == target.name;
+            let later = !subscribes && matches!(self.era(target), Some(Era::Legacy | Era::Sse));
+            if later || self.share(id, &target.name).is_none() {
+                continue;
+            }
+            let Some(exchange) = self.exchange_mut(id) else { return };
+            if !exchange.streams.iter().any(known) {
+                exchange.streams.push(Stream::new(target.name.clone(), &[]));
+                self.open_stream(id, &target.name);
+            }
+        }
+    }
+
+    fn end_target_stream(&mut self, stream: Stream) {
+        for leg in stream.leg.into_iter().chain(stream.next) {
+            self.abandon(leg);
         }
     }
 
@@ -102,13 +140,17 @@ impl Shard {
     pub(crate) fn event_id(&mut self, id: LegId, last: &Bytes) -> Option<String> {
         let leg = self.legs.get(id)?;
         let target = leg.target.name.clone();
-        let key = self.sessions.get(leg.session?)?.key;
+        let session = self.sessions.get(leg.session?)?;
+        // Streams of clients that know no session can't be resumed; the target's still can, by the gateway.
+        let (key, hidden) = (session.key, session.is_hidden());
         let mut writer = Writer::default();
         writer.u128(key);
         match leg.purpose {
+            // A client that knows no session can't resume a stream.
+            Purpose::Part { .. } if hidden => return None,
             // A batch's stream carries the answers of several targets: one of them can't resume it.
             Purpose::Part { exchange, .. } if !self.exchange(exchange)?.takes_pieces() => return None,
-            Purpose::Part { slot: None, .. } | Purpose::Resume { .. } => {
+            Purpose::Part { slot: None, .. } | Purpose::Resume { .. } if !hidden => {
                 writer.u8(1);
                 writer.bytes(target.as_str().as_bytes());
                 writer.bytes(last);
@@ -119,7 +161,7 @@ impl Shard {
                 if let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target) {
                     stream.last = Some(last.clone());
                 }
-                if exchange.shared {
+                if hidden || exchange.shared || exchange.subscription.is_some() {
                     return None;
                 }
                 for stream in &exchange.streams {
@@ -176,37 +218,36 @@ impl Shard {
         }
     }
 
-    /// Opens the stream of one target, unless it is open.
-    fn open_stream(&mut self, id: ExchangeId, target: &TargetName) {
+    /// Opens the stream of one target, unless it is open; if that is to be replaced, one beside it.
+    pub(super) fn open_stream(&mut self, id: ExchangeId, target: &TargetName) {
         let routed = self.routes.target(target.as_str()).map(Arc::clone);
-        let is_channel = routed.as_ref().is_some_and(|target| self.is_channel(target));
         let Some(exchange) = self.exchange_mut(id) else { return };
         let Some(target) = routed else {
             // The target is gone, and with it what there was to open again.
             return exchange.streams.retain(|stream| stream.target != *target || stream.leg.is_some());
         };
         let session = exchange.session;
-        // What it says to the session comes on its channel.
-        if is_channel {
-            return;
-        }
         let fields = (!target.forward.fields.is_empty()).then(|| exchange.head.fields.clone());
         let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target.name) else {
             return;
         };
-        if stream.leg.is_some() {
+        if stream.leg.is_some() && (stream.again.is_none() || stream.next.is_some()) {
             return;
         }
         stream.again = None;
+        stream.stale = false;
+        let name = target.name.clone();
         let mut leg = Leg::new(target, session, Purpose::Stream { exchange: id }, Method::Get, Bytes::new());
-        leg.last_event = stream.last.clone();
         leg.fields = fields;
-        let name = leg.target.name.clone();
         let leg = self.legs.insert(leg);
-        if let Some(exchange) = self.exchange_mut(id)
-            && let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == name)
-        {
-            stream.leg = Some(leg);
+        let Some(exchange) = self.exchange_mut(id) else { return };
+        if let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == name) {
+            if stream.leg.is_some() {
+                stream.next = Some(leg);
+            } else {
+                stream.leg = Some(leg);
+                stream.state = State::Waiting;
+            }
         }
         self.start(leg);
     }
@@ -216,41 +257,71 @@ impl Shard {
             return Inbound::Whole { status: head.status, body: Vec::new() };
         }
         self.stream_answer(id);
-        if let Some(stream) = self.stream_of(exchange, id) {
-            stream.pause = PAUSE;
+        if !self.is_listening(id) {
+            self.stream_attached(id, exchange);
         }
         Inbound::Events(Box::new(self.events(Plan::default())))
     }
 
-    fn stream_of(&mut self, exchange: ExchangeId, leg: LegId) -> Option<&mut Stream> {
-        self.exchange_mut(exchange)?.streams.iter_mut().find(|stream| stream.leg == Some(leg))
+    /// A legacy target's stream is open, or its channel is heard.
+    pub(crate) fn stream_attached(&mut self, id: LegId, exchange: ExchangeId) {
+        self.promote(id, exchange);
+        if let Some(stream) = self.stream_of(exchange, id) {
+            stream.pause = Stream::PAUSE;
+        }
+        self.tell_resources(id, exchange);
+    }
+
+    pub(super) fn stream_of(&mut self, exchange: ExchangeId, leg: LegId) -> Option<&mut Stream> {
+        let mut streams = self.exchange_mut(exchange)?.streams.iter_mut();
+        streams.find(|stream| stream.leg == Some(leg) || stream.next == Some(leg))
     }
 
     /// A target without such a stream is left alone; one that is busy or unwell is asked again.
     pub(crate) fn stream_refused(&mut self, id: LegId, exchange: ExchangeId, status: u16) {
         let target = self.legs.get(id).map(|leg| leg.target.name.clone());
-        self.drop_leg(id);
-        if matches!(status, 409 | 429 | 500 | 502..)
-            && let Some(target) = target
-        {
+        self.abandon(id);
+        let Some(stream) = self.stream_of(exchange, id) else { return };
+        // It does not take a second one: then the first must go before.
+        let (first, had) = (stream.leg.filter(|_| stream.next == Some(id)), stream.gap);
+        if let Some(first) = first {
+            self.abandon(first);
+        }
+        // Nor is one that had a stream before: its session may have been lost once more.
+        let again = first.is_some() || had && status != 405 || matches!(status, 409 | 429 | 500 | 502..);
+        if again && let Some(target) = target {
             return self.stream_ended(exchange, &target);
         }
         if let Some(stream) = self.stream_of(exchange, id) {
             stream.leg = None;
+            stream.state = State::Refused;
         }
+        self.settle_subscription(exchange);
     }
 
-    /// A target's stream ended: it is opened again after a pause.
+    /// A target's stream ended, or the one that was to replace it: it is opened again after a pause.
     pub(crate) fn stream_ended(&mut self, id: ExchangeId, target: &TargetName) {
         let now = self.now;
+        let Some(exchange) = self.exchange(id) else { return };
+        let Some(stream) = exchange.streams.iter().find(|stream| stream.target == *target) else { return };
+        let alive = |leg: Option<LegId>| leg.filter(|leg| self.legs.get(*leg).is_some());
+        let (leg, next) = (alive(stream.leg), alive(stream.next));
         let Some(exchange) = self.exchange_mut(id) else { return };
         let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == *target) else {
             return;
         };
-        stream.leg = None;
+        if leg.is_none() {
+            stream.gap |= matches!(stream.state, State::Open(_));
+            stream.state = State::Waiting;
+        }
+        (stream.leg, stream.next) = (leg.or(next), next.filter(|_| leg.is_some()));
+        if leg.is_none() && next.is_some() {
+            return;
+        }
         stream.again = Some(now + stream.pause);
         stream.pause = (stream.pause * 2).min(LONGEST_PAUSE);
         self.watch(id.conn);
+        self.settle_subscription(id);
     }
 
     /// What a target says about reconnecting: for its own stream to us, for a call's to the client.
@@ -263,7 +334,7 @@ impl Shard {
                 }
             }
             Purpose::Part { exchange, slot: None, .. } | Purpose::Resume { exchange }
-                if self.exchange(exchange).is_some_and(|exchange| exchange.accepts.events) =>
+                if self.exchange(exchange).is_some_and(|it| it.accepts.events && it.modern.is_none()) =>
             {
                 let mut line = Vec::new();
                 sse::write::retry(&mut line, milliseconds);
@@ -300,13 +371,6 @@ impl Shard {
         self.open_stream(listener, target);
     }
 
-    /// Whether a client's stream takes messages of others than those that are paused when it does not.
-    pub(crate) fn has_room(&self, listener: ExchangeId) -> bool {
-        let Some(slot) = self.outlet(listener.conn) else { return false };
-        let reads = !matches!(&slot.role, Role::Client(client) if client.wire == Wire::Nowhere);
-        reads && slot.outbox.waiting() <= self.config.limits.buffer
-    }
-
     /// A message for a client on its own stream; whether it was taken.
     pub(crate) fn notify_listener(&mut self, listener: ExchangeId, message: &[u8]) -> bool {
         if !self.has_room(listener) {
@@ -333,9 +397,8 @@ impl Shard {
 
     fn end_stream(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchange_mut(id) else { return };
-        let legs: Vec<_> = exchange.streams.drain(..).filter_map(|stream| stream.leg).collect();
-        for leg in legs {
-            self.abandon(leg);
+        for stream in std::mem::take(&mut exchange.streams) {
+            self.end_target_stream(stream);
         }
         self.finish(id);
     }
@@ -348,17 +411,30 @@ impl Shard {
             session.used = self.now;
             self.counters.streams.sub(1);
         }
-        for stream in exchange.streams.drain(..) {
-            if let Some(leg) = stream.leg {
-                self.abandon(leg);
-            }
+        for stream in std::mem::take(&mut exchange.streams) {
+            self.end_target_stream(stream);
         }
     }
 }
 
 impl Stream {
+    /// The first pause before a target's stream is opened again; it doubles with every failure.
+    pub(super) const PAUSE: Duration = Duration::from_secs(1);
+
     fn new(target: TargetName, places: &[(TargetName, Bytes)]) -> Self {
         let last = places.iter().find(|(name, _)| *name == target).map(|(_, last)| last.clone());
-        Self { target, leg: None, last, again: None, pause: PAUSE }
+        Self {
+            target,
+            leg: None,
+            next: None,
+            stale: false,
+            state: State::Waiting,
+            gap: false,
+            resumes: false,
+            told: None,
+            last,
+            again: None,
+            pause: Self::PAUSE,
+        }
     }
 }

@@ -27,9 +27,13 @@ impl Shard {
             // Closing the stream is what cancels here; what else may come is for nobody (Sending Messages, Note).
             return self.part_done(id, part);
         }
+        if self.retried(id, part, envelope, message) {
+            return;
+        }
         let method = envelope.method.as_ref().map_or("", |method| &method.value);
         match method {
             "server/discover" => self.discover(id, part),
+            "subscriptions/listen" => self.subscribe(id, part, envelope, message),
             "initialize" | "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => {
                 let words = format!("{method} belongs to revisions before {}", crate::era::MODERN);
                 self.fail_part(id, part, refusal::METHOD_NOT_FOUND, &words, None);
@@ -65,9 +69,13 @@ impl Shard {
                 return self.drop_leg(id);
             }
             Purpose::Resume { exchange } => return self.resume_refused(id, exchange, 404),
-            Purpose::Stream { exchange } => return self.stream_refused(id, exchange, 405),
+            Purpose::Stream { exchange } => self.ask_to_listen(id, exchange),
+            // It had sessions a moment ago: what it is asked for now is a listen.
+            Purpose::Subscribe { .. } => {
+                return self.deferred.push_back(Deferred::Fail(id, Trouble::Status(404)));
+            }
             // What a session is told about has no meaning here.
-            Purpose::Greet { .. } | Purpose::Quiet => return self.drop_leg(id),
+            Purpose::Greet { .. } | Purpose::Quiet | Purpose::Parked { .. } => return self.drop_leg(id),
             Purpose::Part { .. }
             | Purpose::Probe
             | Purpose::Schemas { .. }
@@ -160,7 +168,9 @@ impl Shard {
             look.held.raw.extend_from_slice(piece);
             return Ok(None);
         }
-        let accepts = self.exchange(exchange).is_some_and(|it| it.accepts.json && it.batch.is_none());
+        let accepts = self
+            .exchange(exchange)
+            .is_some_and(|it| it.accepts.json && it.batch.is_none() && it.answer == Answer::Open);
         if !look.rewriter.is_settled() || !accepts {
             return Err(Trouble::TooLarge);
         }
@@ -183,7 +193,7 @@ impl Shard {
         if self.asks(id, exchange, part, &held) {
             return;
         }
-        self.drop_leg(id);
+        self.settle_leg(id);
         self.answer_part_coded(exchange, part, &held.out);
     }
 
@@ -199,9 +209,12 @@ impl Shard {
             .map(|error| error.code.unwrap_or_default());
         let modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
         match purpose {
-            Purpose::Part { exchange, .. } if modern => {
-                let legacy = self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_none());
-                if legacy && code == Some(refusal::HEADER_MISMATCH) && self.mirror_anew(id, &target) {
+            Purpose::Part { .. } | Purpose::Stream { .. } if modern => {
+                let exchange = purpose.exchange().and_then(|exchange| self.exchange(exchange));
+                let legacy = exchange.is_some_and(|exchange| exchange.modern.is_none());
+                let calls = matches!(purpose, Purpose::Part { .. });
+                if legacy && calls && code == Some(refusal::HEADER_MISMATCH) && self.mirror_anew(id, &target)
+                {
                     return true;
                 }
                 let settled = matches!(code, Some(-32022..=-32020 | -32603..=-32601 | -32700));
@@ -213,13 +226,19 @@ impl Shard {
                 }
                 true
             }
+            // It had a stream before.
+            Purpose::Stream { exchange } => {
+                refused
+                    && self.stream_of(exchange, id).is_some_and(|stream| stream.gap)
+                    && self.doubt(id, &target)
+            }
             Purpose::Open { .. } if !modern => {
                 let foreign = code.is_some_and(|code| (-32022..=-32020).contains(&code));
                 if (refused || foreign) && self.doubt(id, &target) {
                     return true;
                 }
                 // It knows neither: it may be older than both.
-                refused && code.is_none() && self.try_sse(id, &target)
+                refused && status != 406 && self.try_sse(id, &target)
             }
             _ => false,
         }

@@ -6,15 +6,16 @@
 use crate::edge::Note;
 use crate::events::Held;
 use crate::exchange::ExchangeId;
+use crate::federation::Era;
 use crate::http::Method;
 use crate::jsonrpc::envelope::{Envelope, Kind as Message};
-use crate::jsonrpc::list;
 use crate::jsonrpc::rewrite::{Plan, Scope};
 use crate::jsonrpc::splice;
-use crate::leg::{LegId, Purpose};
+use crate::jsonrpc::{list, params};
+use crate::leg::{Leg, LegId, Purpose};
 use crate::refusal;
 use crate::seal::Kind;
-use crate::session::{SessionId, SessionKey};
+use crate::session::{Session, SessionId, SessionKey};
 use crate::shard::Shard;
 use crate::sse;
 use crate::wire::{Reader, Writer};
@@ -55,7 +56,12 @@ impl Shard {
         event_id: Option<&str>,
     ) {
         match envelope.kind() {
+            // There are none on a listen, and none but notices on it.
+            Message::Request if id.is_some_and(|id| self.is_listening(id)) => self.counters.malformed.add(1),
             Message::Request => self.target_request(id, session, target, envelope, &held.raw, event_id),
+            Message::Notification if self.serves_calls(session) => {
+                self.hidden_notice(id, session, target, envelope, &held.raw);
+            }
             Message::Notification => self.target_notice(id, session, target, envelope, held, event_id),
             Message::Response => self.counters.malformed.add(1),
         }
@@ -76,6 +82,9 @@ impl Shard {
             let body = refusal::result(rpc_id.as_bytes(), b"{}");
             self.send_quietly(session, Arc::clone(target), Method::Post, body.into());
             return;
+        }
+        if self.sessions.get(session).is_some_and(Session::is_hidden) {
+            return self.hidden_request(session, target, envelope, raw);
         }
         let Some(reader) = self.reader(id, session) else {
             let words = "the client can't be asked now: it has no stream open";
@@ -108,6 +117,15 @@ impl Shard {
         held: &Held,
         event_id: Option<&str>,
     ) {
+        if id.is_some_and(|id| self.listen_notice(id, envelope, &held.raw)) {
+            return;
+        }
+        if let Some(subscriber) = self.subscriber(session) {
+            return self.hear(id, subscriber, target, envelope, &held.raw);
+        }
+        // A legacy client knows of no subscription that the notice would belong to.
+        let plain = params::without_subscription(&held.raw, envelope);
+        let raw = plain.as_deref().unwrap_or(&held.raw);
         let name = || self.renames(target);
         let method = envelope.method.as_ref().map_or("", |method| &method.value);
         let message = match method {
@@ -120,13 +138,11 @@ impl Shard {
                 let edits = vec![(span, self.seal_for(Kind::Reply, key, &target.name, request))];
                 self.rewritten(Plan::default(), &edited(&held.raw, edits))
             }
-            "notifications/resources/updated" => {
-                self.rewritten(Plan::names(name(), Scope::Updated), &held.raw)
-            }
-            "notifications/message" => self.rewritten(Plan::names(name(), Scope::Log), &held.raw),
+            "notifications/resources/updated" => self.rewritten(Plan::names(name(), Scope::Updated), raw),
+            "notifications/message" => self.rewritten(Plan::names(name(), Scope::Log), raw),
             _ => {
                 self.invalidate(&target.name, method);
-                held.out.clone()
+                plain.unwrap_or_else(|| held.out.clone())
             }
         };
         match self.reader(id, session) {
@@ -136,7 +152,7 @@ impl Shard {
     }
 
     /// A change notice makes what is remembered of a list worthless.
-    fn invalidate(&mut self, target: &TargetName, method: &str) {
+    pub(super) fn invalidate(&mut self, target: &TargetName, method: &str) {
         let kinds: &[list::Kind] = match method {
             "notifications/tools/list_changed" => &[list::Kind::Tools],
             "notifications/prompts/list_changed" => &[list::Kind::Prompts],
@@ -154,13 +170,21 @@ impl Shard {
     /// The client's stream that messages on this target stream belong to: the call's own, else the session's.
     fn reader(&self, id: Option<LegId>, session: SessionId) -> Option<ExchangeId> {
         let listener = || self.sessions.get(session)?.listener.filter(|listener| self.has_room(*listener));
-        id.and_then(|id| self.message_reader(id)).or_else(listener)
+        id.and_then(|id| self.message_reader(id))
+            .or_else(listener)
+            .filter(|_| self.subscriber(session).is_none())
+    }
+
+    /// The subscription that listens in a session of its own.
+    pub(crate) fn subscriber(&self, session: SessionId) -> Option<ExchangeId> {
+        let listener = self.sessions.get(session)?.listener?;
+        self.exchange(listener)?.subscription.is_some().then_some(listener)
     }
 
     /// The client's stream that a target stream feeds.
     pub(crate) fn message_reader(&self, id: LegId) -> Option<ExchangeId> {
         let exchange = self.legs.get(id)?.purpose.feeds()?;
-        self.exchange(exchange).filter(|exchange| exchange.accepts.events)?;
+        self.exchange(exchange).filter(|it| it.accepts.events && it.subscription.is_none())?;
         Some(exchange)
     }
 
@@ -217,17 +241,23 @@ impl Shard {
     pub(super) fn reply(&mut self, id: ExchangeId, part: u16, envelope: &Envelope<'_>, message: &Bytes) {
         let span = envelope.id_span.clone();
         let raw = span.clone().and_then(|span| message.get(span)).unwrap_or_default();
+        if let Some(place) = self.session_of(id).and_then(|session| self.place(session, raw)) {
+            return self.input(id, part, place, message);
+        }
         let found = self.session_of(id).and_then(|session| self.unseal_for(Kind::Reply, session, raw));
         self.pass_back(id, part, message, span, found);
     }
 
     /// A client's progress on a target's request.
     pub(super) fn progress(&mut self, id: ExchangeId, part: u16, envelope: &Envelope<'_>, message: &Bytes) {
+        let span = envelope.params.progress_token.clone();
+        let raw = span.clone().and_then(|span| message.get(span)).unwrap_or_default();
+        if let Some(place) = self.session_of(id).and_then(|session| self.place(session, raw)) {
+            return self.input(id, part, place, message);
+        }
         if let Some(target) = self.routes.single().cloned() {
             return self.relay(id, part, target, message.clone(), false);
         }
-        let span = envelope.params.progress_token.clone();
-        let raw = span.clone().and_then(|span| message.get(span)).unwrap_or_default();
         let found = self.session_of(id).and_then(|session| self.unseal_for(Kind::Progress, session, raw));
         self.pass_back(id, part, message, span, found);
     }
@@ -251,10 +281,16 @@ impl Shard {
     /// A client gives up a request: told to the target that works on it, on whatever shard that is.
     pub(super) fn cancel(&mut self, id: ExchangeId, part: u16, message: &Bytes) {
         let Some(session) = self.session_of(id) else { return };
-        if let Some(target) = self.routes.single().cloned() {
-            return self.relay(id, part, target, message.clone(), false);
+        let found = self.leg_of_request(session, message);
+        if let Some(leg) = found
+            && self.is_stateless(leg)
+        {
+            self.withdraw(leg);
+            return self.part_done(id, part);
         }
-        match self.target_of_request(session, message) {
+        let single = self.routes.single().filter(|target| self.era(target) != Some(Era::Modern)).cloned();
+        let found = found.and_then(|leg| self.legs.get(leg)).map(|leg| Arc::clone(&leg.target));
+        match found.or(single) {
             Some(target) => self.relay(id, part, target, message.clone(), false),
             None => {
                 if let Some(session) = self.sessions.get(session) {
@@ -268,23 +304,38 @@ impl Shard {
 
     /// Another shard's client gave up a request that may be worked on here.
     pub(super) fn cancel_here(&mut self, session: SessionId, message: &Bytes) {
-        if let Some(target) = self.target_of_request(session, message) {
+        let Some(id) = self.leg_of_request(session, message) else { return };
+        if self.is_stateless(id) {
+            return self.withdraw(id);
+        }
+        if let Some(target) = self.legs.get(id).map(|leg| Arc::clone(&leg.target)) {
             self.send_quietly(session, target, Method::Post, message.clone());
         }
     }
 
-    /// The target that works on the request a cancellation names.
-    fn target_of_request(&self, session: SessionId, message: &[u8]) -> Option<Arc<Target>> {
+    /// Whether a request's target has no session in which it could be told anything: closing its stream cancels it.
+    fn is_stateless(&self, id: LegId) -> bool {
+        let era = |leg: &Leg| match &leg.dress {
+            Some(dress) => Some(dress.era),
+            None => self.era(&leg.target),
+        };
+        self.legs
+            .get(id)
+            .is_some_and(|leg| leg.round.is_some() || matches!(era(leg), None | Some(Era::Modern)))
+    }
+
+    /// The request to a target that a cancellation names.
+    fn leg_of_request(&self, session: SessionId, message: &[u8]) -> Option<LegId> {
         let envelope = Envelope::parse(message, self.config.limits.depth).ok()?;
         let request = message.get(envelope.params.request_id?)?;
-        let mut legs = self.legs.iter().map(|(_, leg)| leg).filter(|leg| leg.session == Some(session));
-        let leg = legs.find(|leg| match leg.purpose {
+        let mut legs = self.legs.iter().filter(|(_, leg)| leg.session == Some(session));
+        let (id, _) = legs.find(|(_, leg)| match leg.purpose {
             Purpose::Part { exchange, part, slot: None } => {
                 self.exchange(exchange).is_some_and(|exchange| exchange.id_text(part) == request)
             }
             _ => false,
         })?;
-        Some(Arc::clone(&leg.target))
+        Some(id)
     }
 }
 

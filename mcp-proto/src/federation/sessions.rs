@@ -4,11 +4,12 @@
 //! did not: all shards then work with the same. Any shard serves any session from its sealed id; what is news to the
 //! others travels as a [`Note`].
 
+use super::subscription::Topic;
 use crate::ShardId;
 use crate::edge::Note;
 use crate::exchange::ExchangeId;
 use crate::http::Method;
-use crate::jsonrpc::envelope::Envelope;
+use crate::jsonrpc::envelope::{Envelope, Text};
 use crate::jsonrpc::list;
 use crate::jsonrpc::splice::quote;
 use crate::leg::{Leg, LegId, Purpose, Trouble};
@@ -84,9 +85,7 @@ impl Shard {
         let at_home = session.home == self.id;
         let review = self.review(at_home);
         // All requests are looked through, so only for a session that seems idle.
-        if session.used + review <= now
-            && (session.listener.is_some() || self.legs.iter().any(|(_, leg)| leg.session == Some(id)))
-        {
+        if session.used + review <= now && self.is_in_use(id, session) {
             if let Some(session) = self.sessions.get_mut(id) {
                 session.used = now;
             }
@@ -105,6 +104,18 @@ impl Shard {
         }
     }
 
+    /// Whether somebody reads a session's stream, or a request is under way in it. Streams that nobody reads are there
+    /// for the requests.
+    fn is_in_use(&self, id: SessionId, session: &Session) -> bool {
+        let unread = session.listener.filter(|listener| !self.reads(*listener));
+        let counts = |leg: &Leg| match (leg.purpose, unread) {
+            (Purpose::Stream { exchange }, Some(unread)) => exchange != unread,
+            _ => true,
+        };
+        (session.listener.is_some() && unread.is_none())
+            || self.legs.iter().any(|(_, leg)| leg.session == Some(id) && counts(leg))
+    }
+
     /// DELETE: ends the session here, everywhere, and at the targets.
     pub(crate) fn end_session_of_client(&mut self, exchange: ExchangeId, id: SessionId) {
         let targets = self.open_targets(id);
@@ -119,7 +130,9 @@ impl Shard {
         for (target, opened) in self.open_targets(id) {
             self.end_at(target, opened);
         }
-        if let Some(key) = self.retire(id) {
+        // No other shard has heard of a hidden one.
+        let hidden = self.sessions.get(id).is_some_and(Session::is_hidden);
+        if let Some(key) = self.retire(id).filter(|_| !hidden) {
             self.broadcast(&Note::Ended { key });
         }
     }
@@ -145,7 +158,9 @@ impl Shard {
     fn retire(&mut self, id: SessionId) -> Option<u128> {
         let session = self.sessions.get(id)?;
         let (key, listener) = (session.key, session.listener);
-        self.ended.insert(key);
+        if !session.is_hidden() {
+            self.ended.insert(key);
+        }
         if let Some(listener) = listener {
             self.end_listener(listener);
         }
@@ -268,7 +283,8 @@ impl Shard {
             // A modern request has its log level from its first message on.
             return self.greet(id, target, opened, message, again);
         }
-        if again {
+        // What is new to a session may have been there before: without sessions, or on another way.
+        if again || !hidden {
             self.restore(id, &target);
         }
         if !hidden {
@@ -285,6 +301,7 @@ impl Shard {
         if news {
             self.lists_changed(id);
         }
+        self.attend(id, target);
         self.reopen_stream_of(id, target);
     }
 
@@ -306,8 +323,24 @@ impl Shard {
             messages.push(own_request("resources/subscribe", &params));
         }
         for message in messages {
-            self.send_quietly(id, Arc::clone(target), Method::Post, message);
+            if !self.says_itself(id, target, &message) {
+                self.send_quietly(id, Arc::clone(target), Method::Post, message);
+            }
         }
+    }
+
+    /// Whether a client's request that waits for the target session says the same.
+    fn says_itself(&self, id: SessionId, target: &Target, message: &[u8]) -> bool {
+        let state = self.sessions.get(id).and_then(|session| session.target(&target.name));
+        let Some(TargetState::Opening { waiting, .. }) = state else { return false };
+        let Ok(own) = Envelope::parse(message, usize::MAX) else { return false };
+        let said = |text: Option<&Text<'_>>| text.map(|text| text.value.clone().into_owned());
+        waiting.iter().filter_map(|leg| self.legs.get(*leg)).any(|leg| {
+            Envelope::parse(&leg.body, usize::MAX).is_ok_and(|envelope| {
+                said(envelope.method.as_ref()) == said(own.method.as_ref())
+                    && said(envelope.params.uri.as_ref()) == said(own.params.uri.as_ref())
+            })
+        })
     }
 
     /// `initialize` failed.
@@ -363,10 +396,9 @@ impl Shard {
         let most = self.config.limits.session;
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.level = Some(params.clone()).filter(|params| session.kept() + params.len() <= most);
-        if session.home != self.id {
-            let (home, sealed) = (session.home, session.sealed.clone());
-            self.post(home, Note::Level { sealed, params });
-        }
+        let sealed = session.sealed.clone();
+        // Every shard says it to modern targets with the requests that it serves.
+        self.broadcast(&Note::Level { sealed, params });
     }
 
     /// Remembers what a client subscribed to, for a target session that must be opened anew; false at the limit.
@@ -380,9 +412,10 @@ impl Shard {
         let limits = self.config.limits;
         let Some(session) = self.sessions.get_mut(id) else { return false };
         let entry = (target.clone(), uri.clone());
+        let changed = session.subscriptions.contains(&entry) != on;
         if !on {
             session.subscriptions.remove(&entry);
-        } else if !session.subscriptions.contains(&entry) {
+        } else if changed {
             if session.subscriptions.len() >= limits.names || session.kept() + uri.len() > limits.session {
                 return false;
             }
@@ -390,7 +423,10 @@ impl Shard {
         }
         if session.home != self.id {
             let (home, sealed) = (session.home, session.sealed.clone());
-            self.post(home, Note::Subscribed { sealed, target: target.clone(), uri, on });
+            self.post(home, Note::Subscribed { sealed, target: target.clone(), uri: uri.clone(), on });
+        }
+        if changed {
+            self.spread_subscription(id, target, uri, on);
         }
         true
     }
@@ -401,8 +437,11 @@ impl Shard {
             Note::Touch { sealed } => {
                 let now = self.now;
                 let session = self.open_sealed(&sealed).and_then(|id| self.sessions.get_mut(id));
-                if let Some(session) = session {
-                    session.used = now;
+                let Some(session) = session else { return };
+                session.used = now;
+                // The shard that asks may have forgotten it.
+                if let Some(params) = session.level.clone() {
+                    self.broadcast(&Note::Level { sealed, params });
                 }
             }
             Note::Ended { key } => self.ended_elsewhere(key),
@@ -426,14 +465,23 @@ impl Shard {
                 }
             }
             Note::Channel(mail) => self.channel_mail(mail),
+            Note::Listens { sealed, shard } => self.tell_subscriptions(&sealed, shard),
+            Note::Watches { key, entries, on } => {
+                if let Some(id) = self.by_key.get(&key).copied() {
+                    self.subscriptions_told(id, entries, on);
+                }
+            }
             Note::Slow { target } => {
                 self.mark_slow(&target);
             }
             Note::Level { sealed, params } => {
-                if let Some(id) = self.open_sealed(&sealed) {
-                    self.remember_level(id, params);
+                if let Some(id) = self.open_sealed(&sealed)
+                    && let Some(session) = self.sessions.get_mut(id)
+                {
+                    session.level = Some(params);
                 }
             }
+            Note::Input { place, message } => self.input_here(place, &message),
             Note::Forward(forwarded) => self.serve_forwarded(*forwarded),
             Note::Answer { ticket, bytes, end } => self.answered(ticket, bytes, end),
             Note::Taken { ticket, count } => self.paid(ticket, count),
@@ -491,15 +539,14 @@ impl Shard {
 
     pub(super) fn list_changed(&mut self, id: SessionId, kind: list::Kind) {
         let Some(session) = self.sessions.get_mut(id) else { return };
+        let topic = Topic::of(kind);
+        if let Some(listener) = session.listener.filter(|_| session.is_hidden()) {
+            return self.topic_changed(listener, topic, None);
+        }
         if session.sealed.is_empty() {
             return;
         }
-        let what = match kind {
-            list::Kind::Tools => "tools",
-            list::Kind::Prompts => "prompts",
-            list::Kind::Resources | list::Kind::Templates => "resources",
-        };
-        let message = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/{what}/list_changed\"}}");
+        let message = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{}\"}}", topic.notice());
         let (key, listener) = (session.key, session.listener);
         match listener {
             // Said later if the client takes nothing now.

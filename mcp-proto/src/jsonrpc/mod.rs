@@ -4,7 +4,8 @@
 //! whole body  ─► envelope::body ─► envelope::Envelope (spans) ─► splice ─► the same body with a few values replaced
 //! message     ─► params ─► the same message with what the other era wants, and without what it doesn't know
 //! list answer ─► list::federate ─► its items under their federated names, ready to be joined with others
-//! stream      ─► rewrite::Rewriter ─► the same stream with URIs replaced, in bounded memory
+//! tool schema ─► mirror::mirrors ─► the arguments of its calls that are repeated in the HTTP head
+//! stream      ─► rewrite::Rewriter, by a Plan ─► the same stream as its client expects it, in bounded memory
 //! ```
 //!
 //! Whatever is not edited leaves byte for byte as it came: number spelling, key order, escapes, unknown members.

@@ -47,6 +47,10 @@ export class Inbox {
         return this.#seen.some(fits);
     }
 
+    all(fits) {
+        return this.#seen.filter(fits);
+    }
+
     // The first message that fits, among those seen or those to come.
     wait(fits) {
         const seen = this.#seen.find(fits);

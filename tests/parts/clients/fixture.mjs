@@ -3,9 +3,10 @@
 //     node fixture.mjs URL          one fixture
 //     node fixture.mjs URL a b      the targets a and b behind the gateway
 import assert from 'node:assert/strict';
-import { prompts } from '../fixture/prompts.mjs';
+import { modernPrompts, modernTools } from '../fixture/modern-tools.mjs';
+import { prompts as ownPrompts } from '../fixture/prompts.mjs';
 import { resources, templates } from '../fixture/resources.mjs';
-import { tools } from '../fixture/tools.mjs';
+import { tools as ownTools } from '../fixture/tools.mjs';
 import { load } from '../packages.mjs';
 import { run } from './checks.mjs';
 import { Names } from './names.mjs';
@@ -14,6 +15,8 @@ import { Resumed } from './resume.mjs';
 const { Client } = load('@modelcontextprotocol/sdk/client/index.js');
 const { StreamableHTTPClientTransport } = load('@modelcontextprotocol/sdk/client/streamableHttp.js');
 
+const tools = { ...ownTools, ...modernTools };
+const prompts = { ...ownPrompts, ...modernPrompts };
 const [url, ...names] = process.argv.slice(2);
 const targets = (names.length ? names : ['']).map(name => new Names(name));
 
@@ -98,7 +101,8 @@ await run({
             const abort = new AbortController();
             const options = { signal: abort.signal, onprogress: () => abort.abort('enough') };
             const name = target.of('until_cancelled');
-            await assert.rejects(client.callTool({ name, arguments: {} }, undefined, options), /enough/);
+            const key = `${process.pid} ${name}`;
+            await assert.rejects(client.callTool({ name, arguments: { key } }, undefined, options), /enough/);
             // The server answers the second call when the first was cancelled, and not before.
             await client.callTool({ name: target.of('after_cancelled'), arguments: {} });
         }

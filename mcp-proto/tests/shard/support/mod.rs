@@ -5,6 +5,9 @@
 
 pub(crate) mod answer;
 pub(crate) mod client;
+pub(crate) mod listening;
+pub(crate) mod modern;
+pub(crate) mod parking;
 pub(crate) mod server;
 pub(crate) mod setup;
 

@@ -200,6 +200,11 @@ impl Server {
         self.links.iter().rev().find(|(_, link)| link.stream).map(|(key, _)| *key)
     }
 
+    /// Whether a request on this connection is not answered to its end.
+    pub(crate) fn is_busy(&self, key: Key) -> bool {
+        self.links.get(&key).is_some_and(|link| link.waiting)
+    }
+
     pub(super) fn accepts(&self) -> Option<Result<(), Fault>> {
         match self.refuses {
             None => Some(Ok(())),
