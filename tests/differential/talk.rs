@@ -16,18 +16,23 @@ pub(crate) struct Talk {
 pub(crate) type Party = usize;
 
 impl Talk {
-    /// With the gateway before so many targets; `more` is configuration besides.
+    /// With the gateway before so many legacy targets; `more` is configuration besides.
     pub(crate) fn start(runtime: Runtime, targets: usize, more: &str) -> Option<Self> {
-        Self::start_by(Gateway::command(), runtime, targets, more)
+        Self::start_before(runtime, &vec!["legacy"; targets], more)
     }
 
-    /// The same with at most `descriptors` open files.
-    pub(crate) fn start_with_few(descriptors: u32, runtime: Runtime, targets: usize) -> Option<Self> {
-        Self::start_by(Gateway::command_with_few(descriptors), runtime, targets, "")
+    /// The same before targets of these protocols.
+    pub(crate) fn start_before(runtime: Runtime, protocols: &[&'static str], more: &str) -> Option<Self> {
+        Self::start_by(Gateway::command(), runtime, protocols, more)
     }
 
-    fn start_by(command: Command, runtime: Runtime, targets: usize, more: &str) -> Option<Self> {
-        let targets: Vec<_> = (0..targets).map(|_| Target::new()).collect();
+    /// Before one legacy target, with at most `descriptors` open files.
+    pub(crate) fn start_with_few(descriptors: u32, runtime: Runtime) -> Option<Self> {
+        Self::start_by(Gateway::command_with_few(descriptors), runtime, &["legacy"], "")
+    }
+
+    fn start_by(command: Command, runtime: Runtime, protocols: &[&'static str], more: &str) -> Option<Self> {
+        let targets: Vec<_> = protocols.iter().map(|protocol| Target::new(protocol)).collect();
         let gateway = Gateway::start(command, runtime, &targets, more)?;
         Some(Self { gateway, targets, parties: Vec::new(), transcript: Vec::new() })
     }
