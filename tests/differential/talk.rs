@@ -122,7 +122,7 @@ impl Talk {
         self.say(client, post(&session, INITIALIZED));
         for target in &targets {
             assert!(self.hear_message(*target).ends_with(INITIALIZED));
-            self.say(*target, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+            self.say(*target, ACCEPTED);
         }
         assert!(self.hear_message(client).starts_with("HTTP/1.1 202 "));
         (client, targets, session)
@@ -178,6 +178,8 @@ pub(crate) fn json(fields: &str, body: &str) -> String {
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
     )
 }
+
+pub(crate) const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
 
 pub(crate) const EVENTS: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
