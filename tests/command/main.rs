@@ -5,7 +5,7 @@ mod gateway;
 mod programs;
 mod stdio;
 
-use gateway::{File, Gateway, PATIENCE, command, output, text};
+use gateway::{File, Gateway, PATIENCE, output, text};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
