@@ -297,13 +297,21 @@ impl Shard {
         if leg.round.as_ref().is_some_and(|round| round.is_open()) {
             return self.round_due(id);
         }
+        if self.poll_due(id) {
+            return;
+        }
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        // It waits for its client: however long that takes is not the target's fault.
+        if matches!(leg.purpose, Purpose::Parked { .. }) {
+            return;
+        }
         let Some(deadline) = leg.deadline.filter(|_| leg.conn.is_none()) else { return };
         if deadline > self.now {
             return self.limit_leg(id, deadline);
         }
         let what = match leg.via {
             Some(Via::Channel(..) | Via::Shard(_)) => "answer",
-            Some(Via::Queue(_)) => "start",
+            Some(Via::Queue(_) | Via::Listener(_)) => "start",
             None => "accept a request",
         };
         let (session, target, waits) = (leg.session, Arc::clone(&leg.target), leg.via.is_none());

@@ -22,6 +22,15 @@ const LONGEST_TTL: Duration = Duration::from_secs(10 * 60);
 /// A target and a kind of list.
 type Place = (TargetName, &'static str);
 
+/// A whole list, as a target answered it.
+pub(crate) struct List<'a> {
+    pub(crate) result: &'a [u8],
+    /// How long it holds.
+    pub(crate) ttl: Duration,
+    /// It came as an event.
+    pub(crate) event: bool,
+}
+
 /// A target's last good list.
 #[derive(Debug)]
 struct Kept {
@@ -31,6 +40,8 @@ struct Kept {
     since: Instant,
     /// As long as this the target need not be asked.
     until: Instant,
+    /// It came as an event.
+    event: bool,
 }
 
 #[derive(Debug, Default)]
@@ -98,17 +109,16 @@ impl Catalogue {
         names.extend(page.into_iter().filter(|name| name.len() <= LONGEST_NAME).take(room));
     }
 
-    /// Keeps a target's whole list, the `result` of its answer, which holds for `ttl` and is good for when the target
-    /// is late.
+    /// Keeps a target's whole list, as long as it holds and for when the target is late.
     pub(crate) fn keep_list(
         &mut self,
         target: &TargetName,
         kind: Kind,
-        result: &[u8],
-        ttl: Duration,
+        list: &List<'_>,
         limits: &Limits,
         now: Instant,
     ) {
+        let List { result, ttl, event } = *list;
         let place = (target.clone(), kind.key());
         if result.len() > limits.catalogue {
             self.lists.remove(&place);
@@ -118,7 +128,7 @@ impl Catalogue {
         let until = now + ttl.min(LONGEST_TTL);
         match self.lists.get_mut(&place) {
             Some(kept) if kept.body == body => kept.until = until,
-            _ => _ = self.lists.insert(place, Kept { body, since: now, until }),
+            _ => _ = self.lists.insert(place, Kept { body, since: now, until, event }),
         }
     }
 
@@ -131,6 +141,11 @@ impl Catalogue {
     pub(crate) fn fresh(&self, target: &TargetName, kind: Kind, now: Instant) -> Option<(Bytes, Instant)> {
         let kept = self.lists.get(&(target.clone(), kind.key()))?;
         (kept.until > now).then(|| (kept.body.clone(), kept.until))
+    }
+
+    /// Whether the last good list came as an event.
+    pub(crate) fn came_as_event(&self, target: &TargetName, kind: Kind) -> bool {
+        self.lists.get(&(target.clone(), kind.key())).is_some_and(|kept| kept.event)
     }
 
     /// Remembers which arguments of a target's tools are repeated; the first page of a list replaces what was known.

@@ -15,6 +15,9 @@
 //! Private channels live on the session's home shard, shared ones on the first; a leg that begins on another shard is
 //! sent there as mail ([`away`]), and its answer comes back whole.
 //!
+//! A client's stream is a listener of the channels its session has: what a target says to the session goes there, and
+//! what it asks before there is one waits a moment for it.
+//!
 //! When a channel ends, whatever waits on it fails. The session keeps its place at the target, and the next request
 //! opens the channel anew ([`Shard::revive`]), as it would a session that the target has lost.
 
@@ -23,11 +26,12 @@ mod endpoint;
 mod greeting;
 mod inbound;
 mod outgoing;
+mod pace;
 mod process;
 mod sse;
 
 use crate::ConnId;
-use crate::conn::{Conn, Role};
+use crate::ShardId;
 use crate::federation::Era;
 use crate::http::{Fields, Method};
 use crate::leg::{Leg, LegId, Purpose, Trouble};
@@ -35,9 +39,9 @@ use crate::session::{SessionId, TargetState};
 use crate::shard::{Closing, Deferred, Shard};
 use crate::table::{Table, key};
 use crate::timers::Timed;
-use crate::{ShardId, deadlines};
 use bytes::Bytes;
 use greeting::Greeting;
+use pace::patience;
 use routing::{Target, TargetName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,6 +59,12 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 
 /// A process gets at least so long to begin and say what it speaks: silence means something else.
 const BEGINNING: Duration = Duration::from_secs(10);
+
+/// A question that nobody can be asked yet is kept for so long: servers ask for roots as soon as a session has begun, and
+/// clients open their stream right after.
+const HOLD: Duration = Duration::from_secs(10);
+/// So many of them.
+const MOST_HELD: usize = 16;
 
 /// Where the shared channels are.
 const SHARED: ShardId = ShardId(0);
@@ -95,11 +105,17 @@ pub(crate) struct Channel {
     queue: Vec<LegId>,
     /// Requests that were sent, by the numbers they were given.
     pending: BTreeMap<u64, Pending>,
+    /// Streams of clients that hear what is said to the session.
+    listeners: Vec<LegId>,
+    /// What was asked while there were none, and since when it waits.
+    unasked: Vec<Bytes>,
+    unasked_since: Instant,
     /// The last number given.
     number: u64,
     greeting: Greeting,
     /// An answer has come on it.
     spoke: bool,
+    begun: Instant,
     /// When it last had something to do.
     used: Instant,
     /// The target is no longer routed like this: it ends with its last request.
@@ -131,6 +147,18 @@ struct Pending {
     token: Option<Bytes>,
     /// The target was told that nobody waits any more.
     cancelled: bool,
+    /// It is a listen: once the target has said something to it, it may be silent for ever.
+    listens: bool,
+}
+
+/// What a request is to a channel, when it comes from another shard.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Errand {
+    Message,
+    /// It begins a session.
+    Open,
+    /// No message: a client's stream that listens.
+    Listen,
 }
 
 /// Where a request to a channel's target is.
@@ -138,6 +166,8 @@ struct Pending {
 pub(crate) enum Via {
     /// Not sent yet.
     Queue(ChannelId),
+    /// Not to be sent: it hears what is said.
+    Listener(ChannelId),
     /// Sent under this number.
     Channel(ChannelId, u64),
     /// With another shard.
@@ -170,14 +200,21 @@ impl Channel {
 }
 
 impl Leg {
-    /// Whether it begins a session at its target.
-    fn opens(&self) -> bool {
-        matches!(self.purpose, Purpose::Open { .. } | Purpose::Remote { opens: true, .. })
+    fn errand(&self) -> Errand {
+        match self.purpose {
+            Purpose::Open { .. } => Errand::Open,
+            Purpose::Stream { .. } if self.method == Method::Get => Errand::Listen,
+            Purpose::Remote { errand, .. } => errand,
+            _ => Errand::Message,
+        }
     }
 
     /// Whether it is a client's request with an answer of its own: what the target says meanwhile may belong to it.
     fn is_call(&self) -> bool {
-        matches!(self.purpose, Purpose::Part { slot: None, .. } | Purpose::Remote { opens: false, .. })
+        matches!(
+            self.purpose,
+            Purpose::Part { slot: None, .. } | Purpose::Remote { errand: Errand::Message, .. }
+        )
     }
 }
 
@@ -217,8 +254,9 @@ impl Shard {
     pub(crate) fn dispatch_on_channel(&mut self, id: LegId) {
         let Some(leg) = self.legs.get(id) else { return };
         let target = Arc::clone(&leg.target);
-        if leg.method != Method::Post {
-            // Streams are opened and sessions ended with the channel itself.
+        let errand = leg.errand();
+        if leg.method != Method::Post && errand != Errand::Listen {
+            // Sessions are ended with the channel itself, and no stream of it can be resumed.
             return self.deferred.push_back(Deferred::Settled(id));
         }
         let owner = self.channel_owner(leg.session, &target);
@@ -227,7 +265,7 @@ impl Shard {
         }
         let session = leg.session.filter(|_| !self.shares_channel(&target));
         let place = Place { target: target.name.clone(), session };
-        let (opens, fields) = (leg.opens(), leg.fields.clone());
+        let (opens, fields) = (errand == Errand::Open, leg.fields.clone());
         let known = self.channels.places.get(&place).copied();
         let known = known.or_else(|| if opens { self.adopt(&place) } else { None });
         match known {
@@ -274,9 +312,13 @@ impl Shard {
             link: Link::Coming,
             queue: Vec::new(),
             pending: BTreeMap::new(),
+            listeners: Vec::new(),
+            unasked: Vec::new(),
+            unasked_since: now,
             number: 0,
             greeting: Greeting::default(),
             spoke: false,
+            begun: now,
             used: now,
             stale: false,
             timer: None,
@@ -337,7 +379,7 @@ impl Shard {
         if matches!(leg.purpose, Purpose::Greet { .. }) {
             return self.deferred.push_back(Deferred::Fail(id, Trouble::Exited));
         }
-        if !leg.is_request() {
+        if !leg.is_request() && leg.errand() != Errand::Listen {
             // A notice about what the target has forgotten, or an answer to a question it has.
             return self.deferred.push_back(Deferred::Settled(id));
         }
@@ -359,7 +401,7 @@ impl Shard {
         let Some(channel) = self.channels.table.remove(id) else { return };
         self.channels.places.retain(|_, known| *known != id);
         let sent = channel.pending.into_values().map(|pending| pending.leg);
-        for leg in channel.queue.into_iter().chain(sent) {
+        for leg in channel.queue.into_iter().chain(sent).chain(channel.listeners) {
             if let Some(waiting) = self.legs.get_mut(leg) {
                 waiting.via = None;
                 self.deferred.push_back(Deferred::Fail(leg, trouble.clone()));
@@ -385,6 +427,11 @@ impl Shard {
             let rest = REST.saturating_mul(1 << starts.failures.min(8)).min(LONGEST_REST);
             starts.failures += 1;
             starts.rest = Some((now + rest, trouble.to_string().into()));
+            // That it speaks so was a guess, or it has learnt more since.
+            if matches!(trouble, Trouble::Status(400..500) | Trouble::Malformed(_)) {
+                let target = channel.target.name.clone();
+                self.unsure(&target);
+            }
         }
         self.end_channel(id, trouble, Closing::Abort);
     }
@@ -468,14 +515,28 @@ impl Shard {
             Some(Via::Channel(on, number)) => {
                 let Some(channel) = self.channels.table.get_mut(on) else { return };
                 let pending = channel.pending.remove(&number);
-                // The one request that must not be cancelled (MCP 2025-11-25, Cancellation, Behavior Requirements).
-                if pending.is_some_and(|pending| !pending.cancelled) && !leg.opens() {
+                // The one request that must not be cancelled (MCP 2025-11-25, Cancellation, Behavior Requirements), and
+                // the one that a target may not even know.
+                let asks = leg.errand() == Errand::Open || leg.purpose == Purpose::Probe;
+                if pending.is_some_and(|pending| !pending.cancelled) && !asks {
                     self.cancel_on_channel(on, number);
                 }
                 self.channel_eased(on);
             }
+            Some(Via::Listener(on)) => {
+                if let Some(channel) = self.channels.table.get_mut(on) {
+                    channel.listeners.retain(|listener| *listener != id);
+                    self.channel_eased(on);
+                }
+            }
             Some(Via::Shard(owner)) => self.forget_away(owner, id),
         }
+    }
+
+    /// A request on a channel that waited for its client waits for its target again.
+    pub(crate) fn renew_patience(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get(id).filter(|leg| leg.via.is_some()) else { return };
+        self.limit_leg(id, self.now + patience(leg));
     }
 
     /// When a request on a channel is given up.
@@ -486,109 +547,5 @@ impl Shard {
             leg.timer = Some(until);
             self.timers.set(Timed::Leg(id), until);
         }
-    }
-
-    // --- time ---
-
-    fn watch_channel(&mut self, id: ChannelId) {
-        let idle = self.config.timeouts.process;
-        let Some(channel) = self.channels.table.get_mut(id) else { return };
-        let Some(due) = channel.due(idle) else { return };
-        if channel.timer.is_none_or(|timer| due < timer) {
-            channel.timer = Some(due);
-            self.timers.set(Timed::Channel(id), due);
-        }
-    }
-
-    /// A channel's time has come, unless it has moved on.
-    pub(crate) fn channel_due(&mut self, id: ChannelId, at: Instant) {
-        let idle = self.config.timeouts.process;
-        let Some(channel) = self.channels.table.get_mut(id) else { return };
-        if channel.timer != Some(at) {
-            return;
-        }
-        channel.timer = None;
-        if channel.due(idle).is_some_and(|due| due <= self.now) {
-            return match channel.is_open() && channel.greeting.asked().is_none() {
-                true => self.end_channel(id, &Trouble::Exited, Closing::Finish),
-                false => self.channel_failed(id, &Trouble::Late("start")),
-            };
-        }
-        self.watch_channel(id);
-    }
-
-    // --- pace ---
-
-    /// The connection that brings what a channel's target says.
-    fn channel_conn(&self, id: ChannelId) -> Option<ConnId> {
-        match &self.channels.table.get(id)?.link {
-            Link::Coming => None,
-            Link::Process { conn, .. } => Some(*conn),
-            Link::Sse { stream, .. } => self.legs.get(*stream)?.conn,
-        }
-    }
-
-    /// The connection that is paused when the client of a request takes nothing. One that others use goes on.
-    pub(crate) fn feeder(&self, leg: LegId) -> Option<ConnId> {
-        // A request whose answer is written feeds nobody, though its stream may go on.
-        let leg = self.legs.get(leg).filter(|leg| leg.purpose != Purpose::Quiet)?;
-        match leg.via {
-            Some(Via::Channel(on, _)) => {
-                self.channels.table.get(on).filter(|channel| !channel.is_shared())?;
-                self.channel_conn(on)
-            }
-            Some(_) => None,
-            None => leg.conn,
-        }
-    }
-
-    /// Whether a connection that feeds several clients must wait for one of them.
-    pub(crate) fn is_crowded(&self, conn: ConnId) -> bool {
-        let on = match self.conns.get(conn).map(|slot| &slot.role) {
-            Some(Role::Child(child)) => Some(child.channel),
-            Some(Role::Target(upstream)) => {
-                match upstream.leg.and_then(|leg| self.legs.get(leg)).map(|leg| leg.purpose) {
-                    Some(Purpose::Feed { channel }) => Some(channel),
-                    _ => None,
-                }
-            }
-            _ => None,
-        };
-        let Some(channel) = on.and_then(|on| self.channels.table.get(on)) else { return false };
-        !channel.is_shared() && channel.pending.values().any(|pending| self.is_overfull(pending.leg))
-    }
-
-    /// Whether the client of a request takes less than it is sent.
-    fn is_overfull(&self, leg: LegId) -> bool {
-        let exchange = self.legs.get(leg).and_then(|leg| leg.purpose.answers());
-        let slot = exchange.filter(|it| self.exchange(*it).is_some()).and_then(|it| self.outlet(it.conn));
-        slot.is_some_and(|slot: &Conn| slot.outbox.waiting() > self.config.limits.buffer)
-    }
-}
-
-impl Channel {
-    /// When it has waited long enough: for its beginning, or without anything to do.
-    fn due(&self, idle: Duration) -> Option<Instant> {
-        let first_byte = self.target.timeouts.first_byte;
-        if !self.is_open() {
-            return Some(self.used + first_byte);
-        }
-        if let Some(since) = self.greeting.asked() {
-            return Some(since + first_byte);
-        }
-        // A private one ends with its session.
-        (self.is_shared() && self.is_idle()).then(|| self.used + idle)
-    }
-}
-
-/// How long a request may wait for its answer: there is no connection of its own to watch.
-fn patience(leg: &Leg) -> Duration {
-    let timeouts = &leg.target.timeouts;
-    match leg.purpose {
-        Purpose::Part { slot: None, .. } | Purpose::Remote { .. } | Purpose::Open { .. } => {
-            timeouts.first_byte
-        }
-        Purpose::Probe => timeouts.first_byte.min(timeouts.gather.max(BEGINNING)),
-        _ => timeouts.first_byte.min(timeouts.gather.max(deadlines::PATIENCE)),
     }
 }

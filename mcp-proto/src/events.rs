@@ -30,6 +30,9 @@ impl Shard {
             passing: false,
             broken: false,
             answered: false,
+            last: None,
+            moved: false,
+            retry: None,
         }
     }
 
@@ -128,6 +131,11 @@ impl Shard {
         let passing = std::mem::take(&mut events.passing);
         events.rewriter = *self.rewriter(events.plan.clone());
         let broken = std::mem::take(&mut events.broken);
+        if let Some(last) = &end.id {
+            events.moved |= events.last.as_ref() != Some(last);
+            events.last = Some(last.clone());
+        }
+        events.retry = end.retry.or(events.retry);
         let event_id = end.id.as_ref().and_then(|last| self.event_id(id, last));
         if passing {
             if let Some(exchange) = self.event_reader(id) {
@@ -280,8 +288,8 @@ impl Shard {
     /// A target's event stream has ended.
     pub(crate) fn events_ended(&mut self, id: LegId, events: &Events) {
         let Some(leg) = self.legs.get(id) else { return };
-        let target = leg.target.name.clone();
-        match leg.purpose {
+        let (target, purpose) = (leg.target.name.clone(), leg.purpose);
+        match purpose {
             Purpose::Quiet => self.drop_leg(id),
             Purpose::Stream { exchange } => {
                 self.drop_leg(id);
@@ -297,6 +305,7 @@ impl Shard {
             // It goes on when its client comes again.
             Purpose::Parked { .. } if events.answered => {}
             _ if events.answered => self.drop_leg(id),
+            _ if self.poll_again(id, events) => {}
             _ => self.leg_failed(id, Trouble::Silent),
         }
     }

@@ -76,6 +76,12 @@ impl Forwards {
 }
 
 impl Shard {
+    /// Whether an exchange came from another shard.
+    pub(crate) fn is_forwarded(&self, id: ExchangeId) -> bool {
+        let role = self.conns.get(id.conn).map(|slot| &slot.role);
+        matches!(role, Some(Role::Client(client)) if matches!(client.wire, Wire::Shard(_)))
+    }
+
     /// Lets `owner`, another shard, serve an exchange of which nothing is answered yet.
     ///
     /// # Errors

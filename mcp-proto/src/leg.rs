@@ -2,10 +2,11 @@
 
 use crate::ConnId;
 use crate::ShardId;
-use crate::channel::{Carried, ChannelId, Feed, Via};
+use crate::channel::{Carried, ChannelId, Errand, Feed, Via};
 use crate::edge::Fault;
 use crate::events::Held;
 use crate::exchange::ExchangeId;
+use crate::federation::Poll;
 use crate::federation::{Dress, ParkedId, Round};
 use crate::http::{Fields, Method};
 use crate::jsonrpc::list;
@@ -49,6 +50,8 @@ pub(crate) struct Leg {
     pub(crate) list: Option<list::Kind>,
     /// It was refused for header fields that repeat arguments wrongly, and the schemas were asked for again: once.
     pub(crate) mirrored_anew: bool,
+    /// It asks for the rest of an answer.
+    pub(crate) poll: Poll,
     /// An answer that is given if it turns out that the target still speaks what it was asked in.
     pub(crate) refused_with: Option<(u16, Bytes)>,
     /// The target session id it was sent with.
@@ -95,6 +98,7 @@ impl Leg {
             round: None,
             list: None,
             mirrored_anew: false,
+            poll: Poll::default(),
             refused_with: None,
             sent_id: None,
             sent_at: None,
@@ -132,7 +136,7 @@ pub(crate) enum Purpose {
     /// `tools/list` on behalf of a client's call, for the schemas.
     Schemas { exchange: ExchangeId },
     /// A request of another shard, for a channel that lives here.
-    Remote { shard: ShardId, leg: LegId, asker: Option<SessionKey>, opens: bool },
+    Remote { shard: ShardId, leg: LegId, asker: Option<SessionKey>, errand: Errand },
     /// The event stream on which a channel's target says everything.
     Feed { channel: ChannelId },
     /// Nobody waits.
@@ -221,6 +225,10 @@ pub(crate) struct Events {
     pub(crate) broken: bool,
     /// The answer was on it.
     pub(crate) answered: bool,
+    /// The last event id on it or before it, whether there was one on it, and what it said of reconnecting.
+    pub(crate) last: Option<Bytes>,
+    pub(crate) moved: bool,
+    pub(crate) retry: Option<u64>,
 }
 
 /// Why a request to a target failed.

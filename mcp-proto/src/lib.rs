@@ -20,7 +20,7 @@
 //!                 ▼ poll:   Open  Flush  Pause  Resume  Finish  Abort  Post  Log
 //! ```
 //!
-//! - [`http`], [`sse`], [`line`] and [`jsonrpc`] are codecs: small values that are fed bytes and return events or spans. They know
+//! - [`http`], [`sse`], [`mod@line`] and [`jsonrpc`] are codecs: small values that are fed bytes and return events or spans. They know
 //!   nothing of MCP beyond the places where names and URIs stand.
 //! - `intake` checks a client's request and makes an *exchange* of it; `federation` decides which targets its messages
 //!   are for; each request to a target is a *leg*, which `pool` gives a connection.

@@ -431,8 +431,9 @@ impl Shard {
     pub(crate) fn close_after_flush(&mut self, conn: ConnId) {
         let Some(slot) = self.conns.get_mut(conn) else { return };
         slot.closing = true;
-        if slot.outbox.is_empty() {
-            self.close(conn, Closing::Finish);
+        match slot.outbox.is_empty() {
+            true => self.close(conn, Closing::Finish),
+            false => self.watch(conn),
         }
     }
 

@@ -327,6 +327,7 @@ fn timeout_fields(timeouts: &mut Timeouts) -> Vec<(&'static str, &mut Duration)>
         ("session", &mut timeouts.session),
         ("sessionLife", &mut timeouts.session_life),
         ("comment", &mut timeouts.comment),
+        ("parked", &mut timeouts.parked),
         ("pool", &mut timeouts.pool),
         ("process", &mut timeouts.process),
     ]

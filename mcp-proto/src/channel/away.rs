@@ -10,7 +10,7 @@
 //!      └ leaves the table ── Gone ─► leaves the table
 //! ```
 
-use super::{Via, inbound, patience};
+use super::{Errand, Via, inbound, patience};
 use crate::ShardId;
 use crate::edge::Note;
 use crate::http::{Fields, Method};
@@ -29,6 +29,8 @@ pub(crate) enum Mail {
     Call(Box<Call>),
     /// The target answered.
     Answered { leg: LegId, message: Bytes },
+    /// A client's stream is heard on the channel.
+    Listening { leg: LegId },
     /// It won't.
     Failed { leg: LegId, trouble: Trouble },
     /// The target said something that belongs to a request.
@@ -49,7 +51,9 @@ pub(crate) struct Call {
     target: TargetName,
     /// Whose it is: the session's key, and its id as the client holds it.
     asker: Option<(SessionKey, Bytes)>,
-    opens: bool,
+    /// It is for a channel that all sessions use; the reader may not know yet what the target speaks.
+    shared: bool,
+    errand: Errand,
     message: Bytes,
     fields: Option<Fields>,
 }
@@ -68,6 +72,7 @@ impl Shard {
     /// Sends a request to the shard that has its channel.
     pub(super) fn send_away(&mut self, id: LegId, owner: ShardId) {
         let now = self.now;
+        let shared = self.legs.get(id).is_some_and(|leg| self.shares_channel(&leg.target));
         let Some(leg) = self.legs.get_mut(id) else { return };
         let session = leg.session.and_then(|session| self.sessions.get(session));
         let mut fields = leg.fields.clone();
@@ -79,12 +84,13 @@ impl Shard {
             leg: id,
             target: leg.target.name.clone(),
             asker: session.map(|session| (session.key, session.sealed.clone())),
-            opens: leg.opens(),
+            shared,
+            errand: leg.errand(),
             message: Bytes::copy_from_slice(leg.message()),
             fields,
         };
         leg.sent_at = Some(now);
-        if !leg.is_request() {
+        if !leg.is_request() && leg.errand() != Errand::Listen {
             self.deferred.push_back(Deferred::Settled(id));
         } else {
             leg.via = Some(Via::Shard(owner));
@@ -113,6 +119,12 @@ impl Shard {
                 if self.is_away(leg) {
                     self.leg_answered(leg, &message);
                 }
+            }
+            Mail::Listening { leg } => {
+                if let Some(leg) = self.legs.get_mut(leg) {
+                    leg.deadline = None;
+                }
+                self.leg_settled(leg);
             }
             Mail::Failed { leg, trouble } => {
                 if self.is_away(leg) {
@@ -144,15 +156,14 @@ impl Shard {
         };
         let asker = call.asker.as_ref().map(|(key, _)| *key);
         let mut session = None;
-        if let Some((_, sealed)) = call.asker.as_ref().filter(|_| !self.shares_channel(&target)) {
+        if let Some((_, sealed)) = call.asker.as_ref().filter(|_| !call.shared) {
             session = self.open_sealed(sealed);
-            let Some(known) = session.and_then(|session| self.sessions.get_mut(session)) else {
+            if session.is_none() {
                 let trouble = Trouble::Lost(crate::Fault::Other);
                 return self.mail(call.from, Mail::Failed { leg: call.leg, trouble });
-            };
-            known.used = self.now;
+            }
         }
-        let purpose = Purpose::Remote { shard: call.from, leg: call.leg, asker, opens: call.opens };
+        let purpose = Purpose::Remote { shard: call.from, leg: call.leg, asker, errand: call.errand };
         let mut leg = Leg::new(target, session, purpose, Method::Post, call.message);
         leg.fields = call.fields;
         let leg = self.legs.insert(leg);
@@ -166,7 +177,9 @@ impl Shard {
         for session in self.sessions_at(name) {
             let subscribed = uri.as_ref().is_none_or(|uri| {
                 let entry = (name.clone(), uri.value.to_string());
-                self.sessions.get(session).is_some_and(|session| session.subscriptions.contains(&entry))
+                let told = self.sessions.get(session).is_some_and(|it| it.subscriptions.contains(&entry));
+                // A subscription knows by itself what it wants to hear.
+                told || self.subscriber(session).is_some()
             });
             if subscribed {
                 self.session_message(session, &target, &inbound::held(message));

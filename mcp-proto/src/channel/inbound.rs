@@ -1,7 +1,8 @@
 //! What a channel's target says: answers find their requests, everything else the call or session it belongs to.
 
-use super::{ChannelId, Mail, patience};
+use super::{ChannelId, Errand, MOST_HELD, Mail, Via, patience};
 use crate::events::Held;
+use crate::federation::Era;
 use crate::jsonrpc::envelope::{self, Body, Envelope, Id, Kind};
 use crate::jsonrpc::splice::splice;
 use crate::leg::{LegId, Purpose, Trouble};
@@ -112,6 +113,10 @@ impl Shard {
                 self.slot_answered(id, exchange, part, slot, 202, b"");
             }
             Purpose::Greet { again } => self.greeted(id, again),
+            Purpose::Stream { exchange } if leg.via.is_some() => self.stream_attached(id, exchange),
+            Purpose::Remote { shard, leg, errand: Errand::Listen, .. } => {
+                self.mail(shard, Mail::Listening { leg });
+            }
             Purpose::Stream { exchange } => self.stream_refused(id, exchange, 405),
             Purpose::Resume { exchange } => self.resume_refused(id, exchange, 405),
             Purpose::Open { .. }
@@ -147,6 +152,10 @@ impl Shard {
         let last = calls.next_back();
         let only = last.filter(|_| calls.next().is_none());
         match method {
+            // A target without sessions asks nothing: what it takes back is a listen.
+            "notifications/cancelled" if self.era(&channel.target) == Some(Era::Modern) => {
+                self.listen_cancelled(id, envelope, raw);
+            }
             "notifications/cancelled" if !shared => match last {
                 Some(leg) => self.leg_told(leg, raw),
                 None => self.session_told(id, raw),
@@ -162,6 +171,18 @@ impl Shard {
                 None if shared => self.counters.dropped.add(1),
                 None => self.session_told(id, raw),
             },
+        }
+    }
+
+    fn listen_cancelled(&mut self, id: ChannelId, envelope: &Envelope<'_>, raw: &Bytes) {
+        let Some(channel) = self.channels.table.get(id) else { return };
+        let found = envelope.params.request_id.clone().and_then(|span| {
+            let pending = channel.pending.get(&raw.get(span.clone()).and_then(number)?)?;
+            Some((pending.leg, spliced(raw, vec![(span, &pending.id)])))
+        });
+        match found {
+            Some((leg, message)) => self.leg_told(leg, &message),
+            None => self.counters.dropped.add(1),
         }
     }
 
@@ -198,9 +219,25 @@ impl Shard {
         let calls = channel.pending.values().rev().map(|pending| pending.leg);
         let calls: Vec<_> = calls.filter(|leg| self.is_call(*leg)).collect();
         let asks = calls.iter().copied().find(|leg| self.can_ask(*leg)).or_else(|| calls.first().copied());
+        let Some(channel) = self.channels.table.get_mut(id) else { return };
         match asks {
             Some(leg) => self.leg_told(leg, raw),
+            None if channel.listeners.is_empty() && channel.unasked.len() < MOST_HELD => {
+                if channel.unasked.is_empty() {
+                    channel.unasked_since = self.now;
+                }
+                channel.unasked.push(raw.clone());
+                self.watch_channel(id);
+            }
             None => self.session_told(id, raw),
+        }
+    }
+
+    /// Somebody listens now, or has not come for too long: what was asked is asked, or refused.
+    pub(super) fn ask_session(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.table.get_mut(id) else { return };
+        for message in std::mem::take(&mut channel.unasked) {
+            self.session_told(id, &message);
         }
     }
 
@@ -215,21 +252,26 @@ impl Shard {
     }
 
     fn has_listener(&self, id: ChannelId) -> bool {
-        let session = self.channels.table.get(id).and_then(|channel| channel.session);
-        session
-            .and_then(|session| self.sessions.get(session))
-            .is_some_and(|session| session.listener.is_some())
+        self.channels.table.get(id).is_some_and(|channel| !channel.listeners.is_empty())
     }
 
     /// A target says something that belongs to a request; that it goes on with it gives it more time.
     pub(super) fn leg_told(&mut self, id: LegId, raw: &Bytes) {
-        let until = self.legs.get(id).map(|leg| self.now + patience(leg));
-        if let Some(until) = until {
+        let endures = self.endures(id);
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        if endures {
+            leg.deadline = None;
+        } else {
+            let until = self.now + patience(leg);
             self.limit_leg(id, until);
         }
         let Some(leg) = self.legs.get(id) else { return };
         if let Purpose::Remote { shard, leg, .. } = leg.purpose {
             return self.mail(shard, Mail::Said { leg, message: raw.clone() });
+        }
+        if leg.errand() == Errand::Listen {
+            let (target, Some(session)) = (Arc::clone(&leg.target), leg.session) else { return };
+            return self.session_message(session, &target, &held(raw));
         }
         let alone = self.feeder(id).is_some();
         // A client that does not read would be written to without end: the others can't wait for it.
@@ -242,9 +284,24 @@ impl Shard {
         self.target_message(id, &held(raw), None);
     }
 
+    /// Whether a request may wait for ever once its target has said something to it.
+    fn endures(&self, id: LegId) -> bool {
+        let Some(leg) = self.legs.get(id) else { return false };
+        let pending = match leg.via {
+            Some(Via::Channel(on, number)) => {
+                self.channels.table.get(on).and_then(|channel| channel.pending.get(&number))
+            }
+            _ => None,
+        };
+        leg.errand() == Errand::Listen || self.is_listening(id) || pending.is_some_and(|it| it.listens)
+    }
+
     /// A target says something to a session.
     fn session_told(&mut self, id: ChannelId, raw: &Bytes) {
         let Some(channel) = self.channels.table.get(id) else { return };
+        if let Some(listener) = channel.listeners.first().copied() {
+            return self.leg_told(listener, raw);
+        }
         let (target, Some(session)) = (Arc::clone(&channel.target), channel.session) else { return };
         self.session_message(session, &target, &held(raw));
     }

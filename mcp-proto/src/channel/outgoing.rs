@@ -1,7 +1,7 @@
 //! What is sent on a channel: messages with numbers of the channel's own in place of ids, and of progress tokens where
 //! several sessions use it.
 
-use super::{Carried, ChannelId, Link, Pending, Via, patience};
+use super::{Carried, ChannelId, Errand, Link, Pending, Via, patience};
 use crate::http::Method;
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::splice::splice;
@@ -38,6 +38,9 @@ impl Leg {
 impl Shard {
     /// Sends a request on an open channel.
     pub(super) fn send_on_channel(&mut self, id: LegId, on: ChannelId) {
+        if self.legs.get(id).is_some_and(|leg| leg.errand() == Errand::Listen) {
+            return self.listen_on_channel(id, on);
+        }
         let (message, pending) = match self.outgoing(id, on) {
             Ok(Outgoing::Message(message, pending)) => (message, pending),
             Ok(Outgoing::Known(answer)) => return self.deferred.push_back(Deferred::Answered(id, answer)),
@@ -74,6 +77,18 @@ impl Shard {
                 self.dispatch_leg(id);
             }
         }
+    }
+
+    /// A client's stream hears from now on what is said to its session.
+    fn listen_on_channel(&mut self, id: LegId, on: ChannelId) {
+        let (Some(leg), Some(channel)) = (self.legs.get_mut(id), self.channels.table.get_mut(on)) else {
+            return;
+        };
+        leg.via = Some(Via::Listener(on));
+        leg.deadline = None;
+        channel.listeners.push(id);
+        self.deferred.push_back(Deferred::Settled(id));
+        self.ask_session(on);
     }
 
     fn outgoing(&mut self, id: LegId, on: ChannelId) -> Result<Outgoing, Trouble> {
@@ -128,6 +143,7 @@ impl Shard {
             id: text(envelope.id_span.clone()).unwrap_or_default(),
             token: text(envelope.params.meta_progress_token.clone()),
             cancelled: false,
+            listens: method == "subscriptions/listen",
         };
         let token = envelope.params.meta_progress_token.filter(|_| shared);
         let spans = envelope.id_span.into_iter().chain(token);

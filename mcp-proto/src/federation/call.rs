@@ -7,7 +7,7 @@ use crate::federation::probe::Era;
 use crate::http::{Method, Response};
 use crate::jsonrpc::envelope::{Envelope, Id, Kind};
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
-use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
+use crate::leg::{Events, Inbound, Leg, LegId, Purpose, Trouble};
 use crate::refusal;
 use crate::session::{Revision, SessionId, TargetState};
 use crate::shard::{Deferred, Shard};
@@ -181,7 +181,8 @@ impl Shard {
         match Media::of(head) {
             Media::Events => {
                 self.stream_answer(id);
-                Inbound::Events(Box::new(self.events(plan)))
+                let last = self.legs.get(id).and_then(|leg| leg.last_event.clone());
+                Inbound::Events(Box::new(Events { last, ..self.events(plan) }))
             }
             Media::Json if whole && !plan.crosses() => Inbound::Whole { status, body: Vec::new() },
             Media::Json if whole || plan.crosses() => Inbound::Look(Box::new(self.look(plan))),
@@ -262,6 +263,10 @@ impl Shard {
         status: u16,
         body: &[u8],
     ) {
+        // A target that can't be asked for the rest has simply hung up.
+        if self.legs.get(id).is_some_and(|leg| leg.method == Method::Get) {
+            return self.leg_failed(id, Trouble::Silent);
+        }
         let Some(waiting) = self.exchange(exchange) else { return self.drop_leg(id) };
         let parsed = Envelope::parse(body, self.config.limits.depth).ok();
         let Some(envelope) = parsed.filter(|envelope| envelope.kind() == Kind::Response) else {

@@ -18,6 +18,10 @@ use std::time::{Duration, Instant};
 /// How long others wait for a target that let them wait in vain the last time.
 const BRIEF: Duration = Duration::from_millis(250);
 
+/// How long is waited for the only target: there is nothing to answer without it, and a process may take its time to
+/// start. The official clients wait for a minute.
+const ALONE: Duration = Duration::from_secs(50);
+
 /// What one target is asked.
 pub(super) struct Question {
     pub(super) target: Arc<Target>,
@@ -44,7 +48,10 @@ impl Shard {
                 target: Arc::clone(target),
                 kept: None,
                 body: match session.and_then(|session| session.target(&target.name)) {
-                    Some(TargetState::Opening { late: true, .. }) => Err("it is still starting".to_owned()),
+                    // Without others there is nothing to answer with but what comes of it.
+                    Some(TargetState::Opening { late: true, .. }) if self.routes.single().is_none() => {
+                        Err("it is still starting".to_owned())
+                    }
                     _ => Ok(message.clone()),
                 },
             })
@@ -128,6 +135,9 @@ impl Shard {
     }
 
     pub(super) fn budget(&self, target: &Target) -> Duration {
+        if self.routes.single().is_some() {
+            return target.timeouts.gather.max(ALONE).min(target.timeouts.first_byte);
+        }
         if self.is_slow(target) { target.timeouts.gather.min(BRIEF) } else { target.timeouts.gather }
     }
 
@@ -225,7 +235,8 @@ impl Shard {
         // Those that are left let others wait in vain before: a brief wait is all they get.
         let names: Vec<_> = missing.into_iter().map(|slot| slot.target.clone()).collect();
         let slow = |name| self.pools.get(name).is_some_and(|pool| pool.slow);
-        if names.iter().all(slow)
+        if self.routes.single().is_none()
+            && names.iter().all(slow)
             && let Some(exchange) = self.exchange_mut(id)
         {
             let brief = (exchange.started + BRIEF).max(now);

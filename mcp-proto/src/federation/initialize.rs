@@ -16,6 +16,7 @@ use routing::TargetName;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::ops::Range;
+use std::time::Duration;
 
 /// The instructions of all targets together; models pay for every word.
 const INSTRUCTIONS: usize = 16 << 10;
@@ -112,6 +113,7 @@ impl Shard {
         let targets = self.routes.targets().to_vec();
         let slots = targets.iter().map(|target| Slot::new(target.name.clone())).collect();
         let longest = self.config.timeouts.initialize;
+        let longest = if targets.len() == 1 { Duration::MAX } else { longest };
         let budget = targets.iter().map(|target| self.budget(target).min(longest)).max();
         self.begin_gather(id, part, What::Initialize, slots, budget);
         for (slot, target) in (0..).zip(targets) {

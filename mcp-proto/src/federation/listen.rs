@@ -1,7 +1,6 @@
 //! A client's GET stream: one stream downstream, one at every target that offers any.
 
 use crate::answer::Content;
-use crate::conn::{Role, Wire};
 use crate::exchange::{Exchange, ExchangeId, State, Stream};
 use crate::federation::{Era, Media};
 use crate::http::{Method, Response};
@@ -147,6 +146,8 @@ impl Shard {
         let mut writer = Writer::default();
         writer.u128(key);
         match leg.purpose {
+            // A client that knows no session can't resume a stream.
+            Purpose::Part { .. } if hidden => return None,
             // A batch's stream carries the answers of several targets: one of them can't resume it.
             Purpose::Part { exchange, .. } if !self.exchange(exchange)?.takes_pieces() => return None,
             Purpose::Part { slot: None, .. } | Purpose::Resume { .. } if !hidden => {
@@ -220,17 +221,12 @@ impl Shard {
     /// Opens the stream of one target, unless it is open; if that is to be replaced, one beside it.
     pub(super) fn open_stream(&mut self, id: ExchangeId, target: &TargetName) {
         let routed = self.routes.target(target.as_str()).map(Arc::clone);
-        let is_channel = routed.as_ref().is_some_and(|target| self.is_channel(target));
         let Some(exchange) = self.exchange_mut(id) else { return };
         let Some(target) = routed else {
             // The target is gone, and with it what there was to open again.
             return exchange.streams.retain(|stream| stream.target != *target || stream.leg.is_some());
         };
         let session = exchange.session;
-        // What it says to the session comes on its channel.
-        if is_channel {
-            return;
-        }
         let fields = (!target.forward.fields.is_empty()).then(|| exchange.head.fields.clone());
         let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target.name) else {
             return;
@@ -262,10 +258,18 @@ impl Shard {
         }
         self.stream_answer(id);
         if !self.is_listening(id) {
-            self.promote(id, exchange);
-            self.tell_resources(id, exchange);
+            self.stream_attached(id, exchange);
         }
         Inbound::Events(Box::new(self.events(Plan::default())))
+    }
+
+    /// A legacy target's stream is open, or its channel is heard.
+    pub(crate) fn stream_attached(&mut self, id: LegId, exchange: ExchangeId) {
+        self.promote(id, exchange);
+        if let Some(stream) = self.stream_of(exchange, id) {
+            stream.pause = Stream::PAUSE;
+        }
+        self.tell_resources(id, exchange);
     }
 
     pub(super) fn stream_of(&mut self, exchange: ExchangeId, leg: LegId) -> Option<&mut Stream> {
@@ -279,13 +283,13 @@ impl Shard {
         self.abandon(id);
         let Some(stream) = self.stream_of(exchange, id) else { return };
         // It does not take a second one: then the first must go before.
-        let first = stream.leg.filter(|_| stream.next == Some(id));
+        let (first, had) = (stream.leg.filter(|_| stream.next == Some(id)), stream.gap);
         if let Some(first) = first {
             self.abandon(first);
         }
-        if (first.is_some() || matches!(status, 409 | 429 | 500 | 502..))
-            && let Some(target) = target
-        {
+        // Nor is one that had a stream before: its session may have been lost once more.
+        let again = first.is_some() || had && status != 405 || matches!(status, 409 | 429 | 500 | 502..);
+        if again && let Some(target) = target {
             return self.stream_ended(exchange, &target);
         }
         if let Some(stream) = self.stream_of(exchange, id) {
@@ -365,12 +369,6 @@ impl Shard {
             exchange.streams.push(Stream::new(target.clone(), &[]));
         }
         self.open_stream(listener, target);
-    }
-
-    /// Whether somebody is at the other end of a client's stream.
-    pub(crate) fn reads(&self, listener: ExchangeId) -> bool {
-        let role = self.conns.get(listener.conn).map(|slot| &slot.role);
-        role.is_some_and(|role| !matches!(role, Role::Client(client) if client.wire == Wire::Nowhere))
     }
 
     /// A message for a client on its own stream; whether it was taken.

@@ -3,8 +3,10 @@
 //! One page for a client is a page of each target that has one left. The cursor to the next names every target's own
 //! cursor, sealed, so it is good on any shard and for this session only.
 
+use super::gather::Question;
 use super::initialize::OWN_SERVER;
 use super::probe::Era;
+use crate::catalogue::List;
 use crate::era::PREFIX;
 use crate::exchange::{ExchangeId, Slot, What};
 use crate::jsonrpc::envelope::{Envelope, Text};
@@ -41,6 +43,8 @@ struct Merged {
     public: bool,
     /// For a client that is told so.
     modern: bool,
+    /// The only target answered with an event.
+    event: bool,
     /// Who answers such a client, raw.
     server_info: Option<Bytes>,
 }
@@ -59,6 +63,13 @@ impl Shard {
             let mut questions = self.questions(id, message);
             for question in &mut questions {
                 question.kept = self.catalogue.fresh(&question.target.name, kind, self.now);
+            }
+            // An answer keeps the form the target chose, also when it comes from memory.
+            if let [Question { target, kept: Some(_), .. }] = questions.as_slice()
+                && self.catalogue.came_as_event(&target.name, kind)
+                && let Some(exchange) = self.exchange_mut(id)
+            {
+                exchange.by_events = exchange.accepts.events;
             }
             return self.gather(id, part, What::List(kind), questions);
         };
@@ -86,8 +97,10 @@ impl Shard {
         slots: Vec<Slot>,
         first: bool,
     ) {
-        let modern = self.exchange(id).is_some_and(|exchange| exchange.modern.is_some());
-        let mut merged = Merged { modern, public: true, ..Merged::default() };
+        let exchange = self.exchange(id);
+        let modern = exchange.is_some_and(|exchange| exchange.modern.is_some());
+        let event = exchange.is_some_and(|exchange| exchange.by_events);
+        let mut merged = Merged { modern, event, public: true, ..Merged::default() };
         for slot in slots {
             let outcome = slot.outcome.unwrap_or_else(|| Err("it was not asked".to_owned()));
             self.merge(&mut merged, kind, &slot.target, outcome, first, slot.until);
@@ -146,7 +159,7 @@ impl Shard {
                 self.catalogue.learn_irregular(target, kind, page.irregular, &limits);
                 let left = until.map(|until| until.saturating_duration_since(self.now).as_millis() as u64);
                 if first && page.next_cursor.is_none() && left.is_none() && self.may_keep(target) {
-                    self.keep_list(target, kind, &body, &page.extra);
+                    self.keep_list(target, kind, &body, &page.extra, merged.event);
                 }
                 if let Some(cursor) = page.next_cursor {
                     merged.cursors.push((target.clone(), cursor));
@@ -172,12 +185,19 @@ impl Shard {
         merged.append(&items);
     }
 
-    fn keep_list(&mut self, target: &TargetName, kind: list::Kind, body: &[u8], extra: &[(String, Vec<u8>)]) {
+    fn keep_list(
+        &mut self,
+        target: &TargetName,
+        kind: list::Kind,
+        body: &[u8],
+        extra: &[(String, Vec<u8>)],
+        event: bool,
+    ) {
         let result = Envelope::parse(body, usize::MAX).ok().and_then(|envelope| body.get(envelope.result?));
         let ttl = extra.iter().find(|(key, _)| key == "ttlMs").map_or(0, |(_, ttl)| milliseconds(ttl));
         let limits = self.config.limits;
-        let ttl = Duration::from_millis(ttl);
-        self.catalogue.keep_list(target, kind, result.unwrap_or_default(), ttl, &limits, self.now);
+        let list = List { result: result.unwrap_or_default(), ttl: Duration::from_millis(ttl), event };
+        self.catalogue.keep_list(target, kind, &list, &limits, self.now);
     }
 
     /// A list that depends on the client's own credentials is not kept for others.
@@ -204,7 +224,7 @@ impl Shard {
         };
         self.catalogue.learn_irregular(&target.name, kind, page.irregular, &limits);
         if first && page.next_cursor.is_none() && self.may_keep(&target.name) {
-            self.keep_list(&target.name, kind, body, &page.extra);
+            self.keep_list(&target.name, kind, body, &page.extra, false);
             if asked.is_some_and(|asked| self.catalogue.is_older(&target.name, kind, asked)) {
                 return;
             }

@@ -238,7 +238,7 @@ impl Shard {
                     return true;
                 }
                 // It knows neither: it may be older than both.
-                refused && code.is_none() && self.try_sse(id, &target)
+                refused && status != 406 && self.try_sse(id, &target)
             }
             _ => false,
         }

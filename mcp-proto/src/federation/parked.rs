@@ -20,7 +20,7 @@ mod state;
 
 use super::asks::{Offers, may_ask_back};
 use crate::answer::Content;
-use crate::conn::Wire;
+use crate::conn::{Role, Wire};
 use crate::exchange::{Answer, ExchangeId};
 use crate::http::{Method, Request};
 use crate::jsonrpc::envelope::{Envelope, Kind as Message};
@@ -35,7 +35,7 @@ use crate::shard::{Closing, Deferred, Shard};
 use crate::table::key;
 use crate::timers::Timed;
 use bytes::Bytes;
-use routing::Target;
+use routing::{Target, TargetName};
 use state::{Purport, State};
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -372,8 +372,18 @@ impl Shard {
         self.send_quietly(session, target, Method::Post, body.into());
     }
 
+    /// Whether somebody is at the other end of a client's stream.
+    pub(super) fn reads(&self, listener: ExchangeId) -> bool {
+        let role = self.conns.get(listener.conn).map(|slot| &slot.role);
+        role.is_some_and(|role| !matches!(role, Role::Client(client) if client.wire == Wire::Nowhere))
+    }
+
     /// Opens a target's own stream in a session that one call at a time has to itself: the target may ask on it.
-    pub(super) fn attend(&mut self, id: SessionId) {
+    pub(super) fn attend(&mut self, id: SessionId, target: &TargetName) {
+        // A channel brings all that its target says.
+        if self.routes.target(target.as_str()).is_none_or(|target| self.is_channel(target)) {
+            return;
+        }
         let Some(session) = self.sessions.get(id) else { return };
         let exclusive = session.hidden.as_ref().is_some_and(|hidden| hidden.exclusive);
         if !exclusive || session.listener.is_some() {

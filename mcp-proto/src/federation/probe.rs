@@ -166,6 +166,7 @@ impl Shard {
     /// A verdict turned out to be wrong, and what is right is not known.
     pub(crate) fn unsure(&mut self, target: &TargetName) {
         if let Some(pool) = self.pools.get_mut(target) {
+            // Where the configuration says it, this is never asked.
             pool.verdict.known = None;
         }
     }
@@ -207,6 +208,11 @@ impl Shard {
     pub(crate) fn judge(&mut self, target: &TargetName, era: Era) {
         let now = self.now;
         let Some(pool) = self.pools.get_mut(target) else { return };
+        // One that is known to be older than its siblings answers the question no other way than they do.
+        let era = match pool.verdict.known {
+            Some((Era::Sse, _)) if era == Era::Legacy => Era::Sse,
+            _ => era,
+        };
         let before = pool.verdict.known.replace((era, now));
         let waiting = pool.verdict.asking.take().unwrap_or_default();
         self.deferred.extend(waiting.into_iter().map(Deferred::Start));

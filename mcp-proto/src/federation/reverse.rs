@@ -55,13 +55,13 @@ impl Shard {
         held: &Held,
         event_id: Option<&str>,
     ) {
-        if envelope.kind() == Message::Notification && self.serves_calls(id, session) {
-            return self.hidden_notice(id, session, target, envelope, &held.raw);
-        }
         match envelope.kind() {
             // There are none on a listen, and none but notices on it.
             Message::Request if id.is_some_and(|id| self.is_listening(id)) => self.counters.malformed.add(1),
             Message::Request => self.target_request(id, session, target, envelope, &held.raw, event_id),
+            Message::Notification if self.serves_calls(session) => {
+                self.hidden_notice(id, session, target, envelope, &held.raw);
+            }
             Message::Notification => self.target_notice(id, session, target, envelope, held, event_id),
             Message::Response => self.counters.malformed.add(1),
         }
@@ -176,7 +176,7 @@ impl Shard {
     }
 
     /// The subscription that listens in a session of its own.
-    fn subscriber(&self, session: SessionId) -> Option<ExchangeId> {
+    pub(crate) fn subscriber(&self, session: SessionId) -> Option<ExchangeId> {
         let listener = self.sessions.get(session)?.listener?;
         self.exchange(listener)?.subscription.is_some().then_some(listener)
     }
@@ -242,8 +242,7 @@ impl Shard {
         let span = envelope.id_span.clone();
         let raw = span.clone().and_then(|span| message.get(span)).unwrap_or_default();
         if let Some(place) = self.session_of(id).and_then(|session| self.place(session, raw)) {
-            self.input(place, message.clone());
-            return self.part_done(id, part);
+            return self.input(id, part, place, message);
         }
         let found = self.session_of(id).and_then(|session| self.unseal_for(Kind::Reply, session, raw));
         self.pass_back(id, part, message, span, found);
@@ -254,8 +253,7 @@ impl Shard {
         let span = envelope.params.progress_token.clone();
         let raw = span.clone().and_then(|span| message.get(span)).unwrap_or_default();
         if let Some(place) = self.session_of(id).and_then(|session| self.place(session, raw)) {
-            self.input(place, message.clone());
-            return self.part_done(id, part);
+            return self.input(id, part, place, message);
         }
         if let Some(target) = self.routes.single().cloned() {
             return self.relay(id, part, target, message.clone(), false);

@@ -9,7 +9,7 @@ use crate::ShardId;
 use crate::edge::Note;
 use crate::exchange::ExchangeId;
 use crate::http::Method;
-use crate::jsonrpc::envelope::Envelope;
+use crate::jsonrpc::envelope::{Envelope, Text};
 use crate::jsonrpc::list;
 use crate::jsonrpc::splice::quote;
 use crate::leg::{Leg, LegId, Purpose, Trouble};
@@ -137,7 +137,7 @@ impl Shard {
         }
     }
 
-    fn end_at(&mut self, target: Arc<Target>, opened: Opened) {
+    pub(super) fn end_at(&mut self, target: Arc<Target>, opened: Opened) {
         let mut leg = Leg::new(target, None, Purpose::Quiet, Method::Delete, Bytes::new());
         leg.opened = Some(opened);
         let leg = self.legs.insert(leg);
@@ -155,7 +155,7 @@ impl Shard {
     }
 
     /// Takes a session out of the tables for good: its id opens no more, its stream ends.
-    fn retire(&mut self, id: SessionId) -> Option<u128> {
+    pub(super) fn retire(&mut self, id: SessionId) -> Option<u128> {
         let session = self.sessions.get(id)?;
         let (key, listener) = (session.key, session.listener);
         if !session.is_hidden() {
@@ -283,7 +283,8 @@ impl Shard {
             // A modern request has its log level from its first message on.
             return self.greet(id, target, opened, message, again);
         }
-        if again {
+        // What is new to a session may have been there before: without sessions, or on another way.
+        if again || !hidden {
             self.restore(id, &target);
         }
         if !hidden {
@@ -293,14 +294,14 @@ impl Shard {
     }
 
     /// A target session is open, here or at the session's home.
-    fn target_ready(&mut self, id: SessionId, target: &TargetName, opened: Opened, news: bool) {
+    pub(super) fn target_ready(&mut self, id: SessionId, target: &TargetName, opened: Opened, news: bool) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let waiting = session.set_ready(target, opened);
         self.resume(waiting);
         if news {
             self.lists_changed(id);
         }
-        self.attend(id);
+        self.attend(id, target);
         self.reopen_stream_of(id, target);
     }
 
@@ -322,8 +323,24 @@ impl Shard {
             messages.push(own_request("resources/subscribe", &params));
         }
         for message in messages {
-            self.send_quietly(id, Arc::clone(target), Method::Post, message);
+            if !self.says_itself(id, target, &message) {
+                self.send_quietly(id, Arc::clone(target), Method::Post, message);
+            }
         }
+    }
+
+    /// Whether a client's request that waits for the target session says the same.
+    fn says_itself(&self, id: SessionId, target: &Target, message: &[u8]) -> bool {
+        let state = self.sessions.get(id).and_then(|session| session.target(&target.name));
+        let Some(TargetState::Opening { waiting, .. }) = state else { return false };
+        let Ok(own) = Envelope::parse(message, usize::MAX) else { return false };
+        let said = |text: Option<&Text<'_>>| text.map(|text| text.value.clone().into_owned());
+        waiting.iter().filter_map(|leg| self.legs.get(*leg)).any(|leg| {
+            Envelope::parse(&leg.body, usize::MAX).is_ok_and(|envelope| {
+                said(envelope.method.as_ref()) == said(own.method.as_ref())
+                    && said(envelope.params.uri.as_ref()) == said(own.params.uri.as_ref())
+            })
+        })
     }
 
     /// `initialize` failed.
@@ -363,7 +380,7 @@ impl Shard {
         self.slot_done(exchange, part, slot, outcome);
     }
 
-    fn target_unavailable(&mut self, id: SessionId, target: &TargetName, reason: Arc<str>) {
+    pub(super) fn target_unavailable(&mut self, id: SessionId, target: &TargetName, reason: Arc<str>) {
         let until = self.now + REST;
         let Some(session) = self.sessions.get_mut(id) else { return };
         let failed = TargetState::Failed { until, reason: Arc::clone(&reason) };
@@ -379,10 +396,9 @@ impl Shard {
         let most = self.config.limits.session;
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.level = Some(params.clone()).filter(|params| session.kept() + params.len() <= most);
-        if session.home != self.id {
-            let (home, sealed) = (session.home, session.sealed.clone());
-            self.post(home, Note::Level { sealed, params });
-        }
+        let sealed = session.sealed.clone();
+        // Every shard says it to modern targets with the requests that it serves.
+        self.broadcast(&Note::Level { sealed, params });
     }
 
     /// Remembers what a client subscribed to, for a target session that must be opened anew; false at the limit.
@@ -413,100 +429,6 @@ impl Shard {
             self.spread_subscription(id, target, uri, on);
         }
         true
-    }
-
-    /// What another shard has to say.
-    pub(crate) fn note(&mut self, note: Note) {
-        match note {
-            Note::Touch { sealed } => {
-                let now = self.now;
-                let session = self.open_sealed(&sealed).and_then(|id| self.sessions.get_mut(id));
-                if let Some(session) = session {
-                    session.used = now;
-                }
-            }
-            Note::Ended { key } => self.ended_elsewhere(key),
-            Note::Ask { sealed, target, lost } => self.asked(&sealed, &target, lost),
-            Note::Opened { key, target, outcome } => {
-                let Some(id) = self.by_key.get(&key).copied() else { return };
-                match outcome {
-                    Ok(opened) => self.target_ready(id, &target, opened, false),
-                    Err(reason) => self.target_unavailable(id, &target, reason),
-                }
-            }
-            Note::Cancel { key, message } => {
-                if let Some(id) = self.by_key.get(&key).copied() {
-                    self.cancel_here(id, &message);
-                }
-            }
-            Note::Notify { key, message } => {
-                let session = self.by_key.get(&key).and_then(|id| self.sessions.get(*id));
-                if let Some(listener) = session.and_then(|session| session.listener) {
-                    _ = self.notify_listener(listener, &message);
-                }
-            }
-            Note::Channel(mail) => self.channel_mail(mail),
-            Note::Listens { sealed, shard } => self.tell_subscriptions(&sealed, shard),
-            Note::Watches { key, entries, on } => {
-                if let Some(id) = self.by_key.get(&key).copied() {
-                    self.subscriptions_told(id, entries, on);
-                }
-            }
-            Note::Slow { target } => {
-                self.mark_slow(&target);
-            }
-            Note::Level { sealed, params } => {
-                if let Some(id) = self.open_sealed(&sealed) {
-                    self.remember_level(id, params);
-                }
-            }
-            Note::Input { place, message } => self.input_here(place, &message),
-            Note::Forward(forwarded) => self.serve_forwarded(*forwarded),
-            Note::Answer { ticket, bytes, end } => self.answered(ticket, bytes, end),
-            Note::Taken { ticket, count } => self.paid(ticket, count),
-            Note::Gone { ticket } => self.guest_gone(ticket),
-            Note::Broken { ticket } => self.broken(ticket),
-            Note::Lost { shard } => self.shard_gone(shard),
-            Note::Subscribed { sealed, target, uri, on } => {
-                if let Some(id) = self.open_sealed(&sealed) {
-                    _ = self.remember_subscription(id, &target, uri, on);
-                }
-            }
-        }
-    }
-
-    /// The home answers for a target session: with the one there is, or with a new one.
-    fn asked(&mut self, sealed: &Bytes, target: &TargetName, lost: Option<Opened>) {
-        let Some(id) = self.open_sealed(sealed) else { return };
-        let Some(target) = self.routes.target(target.as_str()).map(Arc::clone) else { return };
-        let now = self.now;
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        session.used = now;
-        let key = session.key;
-        let outcome = match session.target_mut(&target.name) {
-            TargetState::Ready(opened) if lost.as_ref() != Some(opened) => Ok(opened.clone()),
-            TargetState::Failed { until, reason } if now < *until => Err(Arc::clone(reason)),
-            TargetState::Opening { .. } => return,
-            _ => return self.open_target(id, &target, lost, Vec::new()),
-        };
-        self.broadcast(&Note::Opened { key, target: target.name.clone(), outcome });
-    }
-
-    /// The shard that took the DELETE ended what the id told it of; the home knows whether there is more.
-    fn ended_elsewhere(&mut self, key: u128) {
-        let Some(id) = self.by_key.get(&key).copied() else {
-            return self.ended.insert(key);
-        };
-        let Some(session) = self.sessions.get(id) else { return };
-        if session.home == self.id {
-            let told = Session::open(&self.config.keys, &session.sealed, self.unix(), self.now);
-            for (target, opened) in self.open_targets(id) {
-                if told.as_ref().and_then(|told| told.session.ready(&target)) != Some(&opened) {
-                    self.end_at(target, opened);
-                }
-            }
-        }
-        self.retire(id);
     }
 
     /// Every list of a session may have changed.

@@ -145,6 +145,7 @@ fn each_round_has_its_own_answers_and_state_only() {
     assert_eq!(params["inputResponses"], json!({"two": {"roots": []}}));
     assert_eq!(params.get("requestState"), None);
     assert!(world.clients[client].answer().complete);
+    assert_eq!(world.messages(client)[2]["id"], 1);
     let ids: Vec<_> = world.server("alpha").seen.iter().filter_map(|seen| seen.id.clone()).collect();
     assert_eq!(ids[ids.len() - 3], "1");
     assert_ne!(ids[ids.len() - 2], ids[ids.len() - 1]);
@@ -314,6 +315,7 @@ fn a_visit_gets_the_id_that_earlier_revisions_want() {
     assert!(made.len() > 16);
     assert_eq!(questions[0]["params"]["url"], "https://x/");
     assert_eq!(questions[1]["params"]["elicitationId"], "mine");
+    assert_eq!(world.clients[client].answer().text().matches("elicitationId").count(), 2);
 }
 
 #[test]
@@ -497,4 +499,55 @@ fn what_a_target_says_behind_its_question_is_not_waited_for() {
     assert!(world.clients[client].answer().complete);
     world.say(key, [vec![Step::Send(event("{}").into())], stream_end()].concat());
     assert_quiet(&world);
+}
+
+#[test]
+fn a_process_asks_in_rounds_as_well() {
+    let setup = Setup::new(&["alpha"]).shards(2).process("alpha");
+    let mut world = setup.targets(|target| target.protocol = routing::Protocol::Modern).build();
+    world.server("alpha").on("server/discover", |seen| {
+        let result = r#"{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{}}}"#;
+        vec![Step::Send(format!("{}\n", seen.response(result)).into())]
+    });
+    world.server("alpha").on("tools/call", |seen| {
+        let body = match seen.body.contains("inputResponses") {
+            true => seen.response(DONE),
+            false => {
+                seen.input_required(r#""inputRequests":{"k":{"method":"roots/list"}},"requestState":"s""#)
+            }
+        };
+        vec![Step::Send(format!("{body}\n").into())]
+    });
+    let (_, session) = world.begin();
+    for shard in [0, 1] {
+        let client = world.connect(shard);
+        world.ask_later(client, &session, &call("echo"));
+        let question = world.messages(client)[0].clone();
+        world.ask_on(0, &session, &given(&question, r#"{"roots":[]}"#));
+        let messages = world.messages(client);
+        assert_eq!(
+            (&messages[1]["id"], &messages[1]["result"]["content"][0]["text"]),
+            (&json!(1), &json!("done"))
+        );
+        assert!(world.clients[client].answer().complete);
+        assert_quiet(&world);
+    }
+}
+
+#[test]
+fn answers_in_a_batch_find_their_round_on_another_shard() {
+    let mut world = asking(
+        &["alpha"],
+        2,
+        false,
+        r#""inputRequests":{"a":{"method":"roots/list"},"b":{"method":"roots/list"}}"#,
+    );
+    let (client, session) = world.begin_as("2025-03-26", r#"{"roots":{}}"#);
+    world.ask_later(client, &session, &call("echo"));
+    let [first, second] = &world.messages(client)[..] else { panic!() };
+    let both = format!("[{},{}]", given(first, r#"{"roots":[]}"#), given(second, r#"{"roots":[1]}"#));
+    assert_eq!(world.ask_on(1, &session, &both).status, 202);
+    let params = params_of(world.server("alpha").last("tools/call"));
+    assert_eq!(params["inputResponses"], json!({"a": {"roots": []}, "b": {"roots": [1]}}));
+    assert!(world.clients[client].answer().complete);
 }

@@ -199,6 +199,8 @@ fn a_legacy_clients_stream_follows_its_target_from_one_era_to_the_other_and_back
     world.kill("alpha");
     world.advance(20 * SECOND);
     assert_eq!(world.server("alpha").last("GET").session(), Some("alpha-2"));
+    let told = world.server("alpha").last("resources/subscribe");
+    assert_eq!((told.session(), &told.json()["params"]["uri"]), (Some("alpha-2"), &json!("demo://one")));
     world.say_on_stream("alpha", UPDATED);
     expected.push("resources/updated");
     assert_eq!(world.methods(stream).last().unwrap(), "notifications/resources/updated");

@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
 
 mod asks;
+mod auto_processes;
 mod batches;
 mod calls;
 mod changes;
+mod channel_listens;
+mod channel_simulation;
 mod faults;
 mod forwarding;
 mod intake;
@@ -12,6 +15,8 @@ mod limits;
 mod listens;
 mod lists;
 mod parked;
+mod parked_ends;
+mod process_limits;
 mod process_targets;
 mod regressions;
 mod reverse;

@@ -1,62 +1,10 @@
 //! A legacy target asks while it works on a modern client's call: parked calls.
 
 use crate::support::modern::{ASKABLE, Ask};
-use crate::support::server::{Reply, event, json_reply, open_stream, stream, stream_end};
-use crate::support::{Answer, Setup, Step, World};
-use mcp_proto::Config;
+use crate::support::parking::{ACCEPT, FORM, MINUTE, ROOTS, asking, assert_quiet, bodies, finish, key};
+use crate::support::server::{event, event_with, json_reply, open_stream, stream, stream_end};
+use crate::support::{Setup, Step, World};
 use serde_json::{Value, json};
-use std::time::Duration;
-
-const FORM: &str = r#"{"jsonrpc":"2.0","id":"e \"1\"","method":"elicitation/create","params":{"message":"who?","requestedSchema":{"type":"object"}}}"#;
-const ROOTS: &str = r#"{"id":12345678901234567890,"jsonrpc":"2.0","method":"roots/list"}"#;
-const ACCEPT: &str = r#"{"action":"accept", "content":{"n":1.0}}"#;
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// A target whose calls are answered with a stream that says this and stays open.
-fn asking(targets: &[&str], shards: u16, chunks: &'static [&'static str]) -> World {
-    asking_with(targets, shards, chunks, |_| {})
-}
-
-fn asking_with(
-    targets: &[&str],
-    shards: u16,
-    chunks: &'static [&'static str],
-    config: impl FnOnce(&mut Config),
-) -> World {
-    let mut world = Setup::new(targets).shards(shards).config(config).build();
-    world.server("alpha").on("tools/call", move |_| said(chunks));
-    world
-}
-
-fn said(chunks: &[&str]) -> Reply {
-    open_stream(&chunks.iter().map(|chunk| event(chunk)).collect::<Vec<_>>())
-}
-
-/// The target's answer to the call it was asked last, by which its stream ends.
-fn finish(world: &mut World, result: &str) {
-    let seen = world.server("alpha").last("tools/call").clone();
-    let end = [vec![Step::Send(event(&seen.response(result)).into())], stream_end()].concat();
-    world.say(seen.key, end);
-}
-
-fn bodies(world: &mut World) -> Vec<String> {
-    let responses =
-        world.server("alpha").seen.iter().filter(|seen| seen.http == "POST" && seen.method.is_empty());
-    responses.map(|seen| seen.body.clone()).collect()
-}
-
-fn key(answer: &Answer) -> String {
-    answer.asked()[0].0.clone()
-}
-
-/// Nothing waits and nothing is under way but the sessions' own streams.
-fn assert_quiet(world: &World) {
-    for shard in 0..world.shards.len() {
-        assert_eq!(world.counters(shard).parked.value(), 0, "a call is parked on {shard}");
-        let (calls, streams) = (world.counters(shard).calls.value(), world.counters(shard).streams.value());
-        assert_eq!(calls, streams, "a request to a target is left on {shard}");
-    }
-}
 
 #[test]
 fn a_question_ends_the_request_and_its_answer_goes_on_with_the_call() {
@@ -212,45 +160,6 @@ fn a_state_is_good_once_for_its_own_request_and_for_a_while() {
     world.advance(11 * MINUTE);
     let answer = world.ask_modern(0, &Ask::again(3, &state, &responses));
     assert_eq!(answer.json()["error"]["message"], "params.requestState has expired");
-    assert_quiet(&world);
-}
-
-#[test]
-fn a_call_that_nobody_goes_on_with_is_given_up() {
-    let mut world = asking(&["alpha"], 1, &[FORM]);
-    let answer = world.ask_modern(0, &Ask::call(1));
-    let call = world.server("alpha").last("tools/call").clone();
-    world.advance(10 * MINUTE - Duration::from_millis(1));
-    assert_eq!(world.server("alpha").count("notifications/cancelled"), 0);
-    world.advance(Duration::from_millis(1));
-    let cancelled = world.server("alpha").last("notifications/cancelled").clone();
-    assert_eq!(
-        cancelled.body,
-        format!(
-            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{},"reason":"the client gave it up"}}}}"#,
-            call.id.clone().unwrap()
-        )
-    );
-    assert_eq!(cancelled.session(), call.session());
-    assert!(!world.connections("alpha").contains(&call.key));
-    assert_quiet(&world);
-    let answer = world.ask_modern(0, &Ask::again(2, &answer.state(), "{}"));
-    assert_eq!(answer.code(), Some(-32602));
-    world.begin_modern(0, &Ask::call(3));
-    assert_eq!(world.server("alpha").last("tools/call").session(), call.session());
-}
-
-#[test]
-fn asking_again_and_again_does_not_keep_a_call() {
-    let mut world = asking(&["alpha"], 1, &[FORM]);
-    let mut answer = world.ask_modern(0, &Ask::call(1));
-    for _ in 0..5 {
-        world.advance(2 * MINUTE - Duration::from_secs(1));
-        answer = world.ask_modern(0, &Ask::again(2, &answer.state(), "{}"));
-        assert_eq!(answer.asked().len(), 1);
-    }
-    world.advance(Duration::from_secs(5));
-    assert_eq!(world.server("alpha").count("notifications/cancelled"), 1);
     assert_quiet(&world);
 }
 
@@ -421,107 +330,6 @@ fn an_answer_under_way_when_the_client_comes_again_is_for_its_new_request() {
 }
 
 #[test]
-fn a_target_that_dies_while_its_call_is_parked_fails_the_next_request() {
-    for hangs_up in [false, true] {
-        let mut world = asking(&["alpha"], 1, &[FORM]);
-        let answer = world.ask_modern(0, &Ask::call(1));
-        if hangs_up {
-            let key = world.server("alpha").last("tools/call").key;
-            world.say(key, stream_end());
-        } else {
-            world.kill("alpha");
-        }
-        assert_eq!(world.counters(0).parked.value(), 1);
-        let responses = format!(r#"{{"{}":{ACCEPT}}}"#, key(&answer));
-        let answer = world.ask_modern(0, &Ask::again(2, &answer.state(), &responses));
-        let words = match hangs_up {
-            true => "target \"alpha\" failed: it hung up without an answer",
-            false => {
-                "target \"alpha\" failed: the connection broke before the answer was complete (connection reset)"
-            }
-        };
-        assert_eq!(answer.tool_text(), words);
-        assert_eq!(
-            (answer.json()["id"].clone(), answer.json()["result"]["isError"].clone()),
-            (json!(2), json!(true))
-        );
-        world.advance(MINUTE);
-        assert_quiet(&world);
-    }
-}
-
-#[test]
-fn failures_kept_as_http_answers_keep_their_meaning() {
-    let mut world = Setup::new(&["alpha"]).build();
-    world.server("alpha").on("tools/call", |_| Vec::new());
-    let client = world.begin_modern(0, &Ask::call(1));
-    let call = world.server("alpha").last("tools/call").clone();
-    world.say_on_stream("alpha", FORM);
-    let answer = world.clients[client].answer();
-    world.say(call.key, json_reply(400, &call.error(-32602, "no")));
-    let responses = format!(r#"{{"{}":{ACCEPT}}}"#, key(&answer));
-    let answer = world.ask_modern(0, &Ask::again(2, &answer.state(), &responses));
-    assert_eq!(
-        (answer.status, answer.text()),
-        (400, r#"{"jsonrpc":"2.0","id":2,"error":{"code":-32602,"message":"no"}}"#)
-    );
-    assert_quiet(&world);
-}
-
-#[test]
-fn closing_the_stream_cancels_a_call_but_not_a_parked_one() {
-    for end in ["reset", "fin", "parked"] {
-        for shard in [0, 1] {
-            let chunks: &'static [&'static str] = if end == "parked" { &[FORM] } else { &[] };
-            let mut world = asking(&["alpha"], 2, chunks);
-            let client = world.begin_modern(shard, &Ask::call(1));
-            let call = world.server("alpha").last("tools/call").clone();
-            match end {
-                "fin" => world.half_close(client),
-                _ => world.hang_up(client),
-            }
-            if end == "parked" {
-                assert_eq!(world.server("alpha").count("notifications/cancelled"), 0);
-                assert_eq!(world.counters(shard).parked.value(), 1);
-                continue;
-            }
-            let cancelled = world.server("alpha").last("notifications/cancelled").clone();
-            assert_eq!(cancelled.json()["params"]["requestId"].to_string(), call.id.clone().unwrap());
-            assert_eq!(cancelled.session(), call.session());
-            assert!(!world.connections("alpha").contains(&call.key));
-            assert_quiet(&world);
-        }
-    }
-}
-
-#[test]
-fn a_client_that_leaves_its_new_request_cancels_the_call_wherever_it_is() {
-    for shard in [0, 1] {
-        let mut world = asking(&["alpha"], 2, &[FORM]);
-        let answer = world.ask_modern(0, &Ask::call(1));
-        let call = world.server("alpha").last("tools/call").clone();
-        let responses = format!(r#"{{"{}":{ACCEPT}}}"#, key(&answer));
-        let client = world.begin_modern(shard, &Ask::again(2, &answer.state(), &responses));
-        world.hang_up(client);
-        let cancelled = world.server("alpha").last("notifications/cancelled").clone();
-        assert_eq!(cancelled.json()["params"]["requestId"].to_string(), call.id.unwrap());
-        assert_quiet(&world);
-    }
-}
-
-#[test]
-fn a_client_that_leaves_closes_the_stream_of_a_modern_target() {
-    let mut world = Setup::modern(&["alpha"]);
-    world.server("alpha").on("tools/call", |_| open_stream(&[]));
-    let client = world.begin_modern(0, &Ask::call(1));
-    let call = world.server("alpha").last("tools/call").clone();
-    world.hang_up(client);
-    assert!(!world.connections("alpha").contains(&call.key));
-    assert_eq!(world.server("alpha").count("notifications/cancelled"), 0);
-    assert_quiet(&world);
-}
-
-#[test]
 fn what_a_client_can_not_be_asked_is_refused_at_once() {
     let words = |missing: &str| format!("the client can't be asked: it does not have {missing}");
     for (capabilities, ask, missing) in [
@@ -570,73 +378,6 @@ fn questions_outside_a_call_and_pings_are_answered_here() {
     world.advance(31 * MINUTE);
     let streams = world.counters(0).streams.value();
     assert_eq!(streams, 1, "the session of the request under way");
-}
-
-#[test]
-fn an_idle_session_ends_with_its_stream() {
-    let mut world = Setup::new(&["alpha"]).build();
-    world.ask_modern(0, &Ask::call(1));
-    assert_eq!(world.counters(0).streams.value(), 1);
-    world.advance(31 * MINUTE);
-    assert_eq!(world.counters(0).streams.value(), 0);
-    assert_eq!(world.counters(0).sessions.value(), 0);
-    assert_eq!(world.server("alpha").count("DELETE"), world.server("alpha").count("initialize"));
-    assert_quiet(&world);
-}
-
-#[test]
-fn no_more_calls_are_parked_than_allowed() {
-    let mut world = asking_with(&["alpha"], 1, &[FORM], |config| config.limits.parked = 1);
-    let first = world.ask_modern(0, &Ask::call(1));
-    assert_eq!(first.asked().len(), 1);
-    let second = world.ask_modern(0, &Ask::call(2));
-    assert!(second.complete);
-    assert_eq!(
-        second.tool_text(),
-        "target \"alpha\" asks its client something, and too many calls wait for such answers"
-    );
-    let error = r#"{"jsonrpc":"2.0","id":"e \"1\"","error":{"code":-32603,"message":"too many calls wait for their clients"}}"#;
-    assert_eq!(bodies(&mut world), [error]);
-    let call = world.server("alpha").last("tools/call").id.clone().unwrap();
-    let cancelled = world.server("alpha").last("notifications/cancelled").json();
-    assert_eq!(cancelled["params"]["requestId"].to_string(), call);
-    assert_eq!(world.counters(0).parked.value(), 1);
-}
-
-#[test]
-fn a_target_that_says_too_much_while_its_call_is_parked_is_stopped() {
-    let log = format!(
-        r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"info","data":"{}"}}}}"#,
-        "x".repeat(300)
-    );
-    let question = format!(
-        r#"{{"jsonrpc":"2.0","id":9,"method":"elicitation/create","params":{{"message":"{}"}}}}"#,
-        "x".repeat(500)
-    );
-    for (text, replies) in [(&log, 0), (&question, 1)] {
-        let mut world = asking_with(&["alpha"], 1, &[FORM], |config| config.limits.parked_bytes = 600);
-        let answer = world.ask_modern(0, &Ask::call(1));
-        let call = world.server("alpha").last("tools/call").clone();
-        world.say_on_call("alpha", &[text, text, text]);
-        assert!(!world.connections("alpha").contains(&call.key));
-        assert_eq!(world.server("alpha").count("notifications/cancelled"), 1);
-        assert_eq!(bodies(&mut world).len(), replies);
-        let responses = format!(r#"{{"{}":{ACCEPT}}}"#, key(&answer));
-        let answer = world.ask_modern(0, &Ask::again(2, &answer.state(), &responses));
-        assert_eq!(
-            answer.tool_text(),
-            "target \"alpha\" failed: it said too much while its client was being asked"
-        );
-        assert_quiet(&world);
-    }
-    // The first question alone is too much.
-    let mut world = asking_with(&["alpha"], 1, &[FORM], |config| config.limits.parked_bytes = 10);
-    let answer = world.ask_modern(0, &Ask::call(1));
-    assert_eq!(
-        answer.tool_text(),
-        "target \"alpha\" failed: it said too much while its client was being asked"
-    );
-    assert_quiet(&world);
 }
 
 #[test]
@@ -713,4 +454,114 @@ fn a_modern_target_gets_its_own_state_untouched() {
     assert_eq!(answer.json()["result"]["resultType"], "complete");
     let text = String::from_utf8(again.text()).unwrap();
     assert_eq!(text.split("\r\n\r\n").nth(1).unwrap(), world.server("alpha").last("tools/call").body);
+}
+
+#[test]
+fn targets_on_channels_ask_as_well() {
+    for sse in [false, true] {
+        for shard in [0, 1] {
+            let setup = Setup::new(&["alpha", "beta"]).shards(2);
+            let setup = if sse { setup.sse("alpha") } else { setup.process("alpha") };
+            let mut world = setup.build();
+            world.server("alpha").on("tools/call", |_| Vec::new());
+            let say = |world: &mut World, text: &str| match sse {
+                true => world.say_on_stream("alpha", text),
+                false => world.print("alpha", &format!("{text}\n")),
+            };
+            let client = world
+                .begin_modern(0, &Ask { name: "alpha_echo", meta: r#","progressToken":5"#, ..Ask::call(1) });
+            let number = world.server("alpha").last("tools/call").id.clone().unwrap();
+            say(
+                &mut world,
+                r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":5,"progress":1}}"#,
+            );
+            say(&mut world, FORM);
+            let answer = world.clients[client].answer();
+            assert!(answer.complete);
+            assert_eq!(answer.messages()[0]["params"], json!({"progressToken": 5, "progress": 1}));
+            say(
+                &mut world,
+                r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":5,"progress":2}}"#,
+            );
+            // Longer than a target may let a call wait.
+            world.advance(9 * MINUTE);
+            let responses = format!(r#"{{"{}":{ACCEPT}}}"#, key(&answer));
+            let again = Ask {
+                name: "alpha_echo",
+                meta: r#","progressToken":6"#,
+                ..Ask::again(2, &answer.state(), &responses)
+            };
+            let client = world.begin_modern(shard, &again);
+            let reply = world.server("alpha").seen.last().unwrap().body.clone();
+            assert_eq!(reply, format!(r#"{{"jsonrpc":"2.0","id":"e \"1\"","result":{ACCEPT}}}"#));
+            say(&mut world, &format!(r#"{{"jsonrpc":"2.0","id":{number},"result":{{"content":[]}}}}"#));
+            let answer = world.clients[client].answer();
+            assert!(answer.complete);
+            assert_eq!(answer.messages()[0]["params"], json!({"progressToken": 6, "progress": 2}));
+            assert_eq!(
+                (answer.json()["id"].clone(), answer.json()["result"]["content"].clone()),
+                (json!(2), json!([]))
+            );
+            // One that nobody goes on with is cancelled, under the number it has there.
+            let client = world.begin_modern(0, &Ask { name: "alpha_echo", ..Ask::call(3) });
+            let number = world.server("alpha").last("tools/call").id.clone().unwrap();
+            say(&mut world, FORM);
+            assert_eq!(world.clients[client].answer().asked().len(), 1);
+            world.advance(10 * MINUTE);
+            assert_eq!(world.server("alpha").count("notifications/cancelled"), 1);
+            let cancelled = world.server("alpha").last("notifications/cancelled").json();
+            assert_eq!(cancelled["params"]["requestId"].to_string(), number);
+            // So is one that its client leaves, and one that waited answers no more in vain.
+            let client = world.begin_modern(shard, &Ask { name: "alpha_echo", ..Ask::call(4) });
+            world.hang_up(client);
+            assert_eq!(world.server("alpha").count("notifications/cancelled"), 2);
+            world.advance(60 * MINUTE);
+            assert_quiet(&world);
+            world.assert_clean();
+        }
+    }
+}
+
+#[test]
+fn a_question_while_the_answer_passes_is_refused() {
+    let mut world = Setup::new(&["alpha"]).build();
+    world.server("alpha").on("tools/call", |_| open_stream(&[]));
+    let client = world.begin_modern(0, &Ask::call(1));
+    let call = world.server("alpha").last("tools/call").clone();
+    let text = event(&call.response(r#"{"resultType":"complete","content":[]}"#));
+    let (front, back) = text.split_at(text.len() - 6);
+    world.say(call.key, vec![Step::Send(front.into())]);
+    assert!(
+        world.clients[client].answer().text().ends_with(r#""content":[]"#),
+        "half of it is with the client"
+    );
+    world.say_on_stream("alpha", FORM);
+    assert!(bodies(&mut world)[0].contains("-32601"));
+    world.say(call.key, [vec![Step::Send(back.into())], stream_end()].concat());
+    assert_eq!(world.clients[client].answer().json()["id"], 1);
+    assert_quiet(&world);
+}
+
+#[test]
+fn places_in_a_targets_stream_are_nothing_for_a_client_without_a_session() {
+    let mut world = Setup::new(&["alpha"]).build();
+    let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#;
+    world.server("alpha").on("tools/call", move |_| {
+        let retry = "retry: 5\nid: e-0\ndata:\n\n";
+        stream(&[crate::support::server::chunk(retry), event_with("e-1", log)])
+    });
+    world.server("alpha").on("GET", |seen| match seen.field("last-event-id") {
+        Some(_) => crate::support::server::reply(405, "", ""),
+        None => vec![Step::Send(crate::support::server::stream_head().into())],
+    });
+    let meta = r#","io.modelcontextprotocol/logLevel":"info""#;
+    let client = world.begin_modern(0, &Ask { meta, ..Ask::call(1) });
+    world.advance(std::time::Duration::from_secs(2));
+    let answer = world.clients[client].answer();
+    assert!(answer.complete);
+    let events = answer.events();
+    assert!(events.iter().all(|event| event.id.is_none() && event.retry.is_none()), "{events:?}");
+    // That nothing came is a failure, not a stream to come back to.
+    assert_eq!(answer.tool_text(), "target \"alpha\" failed: it hung up without an answer");
+    assert_quiet(&world);
 }

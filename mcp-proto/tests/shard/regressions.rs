@@ -270,6 +270,7 @@ fn hangs_up_after(message: &'static str) -> World {
     let (client, session) = world.begin();
     world.listen(0, &session);
     world.server("alpha").on("tools/call", move |_| stream(&[event_with("7", message)]));
+    world.server("alpha").on("GET", |_| reply(405, "", ""));
     let text = String::from_utf8(post(&session_field(&session), &call("echo"))).unwrap();
     world.send(client, text.replace(", text/event-stream", "").as_bytes());
     world
@@ -279,7 +280,9 @@ fn hangs_up_after(message: &'static str) -> World {
 fn a_client_was_left_waiting_when_only_the_gateway_had_seen_an_event_id() {
     let notice = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":1}}"#;
     for message in [notice, r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#] {
-        let answer = hangs_up_after(message).clients[0].answer();
+        let mut world = hangs_up_after(message);
+        world.advance(Duration::from_secs(2));
+        let answer = world.clients[0].answer();
         assert_eq!(answer.tool_text(), "target \"alpha\" failed: it hung up without an answer");
     }
 }
@@ -318,6 +321,7 @@ fn a_target_that_hung_up_in_a_batch_ended_the_answers_of_others() {
     let (client, session) = world.begin_as("2025-03-26", "{}");
     let notice = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":1}}"#;
     world.server("alpha").on("tools/call", move |_| stream(&[event_with("7", notice)]));
+    world.server("alpha").on("GET", |_| reply(405, "", ""));
     world.server("beta").delay = Duration::from_secs(1);
     let body = format!("[{},{}]", call("alpha_echo"), call("beta_echo").replace(r#""id":1"#, r#""id":2"#));
     world.ask_later(client, &session, &body);

@@ -122,6 +122,7 @@ fn a_shared_process_may_not_ask_and_tells_everyone_what_concerns_everyone() {
     let log = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"info\",\"data\":1}}\n";
     world.print("alpha", log);
     assert_eq!((world.messages(listeners[0]).len(), world.messages(listeners[1]).len()), (1, 2));
+    assert_eq!(world.counters(0).dropped.value(), 1);
     world.server("alpha").on("tools/call", |_| Vec::new());
     let client = world.call_later(1, &sessions[0], &call("alpha_echo"));
     world.print("alpha", log);
@@ -134,6 +135,10 @@ fn a_shared_process_that_ends_is_started_on_demand_and_told_again() {
     let sessions = [world.begin().1, world.begin_on(1, "2025-11-25", "{}").1];
     world.ask_on(0, &sessions[1], &request("resources/subscribe", r#"{"uri":"alpha+demo://a"}"#));
     let listener = world.listen(0, &sessions[0]);
+    world.advance(700 * SECOND);
+    assert_eq!(world.server("alpha").running(), 1, "someone listens");
+    assert_eq!(world.counters(0).processes_total.value(), 1);
+    world.hang_up(listener);
     world.advance(600 * SECOND);
     assert_eq!(world.server("alpha").running(), 0, "nobody used it");
     let before = world.server("alpha").seen.len();
@@ -141,6 +146,7 @@ fn a_shared_process_that_ends_is_started_on_demand_and_told_again() {
     let mut after = world.server("alpha").methods()[before..].to_vec();
     after[2..].sort_unstable();
     assert_eq!(after, ["initialize", "notifications/initialized", "resources/subscribe", "tools/call"]);
+    let listener = world.listen(0, &sessions[0]);
     assert!(world.methods(listener).contains(&"notifications/tools/list_changed".to_owned()));
     world.server("alpha").on("tools/call", |_| vec![Step::Fin]);
     for (shard, session) in [(0, &sessions[0]), (1, &sessions[1])] {
@@ -184,6 +190,20 @@ fn a_process_that_never_greets_is_given_up() {
     let session = world.clients[client].answer().field("mcp-session-id").unwrap().to_owned();
     world.advance(297 * SECOND);
     assert_eq!(world.server("alpha").running(), 0);
+    world.delete(0, &session);
+    world.assert_clean();
+}
+
+#[test]
+fn a_process_that_never_runs_is_given_up() {
+    let mut world = Setup::new(&["alpha", "beta"]).shared("alpha").build();
+    world.server("alpha").refuses = Some(None);
+    let client = world.connect(0);
+    world.send(client, &post("", &initialize("2025-11-25", "{}")));
+    world.advance(3 * SECOND);
+    let session = world.clients[client].answer().field("mcp-session-id").unwrap().to_owned();
+    world.advance(297 * SECOND);
+    assert_eq!(world.counters(0).processes.value(), 0);
     world.delete(0, &session);
     world.assert_clean();
 }

@@ -248,7 +248,7 @@ fn run(seed: u64, steps: usize) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, max_shrink_iters: 20, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, max_shrink_iters: 20, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_a_message_is_answered_once_or_its_stream_is_gone(seed: u64) {

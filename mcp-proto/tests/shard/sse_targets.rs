@@ -2,7 +2,7 @@
 
 use crate::support::client::{EVERYTHING, call, initialize, post, request};
 use crate::support::rand::Dice;
-use crate::support::server::{chunk, event, json_reply, reply, stream_end, stream_head};
+use crate::support::server::{Talks, chunk, event, json_reply, reply, stream_end, stream_head};
 use crate::support::{Setup, Step, World};
 use mcp_proto::Fault;
 use serde_json::{Value, json};
@@ -403,4 +403,49 @@ fn all_kinds_of_targets_are_one_server() {
     world.advance(600 * SECOND);
     world.assert_clean();
     assert_eq!(world.counters(0).processes.value(), 0);
+}
+
+#[test]
+fn a_target_that_speaks_nothing_newer_is_found_out_and_asked_again_now_and_then() {
+    let mut world = Setup::new(&["alpha"])
+        .sse("alpha")
+        .targets(|target| target.protocol = routing::Protocol::Auto)
+        .build();
+    let alpha = world.server("alpha");
+    alpha.talks = Talks::Stream;
+    alpha.posts = Some(Box::new(|seen| match seen.path.as_str() {
+        "/sse" => reply(405, "", ""),
+        _ => reply(202, "", ""),
+    }));
+    let (client, session) = world.begin();
+    assert_eq!(world.ask(client, &session, &call("echo")).tool_text(), "alpha:echo");
+    let asked = |world: &mut World| {
+        let seen = &world.server("alpha").seen;
+        seen.iter()
+            .filter(|seen| seen.path == "/sse")
+            .map(|seen| (seen.http, seen.method.clone()))
+            .collect::<Vec<_>>()
+    };
+    let text = str::to_owned;
+    let first = vec![("POST", text("server/discover")), ("POST", text("initialize")), ("GET", text(""))];
+    assert_eq!(asked(&mut world), first);
+    world.advance(301 * SECOND);
+    for _ in 0..2 {
+        assert_eq!(world.ask_on(0, &session, &call("echo")).tool_text(), "alpha:echo");
+    }
+    assert_eq!(asked(&mut world)[3..], [("POST", text("server/discover"))]);
+    // It has learnt the next revision: there is no such stream any more.
+    let key = world.server("alpha").stream().unwrap();
+    let alpha = world.server("alpha");
+    (alpha.talks, alpha.posts) = (Talks::Http, None);
+    alpha.streams = false;
+    alpha.on("GET", |_| reply(405, "", ""));
+    world.say(key, vec![Step::Reset]);
+    for _ in 0..3 {
+        world.ask_on(0, &session, &call("echo"));
+        world.advance(2 * SECOND);
+    }
+    assert_eq!(world.ask_on(0, &session, &call("echo")).tool_text(), "alpha:echo");
+    world.delete(0, &session);
+    world.assert_clean();
 }

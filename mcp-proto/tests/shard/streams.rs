@@ -125,6 +125,24 @@ fn a_targets_stream_that_ends_is_opened_again_where_it_ended() {
 }
 
 #[test]
+fn a_call_whose_stream_ended_early_is_asked_for_again_where_its_client_can_not() {
+    let mut world = World::new(&["alpha"]);
+    let (client, session) = world.begin();
+    world.server("alpha").on("tools/call", |_| stream(&[chunk("retry: 700\nid: a-1\ndata: \n\n")]));
+    let answer = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#;
+    world.server("alpha").on("GET", move |seen| match seen.field("last-event-id") {
+        Some("a-1") => stream(&[event_with("a-2", answer)]),
+        _ => reply(405, "", ""),
+    });
+    let text = String::from_utf8(post(&session_field(&session), &call("echo"))).unwrap();
+    world.send(client, text.replace(", text/event-stream", "").as_bytes());
+    world.advance(Duration::from_millis(699));
+    assert_eq!(world.server("alpha").count("GET"), 0);
+    world.advance(Duration::from_millis(1));
+    assert_eq!(world.clients[client].answer().text(), answer);
+}
+
+#[test]
 fn a_clients_stream_goes_on_where_it_broke_off_at_every_target() {
     let mut world = Setup::new(&["alpha", "beta", "gamma"]).shards(2).build();
     let (_, session) = world.begin();

@@ -4,7 +4,7 @@ use crate::support::client::post;
 use crate::support::listening::{
     LISTEN_FIELDS, TOOLS, UPDATED, acknowledged, agree_to, before, changed, listen, notice_of, updated,
 };
-use crate::support::server::{event, event_with, json_reply, reply, stream_end};
+use crate::support::server::{event, event_with, json_reply, open_stream, reply, stream_end};
 use crate::support::{End, Step, World};
 use mcp_proto::Fault;
 use routing::Routes;
@@ -382,6 +382,25 @@ fn a_legacy_target_that_lost_its_session_is_told_again_and_one_that_resumes_is_n
     assert_eq!(world.heard(client), expected);
     world.hang_up(client);
     world.assert_nothing_left(&["alpha"]);
+}
+
+#[test]
+fn a_session_that_is_lost_again_while_its_stream_is_opened_is_no_refusal() {
+    let mut world = before(&["alpha"]).build();
+    let client = world.subscribe(0, "1", r#"{"resourceSubscriptions":["demo://one"]}"#);
+    world.advance(20 * SECOND);
+    let mut asked = 0;
+    world.server("alpha").on("GET", move |_| {
+        asked += 1;
+        if asked <= 3 { reply(404, "", "") } else { open_stream(&[]) }
+    });
+    world.kill("alpha");
+    // With a new session, again when it is known to be legacy still, and after another pause.
+    world.advance(SECOND);
+    assert_eq!(world.server("alpha").count("GET"), 4);
+    world.advance(2 * SECOND + BURST);
+    assert_eq!(world.server("alpha").count("GET"), 5);
+    assert_eq!(world.heard(client)[1..], [updated("1", "demo://one")]);
 }
 
 #[test]

@@ -21,12 +21,12 @@ export const checks = JSON.parse(await readFile(new URL('checks.json', import.me
 
 // `open(cell)` gives an object with the methods that the checks' `do` names, `era` and `close()`. What it has no method
 // for, or doesn't take (`takes(check)`), isn't checked.
-export async function run(open) {
+export async function run(open, patience = ONE) {
     const { cells } = JSON.parse(await readFile(process.argv[2]));
     let failed = false;
     async function worker() {
         for (let cell = cells.shift(); cell !== undefined; cell = cells.shift()) {
-            for await (const line of lines(cell, open)) {
+            for await (const line of lines(cell, open, patience)) {
                 failed ||= line.startsWith('FAIL');
                 console.log(`${cell.name}\t${line.replaceAll('\n', ' ')}`);
             }
@@ -36,7 +36,7 @@ export async function run(open) {
     process.exit(failed ? 1 : 0);
 }
 
-async function* lines(cell, open) {
+async function* lines(cell, open, patience) {
     let client;
     try {
         client = await within(OPEN, open(cell));
@@ -50,7 +50,7 @@ async function* lines(cell, open) {
         const known = client[check.do] !== undefined && (client.takes?.(check) ?? true);
         if (!known || !(check.eras ?? [client.era]).includes(client.era)) continue;
         try {
-            await within(ONE, checked(client, check, cell));
+            await within(patience, checked(client, check, cell));
             yield `ok ${check.name}`;
         } catch (error) {
             yield `FAIL ${check.name}: ${error.message}`;
@@ -73,7 +73,9 @@ async function checked(client, check, cell) {
         result = await client[check.do]({ ...check, arguments: given(check, cell) });
     } catch (error) {
         if (check.code === undefined) throw error;
-        assert.equal(error.code, check.code, `another error: ${error.message}`);
+        // What old clients may be told as well comes after what all are told.
+        const codes = [check.code].flat().slice(0, client.era === 'modern' ? 1 : undefined);
+        assert.ok(codes.includes(error.code), `another error: ${error.code} ${error.message}`);
         return;
     }
     assert.equal(check.code, undefined, 'no error came');

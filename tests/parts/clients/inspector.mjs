@@ -63,4 +63,5 @@ class Inspector {
     async close() {}
 }
 
-await run(cell => Inspector.open(cell));
+// Every check starts a program.
+await run(cell => Inspector.open(cell), 30_000);

@@ -83,6 +83,7 @@ pub(crate) struct Place {
     session: SessionKey,
     shard: ShardId,
     leg: LegId,
+    /// A shard that is rebuilt counts its legs anew.
     nonce: u64,
     question: u16,
 }
@@ -222,7 +223,7 @@ impl Shard {
         request: &InputRequest,
         result: &[u8],
     ) -> Vec<u8> {
-        let id = format!("\"{}\"", self.config.keys.seal_equal(Kind::Input, &place.write()));
+        let id = format!("\"{}\"", self.config.keys.seal_here(Kind::Input, [0; 12], &place.write()));
         let mut message = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":").into_bytes();
         quote(&request.method, &mut message);
         if let Some(params) = request.params.clone().and_then(|span| result.get(span)) {
@@ -255,28 +256,34 @@ impl Shard {
     pub(crate) fn place(&self, session: SessionId, raw: &[u8]) -> Option<Place> {
         let key = self.sessions.get(session)?.key;
         let text = raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-        let place = Place::read(&self.config.keys.open(Kind::Input, text)?)?;
+        let place = Place::read(&self.config.keys.open_here(Kind::Input, text)?)?;
         (place.session == key && place.shard.0 < self.config.shards).then_some(place)
     }
 
-    /// A client's word on a question, for the shard that has the round.
-    pub(crate) fn input(&mut self, place: Place, message: Bytes) {
-        match place.shard == self.id {
-            true => self.input_here(place, &message),
-            false => self.post(place.shard, Note::Input { place, message }),
+    /// A client's word on a question, for the shard that has the round. It may not be lost: so the whole request goes
+    /// there, unless there is more in it.
+    pub(crate) fn input(&mut self, id: ExchangeId, part: u16, place: Place, message: &Bytes) {
+        let alone = self.exchange(id).is_some_and(|exchange| exchange.batch.is_none());
+        if place.shard != self.id && alone && self.is_over_http(id) && !self.is_forwarded(id) {
+            if let Err(refusal) = self.forward(id, place.shard) {
+                self.refuse(id, &refusal);
+            }
+            return;
         }
+        match place.shard == self.id {
+            true => self.input_here(place, message),
+            false => self.post(place.shard, Note::Input { place, message: message.clone() }),
+        }
+        self.part_done(id, part);
     }
 
     pub(crate) fn input_here(&mut self, place: Place, message: &Bytes) {
         let now = self.now;
         let Some(leg) = self.legs.get_mut(place.leg) else { return self.counters.dropped.add(1) };
-        let (session, purpose) = (leg.session, leg.purpose);
+        let purpose = leg.purpose;
         let asking = leg.round.as_mut().and_then(|round| round.asking.as_mut());
         let asking = asking.filter(|asking| asking.nonce == place.nonce);
-        let key = session.and_then(|session| self.sessions.get(session)).map(|session| session.key);
-        let (Some(asking), true) = (asking, key == Some(place.session)) else {
-            return self.counters.dropped.add(1);
-        };
+        let Some(asking) = asking else { return self.counters.dropped.add(1) };
         let Ok(envelope) = Envelope::parse(message, usize::MAX) else { return };
         if envelope.kind() != Message::Response {
             asking.until = now + ROUND;
@@ -335,7 +342,7 @@ impl Shard {
                 continue;
             }
             let place = Place { session: key.unwrap_or_default(), shard: self.id, leg: id, nonce, question };
-            let request = self.config.keys.seal_equal(Kind::Input, &place.write());
+            let request = self.config.keys.seal_here(Kind::Input, [0; 12], &place.write());
             let message = format!(
                 "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":\"{request}\"}}}}"
             );

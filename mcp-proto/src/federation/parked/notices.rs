@@ -5,8 +5,8 @@ use crate::exchange::{Answer, ExchangeId};
 use crate::jsonrpc::envelope::{Envelope, Kind as Message};
 use crate::jsonrpc::rewrite::{Plan, Scope};
 use crate::jsonrpc::splice::splice;
-use crate::leg::{LegId, Purpose};
-use crate::session::SessionId;
+use crate::leg::{Leg, LegId, Purpose};
+use crate::session::{Session, SessionId};
 use crate::shard::Shard;
 use crate::sse;
 use routing::Target;
@@ -14,18 +14,10 @@ use serde_json::Value;
 use std::sync::Arc;
 
 impl Shard {
-    /// Whether a message came on a stream that serves hidden calls alone.
-    pub(in crate::federation) fn serves_calls(&self, id: Option<LegId>, session: SessionId) -> bool {
-        let Some(session) = self.sessions.get(session).filter(|session| session.is_hidden()) else {
-            return false;
-        };
-        let listener = match id.and_then(|id| self.legs.get(id)).map(|leg| leg.purpose) {
-            Some(Purpose::Stream { exchange }) => Some(exchange),
-            Some(_) => None,
-            // On a channel there is no telling.
-            None => session.listener,
-        };
-        !listener.is_some_and(|listener| self.reads(listener))
+    /// Whether a session is there for calls that no client knows a session of.
+    pub(in crate::federation) fn serves_calls(&self, session: SessionId) -> bool {
+        let hidden = self.sessions.get(session).is_some_and(Session::is_hidden);
+        hidden && self.subscriber(session).is_none()
     }
 
     /// A notice of a target in a hidden session: the client's request hears of its own progress, and what it wants
@@ -39,10 +31,9 @@ impl Shard {
         raw: &[u8],
     ) {
         let method = envelope.method.as_ref().map_or("", |method| &*method.value);
-        let own = id.filter(|id| {
-            let purpose = self.legs.get(*id).map(|leg| leg.purpose);
-            matches!(purpose, Some(Purpose::Part { slot: None, .. } | Purpose::Parked { .. }))
-        });
+        let is_call =
+            |leg: &Leg| matches!(leg.purpose, Purpose::Part { slot: None, .. } | Purpose::Parked { .. });
+        let own = id.filter(|id| self.legs.get(*id).is_some_and(is_call));
         let found = own.or_else(|| self.busy(session, target));
         let Some(leg) = found else {
             self.invalidate(&target.name, method);

@@ -39,7 +39,7 @@ impl Shard {
             return invalid(self, "params.requestState has expired");
         }
         let responses = envelope.params.input_responses.clone().and_then(|span| message.get(span));
-        let Some(responses) = responses.map_or_else(|| Some(Vec::new()), |raw| answers(raw)) else {
+        let Some(responses) = responses.map_or_else(|| Some(Vec::new()), answers) else {
             return invalid(self, "params.inputResponses is no object");
         };
         match state.purport {
@@ -116,6 +116,7 @@ impl Shard {
             }
             self.watch(conn);
         }
+        self.renew_patience(id);
         for kept in parked.kept {
             self.say_kept(id, parked.session, &parked.target, kept);
         }
@@ -136,10 +137,10 @@ impl Shard {
                 events.plan = plan;
             }
             Inbound::Whole { status: 200, body } => {
-                if look.rewriter.push(body, &mut look.held.out).is_ok() {
-                    look.held.raw = std::mem::take(body);
-                    leg.inbound = Inbound::Look(Box::new(look));
-                }
+                // As above.
+                _ = look.rewriter.push(body, &mut look.held.out);
+                look.held.raw = std::mem::take(body);
+                leg.inbound = Inbound::Look(Box::new(look));
             }
             _ => {}
         }

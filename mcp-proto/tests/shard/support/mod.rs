@@ -7,6 +7,7 @@ pub(crate) mod answer;
 pub(crate) mod client;
 pub(crate) mod listening;
 pub(crate) mod modern;
+pub(crate) mod parking;
 pub(crate) mod server;
 pub(crate) mod setup;
 
@@ -124,7 +125,8 @@ impl World {
             self.closed(key, End::Aborted);
         }
         let mut start = self.starts[shard].clone();
-        start.seed = [start.seed[0] ^ 0x20; 32];
+        // Never one that was there before.
+        start.seed[1] = start.seed[1].wrapping_add(1);
         start.unix += self.now - self.began;
         self.starts[shard] = start.clone();
         self.shards[shard] = Shard::successor(start, self.now);
