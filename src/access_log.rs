@@ -21,7 +21,7 @@ const WAITING: usize = 8192;
 /// When no thread can be had.
 pub(crate) fn start(
     format: LogFormat,
-    to: impl Write + Send + 'static,
+    to: Box<dyn Write + Send>,
 ) -> std::io::Result<(SyncSender<Box<Record>>, JoinHandle<()>)> {
     let (sender, records) = sync_channel(WAITING);
     let thread = std::thread::Builder::new()

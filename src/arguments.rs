@@ -227,6 +227,22 @@ mod tests {
     }
 
     #[test]
+    fn on_stdio_only_flags_open_ports() {
+        let settings = |arguments: &[&str]| {
+            let arguments = Arguments::parse_from([&["mcp-gateway"], arguments].concat());
+            let serve = arguments.serve.on_stdio();
+            let (settings, _) = serve.settings().unwrap();
+            (serve.listens(), settings.admin, settings.workers)
+        };
+        let admin = "127.0.0.1:9".parse().unwrap();
+        assert_eq!(settings(&[]), (false, None, Some(1)));
+        assert_eq!(
+            settings(&["--listen=127.0.0.1:8", "--admin=127.0.0.1:9", "--workers=2"]),
+            (true, Some(admin), Some(2))
+        );
+    }
+
+    #[test]
     fn two_flags_for_one_target_are_refused() {
         let arguments = Arguments::parse_from([
             "mcp-gateway",

@@ -31,6 +31,7 @@ use control::{Control, Stop};
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -151,23 +152,13 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
     let mut resolver = resolve::Resolver::default();
     let routes = resolver.routes(&settings).await.map_err(|error| Failure::new(EXIT_USAGE, error))?;
     let routes = Arc::new(routes);
-    let access_log = if arguments.stdio {
-        access_log::start(arguments.log_format, io::stderr())
-    } else {
-        access_log::start(arguments.log_format, io::stdout())
-    };
-    let (records, log) =
-        access_log.map_err(|error| Failure::new(1, format!("can't start the access log: {error}")))?;
+    let to: Box<dyn Write + Send> =
+        if arguments.stdio { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+    let (records, log) = access_log::start(arguments.log_format, to)
+        .map_err(|error| Failure::new(1, format!("can't start the access log: {error}")))?;
     let config = Arc::new(workers::config(&settings));
     let keeping = Keeping::start(children::keeper::command);
-    let mut console = None;
-    let mut socket = None;
-    if arguments.stdio {
-        let opened = Console::open()
-            .map_err(|error| Failure::new(1, format!("can't serve standard input and output: {error}")))?;
-        stop.with_input(opened.2);
-        (console, socket) = (Some(opened.0), Some(opened.1));
-    }
+    let (console, socket) = open_console(arguments, &mut stop)?;
     let workers = Workers::start(frontend, config, &routes, listeners, socket, keeping.children(), records)
         .map_err(|error| {
         Failure::new(1, format!("can't start a worker on {}: {error}", frontend.name()))
@@ -196,6 +187,20 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
     }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What serves this process' own client, if it is to, and the socket its worker gets.
+fn open_console(
+    arguments: &Serve,
+    stop: &mut Stop,
+) -> Result<(Option<Console>, Option<UnixStream>), Failure> {
+    if !arguments.stdio {
+        return Ok((None, None));
+    }
+    let (console, socket, ended) = Console::open()
+        .map_err(|error| Failure::new(1, format!("can't serve standard input and output: {error}")))?;
+    stop.with_input(ended);
+    Ok((Some(console), Some(socket)))
 }
 
 /// A socket for each worker, if there is to be one, and their address.
