@@ -17,7 +17,7 @@ pub(crate) use server::{Server, Step, Talks};
 pub(crate) use setup::Setup;
 
 use bytes::BytesMut;
-use mcp_proto::{Action, ConnId, Counters, Fault, Parcel, Record, Shard, Start};
+use mcp_proto::{Action, ConnId, Counters, Fault, MetricKind, Parcel, Record, Shard, Start};
 use rand::Dice;
 use routing::Routes;
 use std::collections::{BTreeMap, VecDeque};
@@ -243,6 +243,19 @@ impl World {
             shard.drain(grace, self.now);
         }
         self.run();
+    }
+
+    /// All clients have gone and all that was to end has: every table is empty, and nothing is waited for.
+    pub(crate) fn assert_empty(&self) {
+        for (number, shard) in self.shards.iter().enumerate() {
+            let left: Vec<_> = shard.census().into_iter().filter(|(_, count)| *count > 0).collect();
+            assert_eq!(left, [], "left on shard {number}");
+            let gauges = self.counters(number);
+            let gauges = gauges.each().filter(|metric| metric.kind == MetricKind::Gauge && metric.value > 0);
+            assert_eq!(gauges.map(|metric| metric.name).collect::<Vec<_>>(), [""; 0], "on shard {number}");
+            assert_eq!(shard.deadline(), None, "something is waited for on shard {number}");
+        }
+        assert!(self.links.is_empty(), "connections are left: {:?}", self.links);
     }
 
     /// Nothing is left of what sessions had opened at targets.
