@@ -117,7 +117,8 @@ fn answer(talks: Talks, is_modern: bool, seen: &Seen) -> Reply {
     let question = format!(r#"{{"jsonrpc":"2.0","id":"q",{FORM}}}"#);
     match talks {
         Talks::Http if is_modern => {
-            let asked = seen.input_required(&format!(r#""inputRequests":{{"q":{{{FORM}}}}},"requestState":"s""#));
+            let asked =
+                seen.input_required(&format!(r#""inputRequests":{{"q":{{{FORM}}}}},"requestState":"s""#));
             crate::support::server::json_reply(200, &asked)
         }
         Talks::Http => open_stream(&[event(&question)]),
@@ -158,12 +159,8 @@ fn open(world: &mut World, front: Front) {
         }
         Front::Lines => {
             let client = world.attach(0);
-            let text = [
-                &initialize("2025-11-25", EVERYTHING),
-                INITIALIZED,
-                &call(2, "echo"),
-                &call(3, "add"),
-            ];
+            let text =
+                [&initialize("2025-11-25", EVERYTHING), INITIALIZED, &call(2, "echo"), &call(3, "add")];
             world.send(client, format!("{}\n", text.join("\n")).as_bytes());
         }
     }
@@ -196,7 +193,13 @@ fn leave(world: &mut World, end: End) {
             reset(world);
         }
         End::Late => {
-            let asked: Vec<_> = world.server("alpha").seen.iter().filter(|seen| seen.method == "tools/call").cloned().collect();
+            let asked: Vec<_> = world
+                .server("alpha")
+                .seen
+                .iter()
+                .filter(|seen| seen.method == "tools/call")
+                .cloned()
+                .collect();
             reset(world);
             for seen in asked {
                 if world.connections("alpha").contains(&seen.key) {
@@ -241,14 +244,16 @@ fn whoever_goes_leaves_nothing_behind() {
         for front in FRONTS {
             for end in ENDS {
                 let r = std::panic::catch_unwind(|| {
-                println!("a {front:?} client at a {back:?} target: {end:?}");
-                let mut world = world(back);
-                open(&mut world, front);
-                leave(&mut world, end);
-                world.advance(Duration::from_secs(3 * 60 * 60));
-                world.assert_empty();
+                    println!("a {front:?} client at a {back:?} target: {end:?}");
+                    let mut world = world(back);
+                    open(&mut world, front);
+                    leave(&mut world, end);
+                    world.advance(Duration::from_secs(3 * 60 * 60));
+                    world.assert_empty();
                 });
-                if r.is_err() { eprintln!("FAILED {front:?} {back:?} {end:?}"); }
+                if r.is_err() {
+                    eprintln!("FAILED {front:?} {back:?} {end:?}");
+                }
             }
         }
     }
