@@ -77,6 +77,13 @@ pub(crate) struct Channels {
     starts: BTreeMap<TargetName, Starts>,
 }
 
+impl Channels {
+    /// How many there are, in the table or by their place.
+    pub(crate) fn count(&self) -> usize {
+        self.table.len().max(self.places.len())
+    }
+}
+
 /// Whose a channel is.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Place {

@@ -45,6 +45,11 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
+    /// How many requests wait for it.
+    pub(crate) fn waiting(&self) -> usize {
+        self.asking.as_ref().map_or(0, |waiting| waiting.len().max(1))
+    }
+
     /// It may hold no longer: looked into with the next request.
     pub(crate) fn grow_old(&mut self) {
         if let Some((_, since)) = &mut self.known {
