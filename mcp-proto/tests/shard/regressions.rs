@@ -523,3 +523,35 @@ fn a_level_that_no_target_took_was_said_to_be_set() {
     let set = request("logging/setLevel", r#"{"level":"info"}"#);
     assert_eq!(world.ask(client, &session, &set).code(), Some(-32603));
 }
+
+#[test]
+fn a_call_whose_client_had_gone_waited_for_ever_on_a_silent_stream() {
+    for asks in [false, true] {
+        let mut world = World::new(&["alpha"]);
+        let question = event(r#"{"jsonrpc":"2.0","id":1,"method":"roots/list"}"#);
+        let said = if asks { vec![question] } else { Vec::new() };
+        world.server("alpha").on("tools/call", move |_| open_stream(&said));
+        let (client, session) = world.begin();
+        world.ask_later(client, &session, &call("echo"));
+        world.advance(Duration::from_secs(3600));
+        assert_eq!(world.counters(0).calls.value(), 1, "its client is there");
+        world.hang_up(client);
+        world.advance(Duration::from_secs(299));
+        assert_eq!(world.counters(0).calls.value(), 1, "the target may finish");
+        world.advance(Duration::from_secs(3600));
+        world.assert_empty();
+    }
+}
+
+#[test]
+fn a_stream_that_was_left_open_behind_its_answer_was_kept_for_ever() {
+    let mut world = World::new(&["alpha"]);
+    world.server("alpha").on("tools/call", |seen| open_stream(&[event(&seen.response("{}"))]));
+    let (client, session) = world.begin();
+    for _ in 0..3 {
+        assert!(world.ask(client, &session, &call("echo")).complete);
+    }
+    assert_eq!(world.counters(0).calls.value(), 3);
+    world.advance(Duration::from_secs(301));
+    assert_eq!((world.counters(0).calls.value(), world.counters(0).target_connections.value()), (0, 0));
+}
