@@ -555,3 +555,28 @@ fn a_stream_that_was_left_open_behind_its_answer_was_kept_for_ever() {
     world.advance(Duration::from_secs(301));
     assert_eq!((world.counters(0).calls.value(), world.counters(0).target_connections.value()), (0, 0));
 }
+
+#[test]
+fn a_target_that_fell_silent_after_it_had_been_paused_was_waited_for_for_ever() {
+    let mut world = Setup::new(&["alpha"]).config(|config| config.limits.buffer = 4 << 10).build();
+    let piece = "x".repeat(6 << 10);
+    world.server("alpha").on("tools/call", move |_| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000000\r\n\r\n{\"";
+        vec![
+            Step::Send(head.into()),
+            // The deadline that was set before these is looked at while the target is paused.
+            Step::Wait(Duration::from_secs(290)),
+            Step::Send(piece.clone().into()),
+        ]
+    });
+    let (client, session) = world.begin();
+    world.clients[client].window = 0;
+    world.ask_later(client, &session, &call("echo"));
+    world.advance(Duration::from_secs(1));
+    world.take(client, 300);
+    world.advance(Duration::from_secs(310));
+    world.take(client, usize::MAX);
+    world.advance(Duration::from_secs(301));
+    assert_eq!(world.clients[client].end, Some(End::Aborted));
+    assert_eq!(world.counters(0).calls.value(), 0);
+}
