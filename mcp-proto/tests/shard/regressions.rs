@@ -580,3 +580,16 @@ fn a_target_that_fell_silent_after_it_had_been_paused_was_waited_for_for_ever() 
     assert_eq!(world.clients[client].end, Some(End::Aborted));
     assert_eq!(world.counters(0).calls.value(), 0);
 }
+
+#[test]
+fn a_process_was_begun_for_a_session_that_had_ended_and_never_ended_itself() {
+    let setup = Setup::new(&["alpha"]).process("alpha");
+    let mut world = setup.targets(|target| target.protocol = routing::Protocol::Auto).build();
+    world.server("alpha").on("server/discover", |_| Vec::new());
+    let client = world.connect(0);
+    world.send(client, &post("", &initialize("2025-11-25", "{}")));
+    world.hang_up(client);
+    world.advance(Duration::from_secs(3600));
+    assert_eq!(world.server("alpha").count("initialize"), 0);
+    world.assert_empty();
+}
