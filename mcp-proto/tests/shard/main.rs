@@ -11,6 +11,7 @@ mod channel_simulation;
 mod faults;
 mod forwarding;
 mod intake;
+mod leaks;
 mod limits;
 mod listens;
 mod lists;
