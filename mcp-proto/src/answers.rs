@@ -224,9 +224,9 @@ impl Shard {
                 self.drop_leg(id);
                 self.feed_refused(channel, status);
             }
-            Purpose::Quiet | Purpose::Greet { .. } | Purpose::Remote { .. } | Purpose::Parked { .. } => {
-                self.drop_leg(id)
-            }
+            // On a channel; what it says to a log level is not waited for in vain, whatever it is.
+            Purpose::Greet { again } => self.greeted(id, again),
+            Purpose::Quiet | Purpose::Remote { .. } | Purpose::Parked { .. } => self.drop_leg(id),
         }
     }
 

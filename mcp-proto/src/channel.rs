@@ -154,6 +154,8 @@ struct Pending {
     token: Option<Bytes>,
     /// The target was told that nobody waits any more.
     cancelled: bool,
+    /// It wants to hear what is logged meanwhile (2026-07-28, Logging).
+    logs: bool,
     /// It is a listen: once the target has said something to it, it may be silent for ever.
     listens: bool,
 }
@@ -220,7 +222,9 @@ impl Leg {
     fn is_call(&self) -> bool {
         matches!(
             self.purpose,
-            Purpose::Part { slot: None, .. } | Purpose::Remote { errand: Errand::Message, .. }
+            Purpose::Part { slot: None, .. }
+                | Purpose::Parked { .. }
+                | Purpose::Remote { errand: Errand::Message, .. }
         )
     }
 }

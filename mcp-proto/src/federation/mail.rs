@@ -26,7 +26,10 @@ impl Shard {
             Note::Opened { key, target, outcome } => {
                 let Some(id) = self.by_key.get(&key).copied() else { return };
                 match outcome {
-                    Ok(opened) => self.target_ready(id, &target, opened, false),
+                    Ok(opened) => {
+                        self.learn_era(&target, &opened);
+                        self.target_ready(id, &target, opened, false);
+                    }
                     Err(reason) => self.target_unavailable(id, &target, reason),
                 }
             }

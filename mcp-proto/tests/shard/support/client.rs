@@ -162,6 +162,13 @@ impl World {
         client
     }
 
+    /// The same on a connection of its own: the client's number.
+    pub(crate) fn ask_on_later(&mut self, session: &str, body: &str) -> usize {
+        let client = self.connect(0);
+        self.ask_later(client, session, body);
+        client
+    }
+
     /// The same on a connection of its own, on a shard.
     pub(crate) fn ask_on(&mut self, shard: usize, session: &str, body: &str) -> Answer {
         let client = self.connect(shard);

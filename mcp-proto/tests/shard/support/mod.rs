@@ -5,6 +5,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod client;
+pub(crate) mod eras;
 pub(crate) mod listening;
 pub(crate) mod modern;
 pub(crate) mod parking;
