@@ -69,7 +69,10 @@ impl Shard {
             Phase::Idle(since) => Some(since + upstream.keep),
             Phase::Waiting(since) => Some(since + first_byte),
             Phase::Answering(since) => Some(since + timeouts.idle),
-            Phase::Streaming => None,
+            // A stream may be silent for ever, unless it is only there for one answer that others wait for.
+            Phase::Streaming => {
+                leg.filter(|leg| leg.purpose.is_for_one_answer())?.sent_at.map(|at| at + first_byte)
+            }
         }
     }
 

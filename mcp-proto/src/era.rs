@@ -53,9 +53,6 @@ pub(crate) fn claim(
             _ => Ok(None),
         };
     }
-    if exchange.batch.is_some() {
-        return Err(Refusal::invalid_request("a message of this revision is not part of a batch"));
-    }
     let invalid = |what: &str| Err(Refusal::invalid_params(format!("params._meta[\"{PREFIX}{what}")));
     let Some(version) = &modern.version_text else { return invalid("protocolVersion\"] is no string") };
     if envelope.kind() == Kind::Notification {

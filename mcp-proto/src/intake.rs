@@ -1,9 +1,10 @@
 //! A client's bytes become exchanges: heads are checked, bodies gathered, and the method of HTTP decides who goes on.
 
 use crate::conn::{Client, Conn, Incoming, Wire};
+use crate::era;
 use crate::exchange::{Accepts, Exchange, ExchangeId, Part, Work};
 use crate::http::{Fields, Method, Request, RequestEvent, write};
-use crate::jsonrpc::envelope::{self, Body};
+use crate::jsonrpc::envelope::{self, Body, Envelope};
 use crate::leg::Inbound;
 use crate::refusal::{self, Refusal};
 use crate::session::{Revision, SessionId};
@@ -141,6 +142,10 @@ impl Shard {
             return self.post_message(id, &stream);
         }
         match head.method {
+            // It has one way to be asked; a client of both eras takes this for an answer, and no other.
+            Method::Get | Method::Delete if era::is_modern(&head.fields) => {
+                Err(Refusal::http(405, "the revision that MCP-Protocol-Version names knows POST only"))
+            }
             Method::Post if on_stream => {
                 Err(Refusal::http(400, "this needs the sessionId that the event stream gave"))
             }
@@ -204,6 +209,16 @@ impl Shard {
         let revision = self.sessions.get(session).map(|session| session.revision);
         if revision != Some(Revision::V2025_03_26) {
             return Err(Refusal::invalid_request("batches exist in protocol revision 2025-03-26 only"));
+        }
+        // Before any of them is on its way.
+        let depth = self.config.limits.depth;
+        let Some(exchange) = self.exchange(id) else { return Ok(()) };
+        let mut messages = exchange.parts.iter().filter_map(|part| exchange.body.get(part.message.clone()));
+        let claims = |message| {
+            Envelope::parse(message, depth).is_ok_and(|envelope| envelope.params.modern.version.is_some())
+        };
+        if messages.any(claims) {
+            return Err(Refusal::invalid_request("a message of this revision is not part of a batch"));
         }
         Ok(())
     }
@@ -367,6 +382,7 @@ impl Shard {
         if give_up {
             return self.abandon(id);
         }
+        self.limit_silence(id);
         if let Some(conn) = self.feeder(id)
             && !self.is_crowded(conn)
         {

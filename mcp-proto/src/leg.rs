@@ -6,8 +6,7 @@ use crate::channel::{Carried, ChannelId, Errand, Feed, Via};
 use crate::edge::Fault;
 use crate::events::Held;
 use crate::exchange::ExchangeId;
-use crate::federation::Poll;
-use crate::federation::{Dress, ParkedId, Round};
+use crate::federation::{Dress, Era, ParkedId, Poll, Round};
 use crate::http::{Fields, Method};
 use crate::jsonrpc::list;
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
@@ -53,7 +52,9 @@ pub(crate) struct Leg {
     /// It asks for the rest of an answer.
     pub(crate) poll: Poll,
     /// An answer that is given if it turns out that the target still speaks what it was asked in.
-    pub(crate) refused_with: Option<(u16, Bytes)>,
+    pub(crate) refused_with: Option<Refused>,
+    /// It was refused as if in the wrong era, and the era was looked into: once.
+    pub(crate) doubted: bool,
     /// The target session id it was sent with.
     pub(crate) sent_id: Option<Bytes>,
     pub(crate) sent_at: Option<Instant>,
@@ -100,6 +101,7 @@ impl Leg {
             mirrored_anew: false,
             poll: Poll::default(),
             refused_with: None,
+            doubted: false,
             sent_id: None,
             sent_at: None,
             opened: None,
@@ -112,6 +114,15 @@ impl Leg {
             timer: None,
         }
     }
+}
+
+/// An answer that may come of having been asked in the wrong era.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// It was asked in the modern one.
+    pub(crate) modern: bool,
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
 }
 
 /// Whom the answer is for.
@@ -152,6 +163,15 @@ impl Purpose {
         }
     }
 
+    /// Whether it is a question of the gateway's own: nothing but its answer is wanted of it.
+    pub(crate) fn is_for_one_answer(self) -> bool {
+        match self {
+            Self::Probe | Self::Schemas { .. } | Self::Open { .. } | Self::Subscribe { .. } => true,
+            Self::Part { slot, .. } => slot.is_some(),
+            _ => false,
+        }
+    }
+
     /// The exchange it was made for.
     pub(crate) fn exchange(self) -> Option<ExchangeId> {
         match self {
@@ -171,6 +191,13 @@ impl Purpose {
             Self::Stream { exchange } => Some(exchange),
             _ => self.answers(),
         }
+    }
+}
+
+impl Leg {
+    /// Whether it was asked as a request that stands for itself.
+    pub(crate) fn is_modern(&self) -> bool {
+        self.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern)
     }
 }
 

@@ -74,7 +74,7 @@ impl Shard {
         if leg.opened.is_some() {
             return self.dispatch_leg(id);
         }
-        match self.current_era(&target) {
+        match self.current_era(id, &target) {
             None => self.await_era(id, &target),
             Some(Era::Modern) => self.start_modern(id),
             Some(Era::Legacy | Era::Sse) => self.start_legacy(id, &target),
@@ -84,12 +84,16 @@ impl Shard {
     fn start_legacy(&mut self, id: LegId, target: &Arc<Target>) {
         let now = self.now;
         let Some(leg) = self.legs.get_mut(id) else { return };
-        leg.refused_with = None;
+        let purpose = leg.purpose;
+        // A stream that was there before is asked for once more: its session may have been lost again meanwhile.
+        let stands = !matches!(purpose, Purpose::Stream { .. });
+        if let Some(refused) = leg.refused_with.take().filter(|refused| stands && !refused.modern) {
+            return self.whole_answer(id, purpose, refused.status, &refused.body);
+        }
         if leg.round.is_some() {
             let trouble = Trouble::Malformed("it asked, and does not speak that revision any more");
             return self.deferred.push_back(Deferred::Fail(id, trouble));
         }
-        let purpose = leg.purpose;
         if let Purpose::Stream { exchange } = purpose {
             self.ask_for_stream(id, exchange);
         }
@@ -388,6 +392,7 @@ impl Shard {
         if let Some(conn) = leg.conn {
             self.set_paused(conn, false);
         }
+        self.limit_silence(id);
     }
 
     /// A request that nobody waits for.

@@ -5,15 +5,25 @@
 //! certain whose call a question belongs to (reference: `2026-07-28`, MRTR; targets ask on any stream they like).
 
 use crate::exchange::ExchangeId;
+use crate::http::Fields;
 use crate::leg::{LegId, Purpose};
 use crate::session::{Hidden, Revision, SessionId};
 use crate::shard::Shard;
+use crate::wire::Writer;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// What a hidden session stands for: the client's capabilities, its description and its log level, as it wrote them.
-pub(crate) type Likeness = (Bytes, Bytes, Bytes);
+/// What a hidden session stands for. All of it as the client wrote it; empty where it wrote nothing.
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Likeness {
+    pub(crate) capabilities: Bytes,
+    /// Its description.
+    pub(crate) client: Bytes,
+    pub(crate) level: Bytes,
+    /// The header fields that targets want of it: who is someone else there has a session of its own.
+    pub(crate) credentials: Bytes,
+}
 
 /// What of a client's capabilities lets a target ask it something.
 #[derive(Deserialize)]
@@ -29,9 +39,15 @@ struct Askable<'a> {
 impl Shard {
     /// The session in which a modern client's request goes to a legacy target; `None` at the limit of sessions.
     pub(crate) fn hidden_session(&mut self, exchange: ExchangeId, leg: LegId) -> Option<SessionId> {
-        let (client, capabilities, level) = self.exchange(exchange)?.claimed();
+        let waiting = self.exchange(exchange)?;
+        let (client, capabilities, level) = waiting.claimed();
         let copy = |text: &[u8]| Bytes::copy_from_slice(text);
-        let likeness = (copy(capabilities), copy(client), level.map(copy).unwrap_or_default());
+        let likeness = Likeness {
+            capabilities: copy(capabilities),
+            client: copy(client),
+            level: level.map(copy).unwrap_or_default(),
+            credentials: self.credentials(&waiting.head.fields),
+        };
         let single = matches!(self.legs.get(leg)?.purpose, Purpose::Part { slot: None, .. });
         let exclusive = single && (level.is_some() || can_be_asked(capabilities));
         let known = self.hidden.get(&likeness).map(Vec::as_slice).unwrap_or_default();
@@ -54,6 +70,15 @@ impl Shard {
         Some(id)
     }
 
+    /// What of a request's header fields any target is given.
+    fn credentials(&self, fields: &Fields) -> Bytes {
+        let mut writer = Writer::default();
+        for name in self.routes.targets().iter().flat_map(|target| &target.forward.fields) {
+            writer.bytes(fields.first(name).unwrap_or_default());
+        }
+        writer.done().into()
+    }
+
     fn open_hidden(&mut self, likeness: Likeness, exclusive: bool) -> Option<SessionId> {
         let id = self.private_session(&likeness, exclusive)?;
         self.hidden.entry(likeness).or_default().push(id);
@@ -65,7 +90,7 @@ impl Shard {
         if self.sessions.len() >= self.config.limits.sessions {
             return None;
         }
-        let (capabilities, client, level) = likeness.clone();
+        let Likeness { capabilities, client, level, .. } = likeness.clone();
         let id = self.new_session(Revision::LATEST, capabilities, client);
         let session = self.sessions.get_mut(id)?;
         session.hidden = Some(Hidden { likeness: likeness.clone(), exclusive, busy: None });

@@ -74,6 +74,11 @@ impl Shard {
             return self.gather(id, part, What::List(kind), questions);
         };
         let Some(cursors) = self.open_cursor(id, kind, &cursor.value) else {
+            // It may be the only target's own, from a shard that knew that the target and the client are of one era.
+            let legacy = self.exchange(id).is_some_and(|exchange| exchange.modern.is_none());
+            if legacy && self.routes.single().is_some() {
+                return self.gather_message(id, part, What::List(kind), message);
+            }
             return self.fail_part(id, part, refusal::INVALID_PARAMS, "unknown cursor", None);
         };
         let mut questions = self.questions(id, message);
@@ -249,6 +254,11 @@ impl Shard {
             writer.bytes(cursor.as_bytes());
         }
         Some(self.config.keys.seal_equal(Kind::Cursor, &writer.done()))
+    }
+
+    /// Whether a cursor is one of ours, and not the only target's own.
+    pub(super) fn is_own_cursor(&self, id: ExchangeId, kind: list::Kind, cursor: &str) -> bool {
+        self.open_cursor(id, kind, cursor).is_some()
     }
 
     /// The targets' cursors in one of ours; `None` when it isn't this session's, or of another list.

@@ -1,6 +1,6 @@
 //! Requests of modern clients and to modern targets, and answers on their way from one era to the other.
 
-use super::probe::{DISCOVER, Era};
+use super::probe::DISCOVER;
 use crate::answer::Content;
 use crate::events::Held;
 use crate::exchange::{Answer, ExchangeId};
@@ -8,7 +8,7 @@ use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::rewrite::{self, Plan, Scope};
 use crate::leg::{Inbound, LegId, Look, Purpose, Trouble};
 use crate::refusal;
-use crate::session::TargetState;
+use crate::session::{Session, TargetState};
 use crate::shard::{Deferred, Shard};
 use bytes::Bytes;
 use routing::Target;
@@ -48,8 +48,15 @@ impl Shard {
         let target = Arc::clone(&leg.target);
         // It was asked anew what the target speaks, and it speaks what this was asked in: the answer stands.
         let purpose = leg.purpose;
-        if let Some((status, body)) = leg.refused_with.take() {
-            return self.whole_answer(id, purpose, status, &body);
+        if let Some(refused) = leg.refused_with.take().filter(|refused| refused.modern) {
+            return self.whole_answer(id, purpose, refused.status, &refused.body);
+        }
+        // The target was taken for one that has sessions.
+        if let Some(session) = leg.session
+            && matches!(purpose, Purpose::Part { .. } | Purpose::Schemas { .. })
+            && self.sessions.get(session).is_some_and(Session::is_hidden)
+        {
+            leg.session = None;
         }
         match purpose {
             Purpose::Open { asker: Some((exchange, part, slot)) } => {
@@ -205,7 +212,9 @@ impl Shard {
             .ok()
             .and_then(|envelope| envelope.error)
             .map(|error| error.code.unwrap_or_default());
-        let modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
+        let modern = leg.is_modern();
+        // What the other era has no code for.
+        let foreign = matches!(code, Some(-32022..=-32020));
         match purpose {
             Purpose::Part { .. } | Purpose::Stream { .. } if modern => {
                 let ours = purpose.exchange().is_some_and(|exchange| self.lacks_mirrors(exchange));
@@ -214,23 +223,24 @@ impl Shard {
                     return true;
                 }
                 let settled = matches!(code, Some(-32022..=-32020 | -32603..=-32601 | -32700));
-                if !refused || settled || !self.doubt(id, &target) {
-                    return false;
-                }
-                if let Some(leg) = self.legs.get_mut(id) {
-                    leg.refused_with = Some((status, Bytes::copy_from_slice(body)));
-                }
-                true
+                refused && !settled && self.doubt(id, &target, status, body)
+            }
+            Purpose::Part { .. } | Purpose::Schemas { .. } => {
+                let unread = match status {
+                    400 => code == Some(refusal::INVALID_PARAMS),
+                    404 => code == Some(refusal::METHOD_NOT_FOUND),
+                    _ => status == 405,
+                };
+                (unread || foreign) && !modern && self.doubt(id, &target, status, body)
             }
             // It had a stream before.
             Purpose::Stream { exchange } => {
                 refused
                     && self.stream_of(exchange, id).is_some_and(|stream| stream.gap)
-                    && self.doubt(id, &target)
+                    && self.doubt(id, &target, status, body)
             }
             Purpose::Open { .. } if !modern => {
-                let foreign = code.is_some_and(|code| (-32022..=-32020).contains(&code));
-                if (refused || foreign) && self.doubt(id, &target) {
+                if (refused || foreign) && self.doubt(id, &target, status, body) {
                     return true;
                 }
                 // It knows neither: it may be older than both.

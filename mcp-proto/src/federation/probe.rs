@@ -8,7 +8,7 @@
 use crate::era::MODERN;
 use crate::http::Method;
 use crate::jsonrpc::envelope::Envelope;
-use crate::leg::{Leg, LegId, Purpose, Trouble};
+use crate::leg::{Leg, LegId, Purpose, Refused, Trouble};
 use crate::refusal;
 use crate::session::Opened;
 use crate::shard::{Deferred, Shard};
@@ -35,10 +35,19 @@ pub(crate) enum Era {
     Sse,
 }
 
+/// What is held of a target's era.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    era: Era,
+    since: Instant,
+    /// The target did not say so: it did not answer the question.
+    guessed: bool,
+}
+
 /// What a shard knows of a target's era.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
-    known: Option<(Era, Instant)>,
+    known: Option<Known>,
     /// A probe is under way, and these wait for it.
     asking: Option<Vec<LegId>>,
     /// What the target said of itself, when it is modern.
@@ -46,10 +55,15 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
+    /// How many requests wait for it.
+    pub(crate) fn waiting(&self) -> usize {
+        self.asking.as_ref().map_or(0, |waiting| waiting.len().max(1))
+    }
+
     /// It may hold no longer: looked into with the next request.
     pub(crate) fn grow_old(&mut self) {
-        if let Some((_, since)) = &mut self.known {
-            *since = since.checked_sub(LEGACY_AGE).unwrap_or(*since);
+        if let Some(known) = &mut self.known {
+            known.since = known.since.checked_sub(LEGACY_AGE).unwrap_or(known.since);
         }
     }
 }
@@ -97,27 +111,27 @@ impl Shard {
             Protocol::Modern => Some(Era::Modern),
             Protocol::Legacy => Some(Era::Legacy),
             Protocol::Sse => Some(Era::Sse),
-            Protocol::Auto => self.pools.get(&target.name)?.verdict.known.map(|(era, _)| era),
+            Protocol::Auto => self.pools.get(&target.name)?.verdict.known.map(|known| known.era),
         }
     }
 
     /// The same for a request that is about to be sent; a verdict that has grown old is looked into meanwhile.
-    pub(crate) fn current_era(&mut self, target: &Arc<Target>) -> Option<Era> {
+    pub(crate) fn current_era(&mut self, id: LegId, target: &Arc<Target>) -> Option<Era> {
         let era = self.era(target)?;
         let known = self.pools.get(&target.name).and_then(|pool| pool.verdict.known);
         // A process learns nothing new while it runs, and asking means starting another.
-        if let (Protocol::Auto, Some((Era::Legacy | Era::Sse, since))) = (target.protocol, known)
+        if target.protocol == Protocol::Auto
             && target.process.is_none()
-            && since + LEGACY_AGE <= self.now
+            && known.is_some_and(|known| known.era != Era::Modern && known.since + LEGACY_AGE <= self.now)
         {
-            self.probe(target);
+            self.probe(id, target);
         }
         Some(era)
     }
 
     /// Lets a request wait until it is known what its target speaks.
     pub(crate) fn await_era(&mut self, id: LegId, target: &Arc<Target>) {
-        self.probe(target);
+        self.probe(id, target);
         let waiting = self.pools.get_mut(&target.name).and_then(|pool| pool.verdict.asking.as_mut());
         match waiting {
             Some(waiting) => waiting.push(id),
@@ -125,8 +139,9 @@ impl Shard {
         }
     }
 
-    /// Asks a target what it speaks, unless it is being asked.
-    fn probe(&mut self, target: &Arc<Target>) {
+    /// Asks a target what it speaks, unless it is being asked, with the credentials that `asker` has for it.
+    fn probe(&mut self, asker: LegId, target: &Arc<Target>) {
+        let fields = self.legs.get(asker).and_then(|leg| leg.fields.clone());
         let Some(pool) = self.pools.get_mut(&target.name) else { return };
         if pool.verdict.asking.is_some() {
             return;
@@ -135,21 +150,31 @@ impl Shard {
         let body = Bytes::from_static(DISCOVER);
         let mut leg = Leg::new(Arc::clone(target), None, Purpose::Probe, Method::Post, body);
         leg.repeatable = true;
+        leg.fields = fields;
         let leg = self.legs.insert(leg);
         self.counters.calls.add(1);
         self.dress(leg);
         self.dispatch_leg(leg);
     }
 
-    /// Whether a target may have changed its era since: then it is being asked, and `id` waits for what it says.
-    pub(crate) fn doubt(&mut self, id: LegId, target: &Arc<Target>) -> bool {
+    /// Whether the answer to a request may come of having been asked in the wrong era. Then the request waits for what
+    /// the target says it speaks, or is made anew if that is known to be another by now; else the answer stands.
+    pub(crate) fn doubt(&mut self, id: LegId, target: &Arc<Target>, status: u16, body: &[u8]) -> bool {
         let now = self.now;
-        let Some(pool) = self.pools.get(&target.name) else { return false };
-        let young = |(_, since): (Era, Instant)| since + REST > now;
-        if target.protocol != Protocol::Auto || pool.verdict.known.is_none_or(young) {
+        let Some(known) = self.pools.get(&target.name).map(|pool| pool.verdict.known) else { return false };
+        let Some(leg) = self.legs.get_mut(id) else { return false };
+        let modern = leg.is_modern();
+        let other = known.is_some_and(|known| (known.era == Era::Modern) != modern);
+        let sure = known.is_some_and(|known| !known.guessed && known.since + REST > now);
+        if target.protocol != Protocol::Auto || leg.doubted || (sure && !other) {
             return false;
         }
-        self.await_era(id, target);
+        leg.doubted = true;
+        leg.refused_with = Some(Refused { modern, status, body: Bytes::copy_from_slice(body) });
+        match other {
+            true => self.deferred.push_back(Deferred::Start(id)),
+            false => self.await_era(id, target),
+        }
         true
     }
 
@@ -160,7 +185,7 @@ impl Shard {
             return false;
         }
         match self.era(target) {
-            Some(Era::Legacy) => self.judge(&target.name, Era::Sse),
+            Some(Era::Legacy) => self.judge(&target.name, Era::Sse, false),
             // Another that was refused at the same time has found it out.
             Some(Era::Sse) => {}
             Some(Era::Modern) | None => return false,
@@ -174,8 +199,8 @@ impl Shard {
     pub(super) fn learn_era(&mut self, name: &TargetName, opened: &Opened) {
         let auto = self.routes.target(name.as_str()).is_some_and(|it| it.protocol == Protocol::Auto);
         let known = self.pools.get(name).and_then(|pool| pool.verdict.known);
-        if opened.sse && auto && matches!(known, None | Some((Era::Legacy, _))) {
-            self.judge(name, Era::Sse);
+        if opened.sse && auto && known.is_none_or(|known| known.era == Era::Legacy) {
+            self.judge(name, Era::Sse, false);
         }
     }
 
@@ -199,7 +224,7 @@ impl Shard {
                     pool.verdict.discovered =
                         is_answer.then(|| Discovered { body: Bytes::copy_from_slice(body), at: now });
                 }
-                self.judge(&target.name, era);
+                self.judge(&target.name, era, false);
             }
             Said::Nothing => self.unjudged(&target.name, &Trouble::Status(status)),
         }
@@ -214,26 +239,26 @@ impl Shard {
             | Trouble::Malformed(_)
             | Trouble::Lost(_)
             | Trouble::Exited => {
-                self.judge(&target.name, Era::Legacy);
+                self.judge(&target.name, Era::Legacy, true);
             }
             _ => self.unjudged(&target.name, trouble),
         }
     }
 
-    /// It is known what a target speaks.
-    pub(crate) fn judge(&mut self, target: &TargetName, era: Era) {
+    /// It is known what a target speaks, or guessed.
+    pub(crate) fn judge(&mut self, target: &TargetName, era: Era, guessed: bool) {
         let now = self.now;
         let Some(pool) = self.pools.get_mut(target) else { return };
         // One that is known to be older than its siblings answers the question no other way than they do.
         let era = match pool.verdict.known {
-            Some((Era::Sse, _)) if era == Era::Legacy => Era::Sse,
+            Some(Known { era: Era::Sse, .. }) if era == Era::Legacy => Era::Sse,
             _ => era,
         };
-        let before = pool.verdict.known.replace((era, now));
+        let before = pool.verdict.known.replace(Known { era, since: now, guessed });
         let waiting = pool.verdict.asking.take().unwrap_or_default();
         self.deferred.extend(waiting.into_iter().map(Deferred::Start));
         self.channel_judged(target, era);
-        if before.is_some_and(|(before, _)| before != era) {
+        if before.is_some_and(|before| before.era != era) {
             self.streams_by_era(target);
         }
     }
@@ -242,9 +267,12 @@ impl Shard {
     fn unjudged(&mut self, target: &TargetName, trouble: &Trouble) {
         let Some(pool) = self.pools.get_mut(target) else { return };
         let waiting = pool.verdict.asking.take().unwrap_or_default();
-        let again = pool.verdict.known.is_some();
-        for leg in waiting {
-            self.deferred.push_back(match again {
+        let known = pool.verdict.known.is_some();
+        // It was asked with the first one's credentials: the others have a right to use their own.
+        let refused = matches!(trouble, Trouble::Status(401 | 403));
+        for (number, leg) in waiting.into_iter().enumerate() {
+            let own = refused && number > 0 && self.legs.get(leg).is_some_and(|leg| leg.fields.is_some());
+            self.deferred.push_back(match known || own {
                 true => Deferred::Start(leg),
                 false => Deferred::Fail(leg, trouble.clone()),
             });

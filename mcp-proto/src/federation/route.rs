@@ -115,7 +115,13 @@ impl Shard {
             }
             _ => match (list::Kind::from_method(method), self.routes.single().cloned()) {
                 // Within the legacy era a single target's list needs no look at it.
-                (Some(_), Some(target)) if self.is_legacy_throughout(id, &target) => {
+                (Some(kind), Some(target))
+                    if self.is_legacy_throughout(id, &target)
+                        && !params
+                            .cursor
+                            .as_ref()
+                            .is_some_and(|cursor| self.is_own_cursor(id, kind, &cursor.value)) =>
+                {
                     self.relay(id, part, target, message.clone(), true);
                 }
                 (Some(kind), _) => self.list(id, part, kind, params.cursor.as_ref(), message),

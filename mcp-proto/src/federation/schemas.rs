@@ -7,7 +7,7 @@
 
 use crate::era;
 use crate::exchange::ExchangeId;
-use crate::http::Method;
+use crate::http::{Fields, Method};
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::list::{self, Kind, View};
 use crate::jsonrpc::mirror;
@@ -19,12 +19,24 @@ use bytes::Bytes;
 use routing::{Target, TargetName};
 use std::sync::Arc;
 
+/// A list that has more pages is taken to have no end.
+const PAGES: usize = 1_000;
+
 /// What a shard knows of a target's schemas.
 #[derive(Debug, Default)]
 pub(crate) struct Schemas {
     known: bool,
+    /// How many pages have come of the list that is being asked for.
+    pages: usize,
     /// They are being asked for, and these wait.
     asking: Option<Vec<LegId>>,
+}
+
+impl Schemas {
+    /// How many requests wait for them.
+    pub(crate) fn waiting(&self) -> usize {
+        self.asking.as_ref().map_or(0, |waiting| waiting.len().max(1))
+    }
 }
 
 impl Shard {
@@ -32,7 +44,7 @@ impl Shard {
     pub(super) fn await_schemas(&mut self, id: LegId, target: &Arc<Target>) -> bool {
         let Some(leg) = self.legs.get(id) else { return false };
         let Purpose::Part { exchange, slot: None, .. } = leg.purpose else { return false };
-        let session = leg.session;
+        let (session, fields) = (leg.session, leg.fields.clone());
         if !is_call(&leg.body) {
             return false;
         }
@@ -44,7 +56,7 @@ impl Shard {
             Some(waiting) => waiting.push(id),
             None => {
                 pool.schemas.asking = Some(vec![id]);
-                self.ask_schemas(exchange, session, target, None);
+                self.ask_schemas(exchange, session, target, fields, None);
             }
         }
         true
@@ -55,21 +67,23 @@ impl Shard {
         exchange: ExchangeId,
         session: Option<SessionId>,
         target: &Arc<Target>,
+        fields: Option<Fields>,
         cursor: Option<&str>,
     ) {
         let body = super::gather::lookup(Kind::Tools, cursor);
         let purpose = Purpose::Schemas { exchange };
         let mut leg = Leg::new(Arc::clone(target), session, purpose, Method::Post, body);
         leg.repeatable = true;
+        leg.fields = fields;
         let leg = self.legs.insert(leg);
         self.start(leg);
     }
 
     /// A page of tools came.
     pub(crate) fn schemas_answered(&mut self, id: LegId, body: &[u8]) {
-        let Some(leg) = self.legs.get(id) else { return };
+        let Some(leg) = self.legs.get_mut(id) else { return };
         let Purpose::Schemas { exchange } = leg.purpose else { return };
-        let (target, session) = (Arc::clone(&leg.target), leg.session);
+        let (target, session, fields) = (Arc::clone(&leg.target), leg.session, leg.fields.take());
         let first =
             Envelope::parse(&leg.body, usize::MAX).is_ok_and(|envelope| envelope.params.cursor.is_none());
         self.settle_leg(id);
@@ -79,8 +93,12 @@ impl Shard {
         let page = list::federate(body, Kind::Tools, &View::default(), limits.depth, &mut items).ok();
         let page = page.unwrap_or_default();
         self.catalogue.learn_mirrors(&target.name, page.mirrors, first, &limits);
-        match page.next_cursor {
-            Some(cursor) => self.ask_schemas(exchange, session, &target, Some(&cursor)),
+        let pages = self.pools.get_mut(&target.name).map_or(0, |pool| {
+            pool.schemas.pages = if first { 1 } else { pool.schemas.pages + 1 };
+            pool.schemas.pages
+        });
+        match page.next_cursor.filter(|_| pages < PAGES) {
+            Some(cursor) => self.ask_schemas(exchange, session, &target, fields, Some(&cursor)),
             None => self.schemas_known(&target.name, true),
         }
     }

@@ -9,7 +9,7 @@ use super::subscription::Topic;
 use crate::ShardId;
 use crate::edge::Note;
 use crate::exchange::ExchangeId;
-use crate::http::Method;
+use crate::http::{Fields, Method};
 use crate::jsonrpc::envelope::{Envelope, Text};
 use crate::jsonrpc::list;
 use crate::jsonrpc::splice::quote;
@@ -206,6 +206,8 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id) else { return };
         // Answered without it or never met: in both cases its arrival is news to the client, unless it was lost.
         let late = lost.is_none();
+        // It is opened for who waits for it, and so with their credentials.
+        let fields = waiting.iter().find_map(|leg| self.legs.get(*leg)?.fields.clone());
         *session.target_mut(&target.name) = TargetState::Opening { waiting, late: false };
         if session.home != self.id {
             let (home, sealed) = (session.home, session.sealed.clone());
@@ -214,6 +216,7 @@ impl Shard {
         let purpose = Purpose::Open { asker: None };
         let mut leg = Leg::new(Arc::clone(target), Some(id), purpose, Method::Post, message);
         leg.reopened = !late;
+        leg.fields = fields;
         let leg = self.legs.insert(leg);
         self.start(leg);
     }
@@ -239,7 +242,7 @@ impl Shard {
     ) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let (target, session_id, again) = (Arc::clone(&leg.target), leg.session, leg.reopened);
-        let given_id = leg.given_id.take();
+        let (given_id, fields) = (leg.given_id.take(), leg.fields.take());
         self.settle_leg(id);
         let revision = match negotiated(status, body, self.config.limits.depth) {
             Ok(revision) => revision,
@@ -262,12 +265,21 @@ impl Shard {
             return self.slot_done(exchange, part, slot, Ok(Bytes::copy_from_slice(body)));
         }
         let Some(id) = session_id else { return };
-        self.greet(id, target, opened, Bytes::from_static(INITIALIZED), again);
+        self.greet(id, target, opened, Bytes::from_static(INITIALIZED), fields, again);
     }
 
     /// Tells a target that its session has begun, or what it must know before it may be used.
-    fn greet(&mut self, id: SessionId, target: Arc<Target>, opened: Opened, message: Bytes, again: bool) {
+    fn greet(
+        &mut self,
+        id: SessionId,
+        target: Arc<Target>,
+        opened: Opened,
+        message: Bytes,
+        fields: Option<Fields>,
+        again: bool,
+    ) {
         let mut leg = Leg::new(target, Some(id), Purpose::Greet { again }, Method::Post, message);
+        leg.fields = fields;
         leg.opened = Some(opened);
         let leg = self.legs.insert(leg);
         self.counters.calls.add(1);
@@ -278,6 +290,7 @@ impl Shard {
     pub(crate) fn greeted(&mut self, id: LegId, again: bool) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let (target, session, opened) = (Arc::clone(&leg.target), leg.session, leg.opened.take());
+        let fields = leg.fields.take();
         let level = session.and_then(|id| self.sessions.get(id)).and_then(|session| session.level.as_ref());
         let message =
             level.filter(|_| leg.body == INITIALIZED).map(|level| own_request("logging/setLevel", level));
@@ -287,7 +300,7 @@ impl Shard {
         let (key, hidden) = (session.key, session.is_hidden());
         if hidden && let Some(message) = message {
             // A modern request has its log level from its first message on.
-            return self.greet(id, target, opened, message, again);
+            return self.greet(id, target, opened, message, fields, again);
         }
         // What is new to a session may have been there before: without sessions, or on another way.
         if again || !hidden {

@@ -14,6 +14,7 @@
 //! Changes of lists are gathered for a moment ([`BURST`]), since one event often changes the lists of several targets.
 //! What the client does not take now is kept as a mark and said when it does.
 
+use super::Likeness;
 use super::initialize::result_of;
 use crate::answer::Content;
 use crate::conn::{Conn, Role, Wire};
@@ -198,7 +199,11 @@ impl Shard {
         };
         let watched = self.watched(std::mem::take(&mut asked.uris));
         let (client, capabilities, _) = exchange.claimed();
-        let likeness = (mute(capabilities), Bytes::copy_from_slice(client), Bytes::new());
+        let likeness = Likeness {
+            capabilities: mute(capabilities),
+            client: Bytes::copy_from_slice(client),
+            ..Likeness::default()
+        };
         let Some(session) = self.private_session(&likeness, true) else {
             return self.refuse(id, &Refusal::overloaded());
         };

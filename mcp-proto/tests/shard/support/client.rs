@@ -162,6 +162,13 @@ impl World {
         client
     }
 
+    /// The same on a connection of its own: the client's number.
+    pub(crate) fn ask_on_later(&mut self, session: &str, body: &str) -> usize {
+        let client = self.connect(0);
+        self.ask_later(client, session, body);
+        client
+    }
+
     /// The same on a connection of its own, on a shard.
     pub(crate) fn ask_on(&mut self, shard: usize, session: &str, body: &str) -> Answer {
         let client = self.connect(shard);
@@ -212,6 +219,12 @@ impl World {
         let client = self.connect(shard);
         self.send(client, &post_at(endpoint, body));
         self.clients[client].answer()
+    }
+
+    /// The same without a look at how it is answered.
+    pub(crate) fn call_at(&mut self, shard: usize, endpoint: &str, body: &str) {
+        let client = self.connect(shard);
+        self.send(client, &post_at(endpoint, body));
     }
 
     /// The messages a client got on lines.

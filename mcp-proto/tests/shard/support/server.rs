@@ -117,6 +117,8 @@ pub(crate) struct Server {
     pub(crate) window: usize,
     /// How long it thinks before each answer.
     pub(crate) delay: Duration,
+    /// How many tools it has run.
+    pub(crate) effects: usize,
     links: BTreeMap<Key, Link>,
     given: usize,
 }
@@ -162,6 +164,7 @@ impl Server {
             refuses: None,
             window: usize::MAX,
             delay: Duration::ZERO,
+            effects: 0,
             links: BTreeMap::new(),
             given: 0,
         }
@@ -203,6 +206,11 @@ impl Server {
     /// Whether a request on this connection is not answered to its end.
     pub(crate) fn is_busy(&self, key: Key) -> bool {
         self.links.get(&key).is_some_and(|link| link.waiting)
+    }
+
+    /// Whether an event stream is open on this connection.
+    pub(crate) fn streams_on(&self, key: Key) -> bool {
+        self.links.get(&key).is_some_and(|link| link.stream)
     }
 
     pub(super) fn accepts(&self) -> Option<Result<(), Fault>> {
@@ -432,10 +440,11 @@ impl Server {
     }
 
     fn own_result(&mut self, seen: &Seen) -> Reply {
-        let name = &self.name;
+        let name = self.name.clone();
         let params = seen.json()["params"].clone();
         match seen.method.as_str() {
             "tools/call" => {
+                self.effects += 1;
                 seen.result(&tool_result(&format!("{name}:{}", params["name"].as_str().unwrap_or(""))))
             }
             "prompts/get" => seen.result(&format!(
