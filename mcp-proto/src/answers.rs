@@ -88,7 +88,7 @@ impl Shard {
             Purpose::Part { exchange, slot: None, .. } | Purpose::Resume { exchange } => {
                 self.exchange(exchange).is_some()
             }
-            _ => false,
+            _ => purpose.is_for_one_answer(),
         }
     }
 

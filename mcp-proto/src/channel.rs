@@ -275,6 +275,10 @@ impl Shard {
             return self.send_away(id, owner);
         }
         let session = leg.session.filter(|_| !self.shares_channel(&target));
+        if session.is_some_and(|session| self.sessions.get(session).is_none()) {
+            // It ended while this waited. What began for it now would never end.
+            return self.deferred.push_back(Deferred::Fail(id, Trouble::Exited));
+        }
         let place = Place { target: target.name.clone(), session };
         let (opens, fields) = (errand == Errand::Open, leg.fields.clone());
         let known = self.channels.places.get(&place).copied();

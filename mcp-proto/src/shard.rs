@@ -425,6 +425,10 @@ impl Shard {
             upstream.phase = Phase::Answering(now);
         }
         self.act(if paused { Action::Pause { conn } } else { Action::Resume { conn } });
+        if !paused {
+            // Its time may have come, and been of no account, while it was paused.
+            self.watch(conn);
+        }
     }
 
     /// Closes once everything is sent.

@@ -11,7 +11,7 @@
 use crate::era::{self, MODERN, PREFIX};
 use crate::exchange::{Exchange, ExchangeId};
 use crate::federation::probe::Era;
-use crate::jsonrpc::envelope::{Envelope, Kind};
+use crate::jsonrpc::envelope::{Envelope, Kind, Modern};
 use crate::jsonrpc::rewrite::{Finish, Plan, ResultType, Rewriter, Scope};
 use crate::jsonrpc::{mirror, params};
 use crate::leg::{Leg, LegId, Purpose};
@@ -72,7 +72,7 @@ impl Shard {
         let claims = parsed.as_ref().is_some_and(|envelope| envelope.params.modern.version.is_some());
         let body = match &parsed {
             Some(envelope) if !claims && envelope.kind() == Kind::Request => {
-                let members = self.envelope(by_modern, session);
+                let members = self.envelope(by_modern, session, &envelope.params.modern);
                 params::with_meta(&leg.body, envelope, &members).into()
             }
             _ => leg.body.clone(),
@@ -84,7 +84,8 @@ impl Shard {
             if let Some(name) = era::name(envelope) {
                 fields.push(("mcp-name".to_owned(), mirror::encode(name).into_owned().into()));
             }
-            if by_modern.is_none() {
+            let brings = leg.purpose.exchange().is_some_and(|exchange| !self.lacks_mirrors(exchange));
+            if by_modern.is_none() || !brings {
                 fields.extend(self.mirrored(leg, envelope));
             }
         }
@@ -97,8 +98,14 @@ impl Shard {
         Dress { era: Era::Modern, body, fields, renumbered: leg.round.is_some() }
     }
 
-    /// The members of `_meta` that stand for a handshake (basic, "`_meta`").
-    pub(crate) fn envelope(&self, exchange: Option<&Exchange>, session: Option<&Session>) -> Vec<u8> {
+    /// The members of `_meta` that stand for a handshake (basic, "`_meta`"), but for those that a client of a session
+    /// has written itself.
+    fn envelope(
+        &self,
+        exchange: Option<&Exchange>,
+        session: Option<&Session>,
+        written: &Modern<'_>,
+    ) -> Vec<u8> {
         let nothing: &[u8] = b"";
         let (client, capabilities, level) = match (exchange, session) {
             (Some(exchange), _) => exchange.claimed(),
@@ -111,12 +118,14 @@ impl Shard {
             true => other.to_owned(),
             false => String::from_utf8_lossy(text).into_owned(),
         };
-        let mut out = format!(
-            "\"{PREFIX}protocolVersion\":\"{MODERN}\",\"{PREFIX}clientInfo\":{},\"{PREFIX}clientCapabilities\":{}",
-            or(client, OWN_INFO),
-            or(capabilities, "{}"),
-        );
-        if let Some(level) = level {
+        let mut out = format!("\"{PREFIX}protocolVersion\":\"{MODERN}\"");
+        if written.client_info.is_none() {
+            out.push_str(&format!(",\"{PREFIX}clientInfo\":{}", or(client, OWN_INFO)));
+        }
+        if written.client_capabilities.is_none() {
+            out.push_str(&format!(",\"{PREFIX}clientCapabilities\":{}", or(capabilities, "{}")));
+        }
+        if let Some(level) = level.filter(|_| written.log_level.is_none()) {
             out.push_str(&format!(",\"{PREFIX}logLevel\":{}", String::from_utf8_lossy(level)));
         }
         out.into_bytes()

@@ -246,17 +246,26 @@ impl World {
         self.run();
     }
 
-    /// All clients have gone and all that was to end has: every table is empty, and nothing is waited for.
-    pub(crate) fn assert_empty(&self) {
+    /// What is in any table of any shard, open or waited for.
+    pub(crate) fn left(&self) -> Vec<String> {
+        let mut left = Vec::new();
         for (number, shard) in self.shards.iter().enumerate() {
-            let left: Vec<_> = shard.census().into_iter().filter(|(_, count)| *count > 0).collect();
-            assert_eq!(left, [], "left on shard {number}");
-            let gauges = self.counters(number);
-            let gauges = gauges.each().filter(|metric| metric.kind == MetricKind::Gauge && metric.value > 0);
-            assert_eq!(gauges.map(|metric| metric.name).collect::<Vec<_>>(), [""; 0], "on shard {number}");
-            assert_eq!(shard.deadline(), None, "something is waited for on shard {number}");
+            let counters = shard.counters();
+            let gauges = counters.each().filter(|metric| metric.kind == MetricKind::Gauge);
+            let gauges = gauges.map(|metric| (metric.name, metric.value as usize));
+            let held = shard.census().into_iter().chain(gauges).filter(|(_, count)| *count > 0);
+            left.extend(held.map(|(what, count)| format!("{count} {what} on shard {number}")));
+            left.extend(
+                shard.deadline().map(|(_, what)| format!("a deadline of a {what} on shard {number}")),
+            );
         }
-        assert!(self.links.is_empty(), "connections are left: {:?}", self.links);
+        left.extend(self.links.values().map(|link| format!("a connection of {:?}", link.peer)));
+        left
+    }
+
+    /// All clients have gone and all that was to end has.
+    pub(crate) fn assert_empty(&self) {
+        assert_eq!(self.left(), [""; 0]);
     }
 
     /// Nothing is left of what sessions had opened at targets.
