@@ -1,11 +1,11 @@
-//! The access log: one line on standard output for each record of a shard.
+//! The access log: one line for each record of a shard, on standard output unless that is a client's.
 //!
 //! Shards never wait for it: they put records into a bounded channel, and a thread of its own writes them.
 
 use crate::arguments::LogFormat;
 use mcp_proto::Record;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::Write;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,14 +19,18 @@ const WAITING: usize = 8192;
 ///
 /// # Errors
 /// When no thread can be had.
-pub(crate) fn start(format: LogFormat) -> std::io::Result<(SyncSender<Box<Record>>, JoinHandle<()>)> {
+pub(crate) fn start(
+    format: LogFormat,
+    to: Box<dyn Write + Send>,
+) -> std::io::Result<(SyncSender<Box<Record>>, JoinHandle<()>)> {
     let (sender, records) = sync_channel(WAITING);
-    let thread =
-        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write(&records, format))?;
+    let thread = std::thread::Builder::new()
+        .name("access-log".to_owned())
+        .spawn(move || write(&records, format, to))?;
     Ok((sender, thread))
 }
 
-fn write(records: &Receiver<Box<Record>>, format: LogFormat) {
+fn write(records: &Receiver<Box<Record>>, format: LogFormat, mut to: impl Write) {
     let mut block = String::new();
     while let Ok(first) = records.recv() {
         let mut next = Ok(first);
@@ -34,8 +38,8 @@ fn write(records: &Receiver<Box<Record>>, format: LogFormat) {
             push(&mut block, &record, &now(), format);
             next = if block.len() < 64 << 10 { records.try_recv() } else { Err(TryRecvError::Empty) };
         }
-        // Nobody reads standard output any more: go on, the gateway is not its log.
-        _ = std::io::stdout().lock().write_all(block.as_bytes());
+        // Nobody reads it any more: go on, the gateway is not its log.
+        _ = to.write_all(block.as_bytes()).and_then(|()| to.flush());
         block.clear();
     }
 }

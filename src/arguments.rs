@@ -24,8 +24,9 @@ Examples:
   mcp-gateway --target everything=http://127.0.0.1:3001/mcp        put a server behind it
   mcp-gateway --config gateway.yaml                                the same from a file, reloaded when it changes
   mcp-gateway check --config gateway.yaml                          only say what is wrong with the file
+  mcp-gateway stdio --config gateway.yaml                          as a server that a client starts as a program
 
-Exit codes: 0 stopped by a signal, 1 could not start or serve, 2 wrong arguments or configuration,
+Exit codes: 0 stopped by a signal or by the end of its input, 1 could not start or serve, 2 wrong arguments or configuration,
 78 --runtime glommio can't run here.";
 
 /// What to do instead of serving.
@@ -33,6 +34,12 @@ Exit codes: 0 stopped by a signal, 1 could not start or serve, 2 wrong arguments
 pub(crate) enum Command {
     /// Check a configuration, print what it would serve, and exit
     Check(Serve),
+    /// Serve one client on standard input and output
+    ///
+    /// For clients that start their servers as programs. Logs go to standard error; there is one worker, and no
+    /// address for other clients or for health and metrics unless --listen and --admin name one. It ends with its
+    /// input.
+    Stdio(Serve),
     /// The parent of all child processes; started by the gateway alone
     #[command(hide = true)]
     Keeper,
@@ -59,7 +66,7 @@ pub(crate) struct Serve {
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
-    /// Requests to log on standard output [default: errors]
+    /// Requests to log, on standard output or where that is the client's on standard error [default: errors]
     #[arg(long, value_name = "WHICH", value_parser = PossibleValuesParser::new(["off", "errors", "all"]))]
     access_log: Option<String>,
     /// What to log on standard error
@@ -68,6 +75,9 @@ pub(crate) struct Serve {
     /// Form of both logs
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+    /// Serve this process' own client.
+    #[arg(skip)]
+    pub(crate) stdio: bool,
 }
 
 /// How much to log.
@@ -105,10 +115,25 @@ impl Serve {
         settings.admin = admin.map_or(settings.admin, |Admin(address)| address);
         settings.runtime = runtime.unwrap_or(settings.runtime);
         settings.workers = workers.or(settings.workers);
+        if self.stdio {
+            // Many such gateways run side by side: none of them takes the file's addresses, or all cores.
+            settings.admin = admin.and_then(|Admin(address)| address);
+            settings.workers = workers.or(Some(1));
+        }
         let which = access_log.as_ref().and_then(|word| ACCESS_LOG.iter().find(|(known, _)| known == word));
         settings.access_log = which.map_or(settings.access_log, |(_, which)| *which);
         self.add_targets(&mut settings)?;
         Ok((settings, notes))
+    }
+
+    /// The same for this process' own client.
+    pub(crate) fn on_stdio(self) -> Self {
+        Self { stdio: true, ..self }
+    }
+
+    /// Whether there is an address for clients.
+    pub(crate) fn listens(&self) -> bool {
+        !self.stdio || self.listen.is_some()
     }
 
     /// Whether nothing was said about what to serve.
@@ -199,6 +224,22 @@ mod tests {
             ..Settings::default()
         };
         assert_eq!((settings, notes), (expected, vec![]));
+    }
+
+    #[test]
+    fn on_stdio_only_flags_open_ports() {
+        let settings = |arguments: &[&str]| {
+            let arguments = Arguments::parse_from([&["mcp-gateway"], arguments].concat());
+            let serve = arguments.serve.on_stdio();
+            let (settings, _) = serve.settings().unwrap();
+            (serve.listens(), settings.admin, settings.workers)
+        };
+        let admin = "127.0.0.1:9".parse().unwrap();
+        assert_eq!(settings(&[]), (false, None, Some(1)));
+        assert_eq!(
+            settings(&["--listen=127.0.0.1:8", "--admin=127.0.0.1:9", "--workers=2"]),
+            (true, Some(admin), Some(2))
+        );
     }
 
     #[test]

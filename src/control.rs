@@ -3,7 +3,7 @@
 //! ```text
 //! file, SIGHUP ─► settings ─┐
 //! name servers ─► addresses ┴─► Routes ─► mail to every worker
-//! SIGTERM, SIGINT ──────────────────────► Drain, then the end
+//! SIGTERM, SIGINT, end of input ────────► Drain, then the end
 //! ```
 
 use crate::admin::{Status, unix_seconds};
@@ -12,10 +12,12 @@ use crate::config::Settings;
 use crate::resolve::Resolver;
 use routing::Routes;
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// How often the file is looked at. It is small: reading it beats every way of guessing whether it changed.
@@ -39,20 +41,28 @@ pub(crate) struct Control {
     status: Arc<Status>,
 }
 
-/// Signals that end the process.
+/// What ends the process.
 #[derive(Debug)]
 pub(crate) struct Stop {
     terminate: Signal,
     interrupt: Signal,
+    /// Says when the process' own client is done.
+    input: Option<mpsc::Receiver<()>>,
 }
 
 impl Stop {
-    /// Listens for them from now on.
+    /// Listens for signals from now on.
     ///
     /// # Errors
     /// When the operating system refuses.
     pub(crate) fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, input: None })
+    }
+
+    /// Ends with the client that `input` tells of, too.
+    pub(crate) fn with_input(&mut self, input: mpsc::Receiver<()>) {
+        self.input = Some(input);
     }
 
     /// The next of them, by name.
@@ -60,8 +70,18 @@ impl Stop {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            () = end_of(&mut self.input) => "end of input",
         }
     }
+}
+
+async fn end_of(input: &mut Option<mpsc::Receiver<()>>) {
+    match input {
+        Some(input) => _ = input.recv().await,
+        None => pending().await,
+    }
+    // It ends once.
+    *input = None;
 }
 
 impl Control {

@@ -13,6 +13,7 @@ mod admin;
 mod arguments;
 mod children;
 mod config;
+mod console;
 mod control;
 mod demo;
 mod greeting;
@@ -25,9 +26,12 @@ use arguments::{Arguments, Command, LogFormat, LogLevel, Serve};
 use children::Keeping;
 use clap::Parser;
 use config::{Problem, Settings, show_duration};
+use console::Console;
 use control::{Control, Stop};
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
     let result = match &arguments.command {
         Some(Command::Check(serve)) => check(serve),
         Some(Command::Keeper) => Ok(children::keeper::run()),
+        Some(Command::Stdio(arguments)) => serve(&arguments.clone().on_stdio()),
         None => serve(&arguments.serve),
     };
     match result {
@@ -111,7 +116,7 @@ fn describe(settings: &Settings) -> String {
     text
 }
 
-fn url(address: std::net::SocketAddr) -> String {
+fn url(address: SocketAddr) -> String {
     format!("http://{address}/mcp")
 }
 
@@ -132,12 +137,11 @@ fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
 
 async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Failure> {
     let refused = |error: io::Error| Failure::new(1, format!("can't listen for signals: {error}"));
-    let (stop, hangup) = (Stop::new().map_err(refused)?, signal(SignalKind::hangup()).map_err(refused)?);
+    let (mut stop, hangup) = (Stop::new().map_err(refused)?, signal(SignalKind::hangup()).map_err(refused)?);
     let frontend = Frontend::choose(settings.runtime).map_err(|reason| {
         Failure::new(EXIT_UNUSABLE, format!("--runtime glommio can't run here: {reason}"))
     })?;
-    let (listeners, address) = listeners::bind(settings.listen, workers::count(&settings))
-        .map_err(|error| Failure::new(1, listeners::explain(&error, settings.listen, "--listen")))?;
+    let (listeners, address) = listen(arguments, &settings)?;
     let admin = bind_admin(&settings).await?;
     if arguments.is_demo() {
         settings.servers = demo::start()
@@ -148,12 +152,17 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
     let mut resolver = resolve::Resolver::default();
     let routes = resolver.routes(&settings).await.map_err(|error| Failure::new(EXIT_USAGE, error))?;
     let routes = Arc::new(routes);
-    let (records, log) = access_log::start(arguments.log_format)
+    let to: Box<dyn Write + Send> =
+        if arguments.stdio { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+    let (records, log) = access_log::start(arguments.log_format, to)
         .map_err(|error| Failure::new(1, format!("can't start the access log: {error}")))?;
     let config = Arc::new(workers::config(&settings));
     let keeping = Keeping::start(children::keeper::command);
-    let workers = Workers::start(frontend, config, &routes, listeners, keeping.children(), records)
-        .map_err(|error| Failure::new(1, format!("can't start a worker on {}: {error}", frontend.name())))?;
+    let (console, socket) = open_console(arguments, &mut stop)?;
+    let workers = Workers::start(frontend, config, &routes, listeners, socket, keeping.children(), records)
+        .map_err(|error| {
+        Failure::new(1, format!("can't start a worker on {}: {error}", frontend.name()))
+    })?;
 
     let status = Arc::new(Status::new(workers, frontend.name()));
     announce(&settings, &status, address, admin.as_ref());
@@ -161,7 +170,7 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
         let router = admin::router(status.clone());
         tokio::spawn(async move { axum::serve(admin, router).await });
     }
-    if arguments.is_demo() {
+    if let Some(address) = address.filter(|_| arguments.is_demo() && !arguments.stdio) {
         tokio::spawn(async move { say(io::stdout(), &greeting::greeting(address).await) });
     }
     let control = Control::new(arguments.clone(), settings, resolver, routes, status.clone());
@@ -172,9 +181,40 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
     if status.workers.are_gone() {
         // And with them the senders of records: the log ends when it has written the last one.
         _ = log.join();
+        if let Some(console) = console {
+            console.flushed().await;
+        }
     }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What serves this process' own client, if it is to, and the socket its worker gets.
+fn open_console(
+    arguments: &Serve,
+    stop: &mut Stop,
+) -> Result<(Option<Console>, Option<UnixStream>), Failure> {
+    if !arguments.stdio {
+        return Ok((None, None));
+    }
+    let (console, socket, ended) = Console::open()
+        .map_err(|error| Failure::new(1, format!("can't serve standard input and output: {error}")))?;
+    stop.with_input(ended);
+    Ok((Some(console), Some(socket)))
+}
+
+/// A socket for each worker, if there is to be one, and their address.
+fn listen(
+    arguments: &Serve,
+    settings: &Settings,
+) -> Result<(Vec<Option<std::net::TcpListener>>, Option<SocketAddr>), Failure> {
+    let workers = workers::count(settings);
+    if !arguments.listens() {
+        return Ok(((0..workers).map(|_| None).collect(), None));
+    }
+    let (listeners, address) = listeners::bind(settings.listen, workers)
+        .map_err(|error| Failure::new(1, listeners::explain(&error, settings.listen, "--listen")))?;
+    Ok((listeners.into_iter().map(Some).collect(), Some(address)))
 }
 
 async fn bind_admin(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
@@ -185,17 +225,14 @@ async fn bind_admin(settings: &Settings) -> Result<Option<TcpListener>, Failure>
     })
 }
 
-fn announce(
-    settings: &Settings,
-    status: &Status,
-    address: std::net::SocketAddr,
-    admin: Option<&TcpListener>,
-) {
-    let url = url(address);
+fn announce(settings: &Settings, status: &Status, address: Option<SocketAddr>, admin: Option<&TcpListener>) {
+    let url = address.map_or_else(|| "standard input and output".to_owned(), url);
     let admin = admin.and_then(|admin| admin.local_addr().ok()).map(tracing::field::display);
     let (workers, targets) = (status.workers.count(), settings.servers.len());
     tracing::info!(url, admin, runtime = status.runtime, workers, targets, "serving");
-    if !address.ip().is_loopback() && settings.allowed_hosts.is_empty() {
+    if let Some(address) = address.filter(|address| !address.ip().is_loopback())
+        && settings.allowed_hosts.is_empty()
+    {
         tracing::warn!(
             %address,
             "reachable from other machines, but requests must be addressed to a loopback name; list the names \

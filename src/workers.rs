@@ -6,6 +6,7 @@ use routing::Routes;
 use runtime::{Spawn, Worker};
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
@@ -55,7 +56,8 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    /// Starts a worker for each listener and returns once all of them serve.
+    /// Starts a worker for each of `listeners`, with a socket or not, and returns once all of them serve. The first one
+    /// has the `console`.
     ///
     /// # Errors
     /// When one can't be started.
@@ -63,7 +65,8 @@ impl Workers {
         frontend: Frontend,
         config: Arc<Config>,
         routes: &Arc<Routes>,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Option<TcpListener>>,
+        mut console: Option<UnixStream>,
         children: Arc<dyn Spawn>,
         records: SyncSender<Box<Record>>,
     ) -> io::Result<Self> {
@@ -83,7 +86,8 @@ impl Workers {
             };
             counters.push(counted);
             let (peers, children, records) = (mailboxes.clone(), children.clone(), records.clone());
-            let worker = Worker { start, entropy, listener, mail, peers, children, records };
+            let console = console.take();
+            let worker = Worker { start, entropy, listener, console, mail, peers, children, records };
             threads.push(frontend.spawn(worker)?);
         }
         Ok(Self { threads, mailboxes, counters })

@@ -60,11 +60,35 @@ impl Shard {
         Inbound::Whole { status: head.status, body: Vec::new() }
     }
 
-    /// The answer is an event stream: silence on it is no fault.
+    /// The answer is an event stream: silence on it is no fault while somebody hears it.
     pub(crate) fn stream_answer(&mut self, id: LegId) {
-        let Some(conn) = self.legs.get(id).and_then(|leg| leg.conn) else { return };
+        let Some((conn, purpose)) = self.legs.get(id).and_then(|leg| Some((leg.conn?, leg.purpose))) else {
+            return;
+        };
+        let phase = if self.is_awaited(purpose) { Phase::Streaming } else { Phase::Answering(self.now) };
         if let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) {
-            upstream.phase = Phase::Streaming;
+            upstream.phase = phase;
+            self.watch(conn);
+        }
+    }
+
+    /// Whoever waited for an answer has it, or is gone: if it is an event stream, it may be silent no longer.
+    pub(crate) fn limit_silence(&mut self, id: LegId) {
+        let Some(conn) = self.legs.get(id).and_then(|leg| leg.conn) else { return };
+        let upstream = self.conns.get_mut(conn).and_then(Conn::upstream);
+        if upstream.is_some_and(|upstream| upstream.phase == Phase::Streaming) {
+            self.stream_answer(id);
+        }
+    }
+
+    /// Whether there is somebody who decides for how long to wait for what comes on an event stream.
+    fn is_awaited(&self, purpose: Purpose) -> bool {
+        match purpose {
+            Purpose::Stream { .. } | Purpose::Feed { .. } | Purpose::Parked { .. } => true,
+            Purpose::Part { exchange, slot: None, .. } | Purpose::Resume { exchange } => {
+                self.exchange(exchange).is_some()
+            }
+            _ => purpose.is_for_one_answer(),
         }
     }
 
@@ -200,9 +224,9 @@ impl Shard {
                 self.drop_leg(id);
                 self.feed_refused(channel, status);
             }
-            Purpose::Quiet | Purpose::Greet { .. } | Purpose::Remote { .. } | Purpose::Parked { .. } => {
-                self.drop_leg(id)
-            }
+            // On a channel; what it says to a log level is not waited for in vain, whatever it is.
+            Purpose::Greet { again } => self.greeted(id, again),
+            Purpose::Quiet | Purpose::Remote { .. } | Purpose::Parked { .. } => self.drop_leg(id),
         }
     }
 

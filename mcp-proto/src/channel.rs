@@ -77,6 +77,13 @@ pub(crate) struct Channels {
     starts: BTreeMap<TargetName, Starts>,
 }
 
+impl Channels {
+    /// How many there are, in the table or by their place.
+    pub(crate) fn count(&self) -> usize {
+        self.table.len().max(self.places.len())
+    }
+}
+
 /// Whose a channel is.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Place {
@@ -147,6 +154,8 @@ struct Pending {
     token: Option<Bytes>,
     /// The target was told that nobody waits any more.
     cancelled: bool,
+    /// It wants to hear what is logged meanwhile (2026-07-28, Logging).
+    logs: bool,
     /// It is a listen: once the target has said something to it, it may be silent for ever.
     listens: bool,
 }
@@ -213,7 +222,9 @@ impl Leg {
     fn is_call(&self) -> bool {
         matches!(
             self.purpose,
-            Purpose::Part { slot: None, .. } | Purpose::Remote { errand: Errand::Message, .. }
+            Purpose::Part { slot: None, .. }
+                | Purpose::Parked { .. }
+                | Purpose::Remote { errand: Errand::Message, .. }
         )
     }
 }
@@ -264,6 +275,10 @@ impl Shard {
             return self.send_away(id, owner);
         }
         let session = leg.session.filter(|_| !self.shares_channel(&target));
+        if session.is_some_and(|session| self.sessions.get(session).is_none()) {
+            // It ended while this waited. What began for it now would never end.
+            return self.deferred.push_back(Deferred::Fail(id, Trouble::Exited));
+        }
         let place = Place { target: target.name.clone(), session };
         let (opens, fields) = (errand == Errand::Open, leg.fields.clone());
         let known = self.channels.places.get(&place).copied();

@@ -51,6 +51,13 @@ pub(crate) struct Forwards {
     guests: BTreeMap<Ticket, Guest>,
 }
 
+impl Forwards {
+    /// How many there are: of clients here, of clients elsewhere.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.out.len(), self.guests.len())
+    }
+}
+
 #[derive(Debug)]
 struct Out {
     exchange: ExchangeId,

@@ -382,6 +382,7 @@ impl Shard {
         if give_up {
             return self.abandon(id);
         }
+        self.limit_silence(id);
         if let Some(conn) = self.feeder(id)
             && !self.is_crowded(conn)
         {

@@ -84,6 +84,7 @@ mod answer;
 mod answers;
 mod base64;
 mod catalogue;
+mod census;
 mod channel;
 mod config;
 mod conn;
@@ -113,6 +114,7 @@ mod timers;
 mod virtual_client;
 mod wire;
 
+pub use census::Census;
 pub use config::{AccessLog, Config, Limits, Timeouts};
 pub use counters::{Count, Counters, Metric, MetricKind};
 pub use edge::{Action, ConnId, Fault, Mail, Parcel, Record, Refused, ShardId, Start};

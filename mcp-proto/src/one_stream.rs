@@ -127,12 +127,12 @@ impl Shard {
         writer.u16(self.id.0);
         writer.u64(u64::from(index) << 32 | u64::from(generation));
         writer.u128(key);
-        self.config.keys.seal_equal(Kind::Stream, &writer.done())
+        self.config.keys.seal_here(Kind::Stream, [0; 12], &writer.done())
     }
 
     /// The shard, connection and key in a stream's sealed id.
     fn unseal_stream(&self, sealed: &str) -> Option<(ShardId, ConnId, u128)> {
-        let content = self.config.keys.open(Kind::Stream, sealed.as_bytes())?;
+        let content = self.config.keys.open_here(Kind::Stream, sealed.as_bytes())?;
         let mut reader = Reader::new(&content);
         let shard = ShardId(reader.u16()?);
         let place = reader.u64()?;

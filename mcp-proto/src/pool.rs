@@ -36,6 +36,14 @@ pub(crate) struct Pool {
     pub(crate) schemas: Schemas,
 }
 
+impl Pool {
+    /// Connections it counts or keeps, and requests that wait in it for whatever reason.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let waiting = self.waiting.len() + self.verdict.waiting() + self.schemas.waiting();
+        (self.open.max(self.idle.len()), waiting)
+    }
+}
+
 impl Shard {
     /// Brings the pools in line with the snapshot.
     pub(crate) fn rebuild_pools(&mut self) {

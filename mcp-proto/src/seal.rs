@@ -6,6 +6,7 @@
 //! The kind of the content is authenticated along: a cursor never opens as a session.
 
 use crate::base64;
+use crate::wire::{Reader, Writer};
 use aes_gcm_siv::Aes256GcmSiv;
 use aes_gcm_siv::aead::{AeadInOut, KeyInit, Nonce, Tag};
 use std::fmt;
@@ -43,6 +44,7 @@ pub enum Kind {
 pub struct Keys {
     keys: Arc<[Key]>,
     via: Arc<str>,
+    address: Arc<str>,
 }
 
 struct Key {
@@ -71,7 +73,29 @@ impl Keys {
             .collect();
         let name = keys.first().map(|key| mark(&key.cipher, b"via")).unwrap_or_default();
         let name: String = name.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        Self { keys, via: format!("1.1 mcp-gateway-{name}").into() }
+        Self { keys, via: format!("1.1 mcp-gateway-{name}").into(), address: "".into() }
+    }
+
+    /// The same keys at a replica that others reach under `address`: what lives in one place only carries it in its id.
+    #[must_use]
+    pub fn at(self, address: &str) -> Self {
+        Self { address: address.into(), ..self }
+    }
+
+    /// Seals the id of something that lives at this replica alone.
+    pub(crate) fn seal_here(&self, kind: Kind, nonce: [u8; NONCE], content: &[u8]) -> String {
+        let mut writer = Writer::default();
+        writer.bytes(self.address.as_bytes());
+        writer.bytes(content);
+        self.seal(kind, nonce, &writer.done())
+    }
+
+    /// What was sealed by [`Self::seal_here`]; `None` for what lives at another replica.
+    pub(crate) fn open_here(&self, kind: Kind, text: &[u8]) -> Option<Vec<u8>> {
+        let content = self.open(kind, text)?;
+        let mut reader = Reader::new(&content);
+        let here = reader.bytes()? == self.address.as_bytes();
+        here.then(|| reader.bytes().map(<[u8]>::to_vec)).flatten()
     }
 
     /// What this gateway, in all its replicas, adds to `Via` (RFC 9110, 7.6.3).
@@ -171,6 +195,14 @@ mod tests {
         assert_eq!(keys(1).open(Kind::Reply, text.as_bytes()).as_deref(), Some(&b"x"[..]));
         assert_eq!(Keys::new([8; 32], &[]).open(Kind::Reply, text.as_bytes()), None);
         assert_eq!(old.seal_equal(Kind::Reply, b"x"), text);
+    }
+
+    #[test]
+    fn what_lives_at_one_replica_opens_nowhere_else() {
+        let (here, there) = (keys(1).at("10.0.0.1:8080"), keys(1).at("10.0.0.2:8080"));
+        let text = here.seal_here(Kind::State, [0; NONCE], b"x");
+        assert_eq!(here.open_here(Kind::State, text.as_bytes()).as_deref(), Some(&b"x"[..]));
+        assert_eq!(there.open_here(Kind::State, text.as_bytes()), None);
     }
 
     proptest! {

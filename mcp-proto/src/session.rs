@@ -138,6 +138,8 @@ pub(crate) struct Opened {
     /// `Mcp-Session-Id`, from targets that keep sessions.
     pub(crate) id: Option<Bytes>,
     pub(crate) revision: Revision,
+    /// It was opened on an event stream of its own (HTTP+SSE): every shard that uses it must go there.
+    pub(crate) sse: bool,
 }
 
 impl Session {
@@ -228,7 +230,8 @@ impl Session {
             for entry in &self.targets {
                 let TargetState::Ready(opened) = &entry.state else { continue };
                 writer.bytes(entry.target.as_str().as_bytes());
-                writer.u8(opened.revision as u8 | u8::from(opened.id.is_some()) << 7);
+                let marks = u8::from(opened.id.is_some()) << 7 | u8::from(opened.sse) << 6;
+                writer.u8(opened.revision as u8 | marks);
                 if let Some(id) = &opened.id {
                     writer.bytes(id);
                 }
@@ -256,7 +259,7 @@ impl Session {
                 let target = TargetName::parse(std::str::from_utf8(reader.bytes()?).ok()?).ok()?;
                 let marks = reader.u8()?;
                 let id = if marks & 0x80 == 0 { None } else { Some(Bytes::copy_from_slice(reader.bytes()?)) };
-                let opened = Opened { id, revision: revision(marks & 0x7f)? };
+                let opened = Opened { id, revision: revision(marks & 0x3f)?, sse: marks & 0x40 != 0 };
                 session.targets.push(TargetSession { target, state: TargetState::Ready(opened) });
             }
         }
@@ -324,13 +327,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_sealed_opens_the_same(ids in prop::collection::vec(prop::option::of("[!-~]{0,60}"), 0..20)) {
+        fn what_is_sealed_opens_the_same(
+            ids in prop::collection::vec((prop::option::of("[!-~]{0,60}"), any::<bool>()), 0..20),
+        ) {
             let now = start();
             let keys = Keys::new([1; 32], &[]);
             let mut session = session(now);
-            for (number, id) in ids.into_iter().enumerate() {
+            for (number, (id, sse)) in ids.into_iter().enumerate() {
                 let target = TargetName::derive(&format!("target-{number}")).unwrap();
-                let opened = Opened { id: id.map(Bytes::from), revision: Revision::V2025_11_25 };
+                let opened = Opened { id: id.map(Bytes::from), revision: Revision::V2025_11_25, sse };
                 *session.target_mut(&target) = TargetState::Ready(opened);
             }
             let sealed = session.seal(&keys, [5; 12], 4096);

@@ -425,14 +425,19 @@ impl Shard {
             upstream.phase = Phase::Answering(now);
         }
         self.act(if paused { Action::Pause { conn } } else { Action::Resume { conn } });
+        if !paused {
+            // Its time may have come, and been of no account, while it was paused.
+            self.watch(conn);
+        }
     }
 
     /// Closes once everything is sent.
     pub(crate) fn close_after_flush(&mut self, conn: ConnId) {
         let Some(slot) = self.conns.get_mut(conn) else { return };
         slot.closing = true;
-        if slot.outbox.is_empty() {
-            self.close(conn, Closing::Finish);
+        match slot.outbox.is_empty() {
+            true => self.close(conn, Closing::Finish),
+            false => self.watch(conn),
         }
     }
 

@@ -154,7 +154,7 @@ mod tests {
         let now = Instant::now();
         let mut shard = Shard::new(start, now);
         let mut session = Session::new(1, ShardId(0), Revision::LATEST, Duration::from_secs(1000), now);
-        let opened = Opened { id: None, revision: Revision::LATEST };
+        let opened = Opened { id: None, revision: Revision::LATEST, sse: false };
         *session.target_mut(&name) = TargetState::Ready(opened);
         let session = shard.sessions.insert(session);
         (shard, session, now)

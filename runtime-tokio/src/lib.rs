@@ -30,14 +30,22 @@ pub fn spawn(worker: Worker) -> io::Result<JoinHandle<()>> {
 }
 
 async fn serve(worker: Worker, serves: &SyncSender<io::Result<()>>) -> io::Result<()> {
-    let Worker { start, entropy, listener, mail, peers, children, records } = worker;
-    let listener = TcpListener::from_std(listener)?;
+    let Worker { start, entropy, listener, console, mail, peers, children, records } = worker;
+    let listener = listener.map(TcpListener::from_std).transpose()?;
     let pump = Pump::new(start, entropy, peers, children, records);
-    let accepting = spawn_local(accept(Rc::clone(&pump), listener));
+    let accepting = listener.map(|listener| spawn_local(accept(Rc::clone(&pump), listener)));
     spawn_local(runtime::keep_time(Rc::clone(&pump)));
+    if let Some(console) = console {
+        pump.attached(console, Instant::now())?;
+    }
     drop(serves.send(Ok(())));
     // Ends the task, and with it the listener.
-    runtime::serve(pump, mail, || accepting.abort()).await;
+    runtime::serve(pump, mail, || {
+        if let Some(accepting) = accepting {
+            accepting.abort();
+        }
+    })
+    .await;
     Ok(())
 }
 

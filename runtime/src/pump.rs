@@ -12,6 +12,7 @@ use mcp_proto::{Action, ConnId, Fault, Mail, Parcel, Record, Shard, ShardId, Sta
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -101,6 +102,20 @@ impl<N: Net> Pump<N> {
                 N::spawn(peer::serve(Rc::clone(self), peer));
             }
         });
+    }
+
+    /// The client of the process itself is there.
+    ///
+    /// # Errors
+    /// When the runtime can't wait for its socket.
+    pub fn attached(self: &Rc<Self>, console: UnixStream, now: Instant) -> io::Result<()> {
+        let stream = N::adopt(console)?;
+        self.turn(now, || {
+            let conn = self.shard.borrow_mut().attached(now);
+            let peer = self.insert(conn, Some(Link::new(stream)));
+            N::spawn(peer::serve(Rc::clone(self), peer));
+        });
+        Ok(())
     }
 
     pub(crate) fn connected(self: &Rc<Self>, peer: &Peer<N>, now: Instant) {

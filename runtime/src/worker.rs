@@ -8,6 +8,7 @@ use mcp_proto::{Mail, Record, Start};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,8 +27,10 @@ pub struct Worker {
     pub start: Start,
     /// Fresh entropy, for the shard that replaces one that panicked.
     pub entropy: fn() -> [u8; 32],
-    /// Where clients connect: non-blocking, one per worker, all bound to one address with SO_REUSEPORT.
-    pub listener: TcpListener,
+    /// Where clients connect, if anywhere: non-blocking, one per worker, all bound to one address with SO_REUSEPORT.
+    pub listener: Option<TcpListener>,
+    /// The connection of the one client that talks to the process itself, over its standard input and output.
+    pub console: Option<UnixStream>,
     /// Mail for this worker.
     pub mail: async_channel::Receiver<Mail>,
     /// The mailboxes of all workers, by shard number. Unbounded: who posts looks how full they are, and what must arrive

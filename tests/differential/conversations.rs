@@ -10,10 +10,15 @@ use crate::wire::{End, field};
 
 const LIST: &str = r#"{"jsonrpc":"2.0","id":"list","method":"tools/list"}"#;
 
-/// Runs `script` before `targets` targets on both runtimes and compares what was heard.
+/// Runs `script` before `targets` legacy targets on both runtimes and compares what was heard.
 fn alike(targets: usize, more: &str, script: impl Fn(&mut Talk)) {
+    alike_before(&vec!["legacy"; targets], more, script);
+}
+
+/// The same before targets of these protocols.
+pub(crate) fn alike_before(protocols: &[&'static str], more: &str, script: impl Fn(&mut Talk)) {
     let held = |runtime| {
-        let mut talk = Talk::start(runtime, targets, more)?;
+        let mut talk = Talk::start_before(runtime, protocols, more)?;
         script(&mut talk);
         Some(talk.ended().join("\n"))
     };

@@ -50,7 +50,8 @@ impl Gateway {
     ) -> Option<Self> {
         let mut text = format!("sessionKey: {}\n{more}targets:\n", "5a".repeat(32));
         for (name, target) in ('a'..).zip(targets) {
-            text += &format!("  {name}: {{url: 'http://{}/mcp'}}\n", target.address);
+            let Target { address, protocol, .. } = target;
+            text += &format!("  {name}: {{url: 'http://{address}/mcp', protocol: {protocol}}}\n");
         }
         let file = Configuration::new(&text);
         command.args(["--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--log-format=json", "--workers=1"]);

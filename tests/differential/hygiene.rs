@@ -86,7 +86,7 @@ fn children_inherit_nothing(runtime: Runtime) {
 }
 
 fn it_survives_without_descriptors(runtime: Runtime) {
-    let Some(mut talk) = Talk::start_with_few(64, runtime, 1) else { return };
+    let Some(mut talk) = Talk::start_with_few(64, runtime) else { return };
     let (first, targets, session) = talk.session();
     let crowd: Vec<_> = (0..100).map(|_| Wire::connect(talk.gateway.address)).collect();
     let full = |all: &[(String, String)]| all.iter().any(|(descriptor, _)| descriptor == "63");

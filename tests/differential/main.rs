@@ -1,12 +1,13 @@
 //! The same bytes through both runtimes, from a client and targets that are nothing but sockets.
 //!
 //! [`gateway`] runs the real command, [`wire`] is one scripted end of a connection, [`talk`] a script of
-//! several. [`conversations`] hold them to equal
-//! transcripts, [`bulk`] to bounded memory, [`hygiene`] to the descriptors they leave behind.
+//! several. [`conversations`] and, across eras and transports, [`eras`] hold
+//! them to equal transcripts, [`bulk`] to bounded memory, [`hygiene`] to the descriptors they leave behind.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
 
 mod bulk;
 mod conversations;
+mod eras;
 mod gateway;
 mod hygiene;
 mod talk;

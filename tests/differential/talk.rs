@@ -16,18 +16,23 @@ pub(crate) struct Talk {
 pub(crate) type Party = usize;
 
 impl Talk {
-    /// With the gateway before so many targets; `more` is configuration besides.
+    /// With the gateway before so many legacy targets; `more` is configuration besides.
     pub(crate) fn start(runtime: Runtime, targets: usize, more: &str) -> Option<Self> {
-        Self::start_by(Gateway::command(), runtime, targets, more)
+        Self::start_before(runtime, &vec!["legacy"; targets], more)
     }
 
-    /// The same with at most `descriptors` open files.
-    pub(crate) fn start_with_few(descriptors: u32, runtime: Runtime, targets: usize) -> Option<Self> {
-        Self::start_by(Gateway::command_with_few(descriptors), runtime, targets, "")
+    /// The same before targets of these protocols.
+    pub(crate) fn start_before(runtime: Runtime, protocols: &[&'static str], more: &str) -> Option<Self> {
+        Self::start_by(Gateway::command(), runtime, protocols, more)
     }
 
-    fn start_by(command: Command, runtime: Runtime, targets: usize, more: &str) -> Option<Self> {
-        let targets: Vec<_> = (0..targets).map(|_| Target::new()).collect();
+    /// Before one legacy target, with at most `descriptors` open files.
+    pub(crate) fn start_with_few(descriptors: u32, runtime: Runtime) -> Option<Self> {
+        Self::start_by(Gateway::command_with_few(descriptors), runtime, &["legacy"], "")
+    }
+
+    fn start_by(command: Command, runtime: Runtime, protocols: &[&'static str], more: &str) -> Option<Self> {
+        let targets: Vec<_> = protocols.iter().map(|protocol| Target::new(protocol)).collect();
         let gateway = Gateway::start(command, runtime, &targets, more)?;
         Some(Self { gateway, targets, parties: Vec::new(), transcript: Vec::new() })
     }
@@ -117,7 +122,7 @@ impl Talk {
         self.say(client, post(&session, INITIALIZED));
         for target in &targets {
             assert!(self.hear_message(*target).ends_with(INITIALIZED));
-            self.say(*target, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+            self.say(*target, ACCEPTED);
         }
         assert!(self.hear_message(client).starts_with("HTTP/1.1 202 "));
         (client, targets, session)
@@ -173,6 +178,8 @@ pub(crate) fn json(fields: &str, body: &str) -> String {
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
     )
 }
+
+pub(crate) const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
 
 pub(crate) const EVENTS: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";

@@ -11,14 +11,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Where the gateway connects to.
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
+    /// As the configuration names it. A script knows what it is asked, so it is never asked what it speaks.
+    pub(crate) protocol: &'static str,
     listener: Option<TcpListener>,
 }
 
 impl Target {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(protocol: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
-        Self { address: listener.local_addr().unwrap(), listener: Some(listener) }
+        Self { address: listener.local_addr().unwrap(), protocol, listener: Some(listener) }
     }
 
     /// Nobody listens here any more.

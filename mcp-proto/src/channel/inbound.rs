@@ -148,9 +148,13 @@ impl Shard {
             let leg = pending.leg;
             return self.leg_told(leg, &message);
         }
-        let mut calls = channel.pending.values().map(|pending| pending.leg).filter(|leg| self.is_call(*leg));
+        // Without sessions there is no level but the request's own, so what is logged is about one that has a level.
+        let logged = method == "notifications/message" && self.era(&channel.target) == Some(Era::Modern);
+        let pending = channel.pending.values().filter(|pending| !logged || pending.logs);
+        let mut calls = pending.map(|pending| pending.leg).filter(|leg| self.is_call(*leg));
         let last = calls.next_back();
-        let only = last.filter(|_| calls.next().is_none());
+        let asker = last.and_then(|last| self.asker(last));
+        let only = last.filter(|_| calls.all(|leg| logged && asker.is_some() && self.asker(leg) == asker));
         match method {
             // A target without sessions asks nothing: what it takes back is a listen.
             "notifications/cancelled" if self.era(&channel.target) == Some(Era::Modern) => {

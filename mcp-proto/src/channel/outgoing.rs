@@ -143,6 +143,7 @@ impl Shard {
             id: text(envelope.id_span.clone()).unwrap_or_default(),
             token: text(envelope.params.meta_progress_token.clone()),
             cancelled: false,
+            logs: envelope.params.modern.log_level.is_some(),
             listens: method == "subscriptions/listen",
         };
         let token = envelope.params.meta_progress_token.filter(|_| shared);
@@ -177,7 +178,7 @@ impl Shard {
     }
 
     /// Whose request a leg is.
-    fn asker(&self, id: LegId) -> Option<SessionKey> {
+    pub(super) fn asker(&self, id: LegId) -> Option<SessionKey> {
         let leg = self.legs.get(id)?;
         match leg.purpose {
             Purpose::Remote { asker, .. } => asker,

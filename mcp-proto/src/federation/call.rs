@@ -394,6 +394,7 @@ impl Shard {
         if let Some(conn) = leg.conn {
             self.set_paused(conn, false);
         }
+        self.limit_silence(id);
     }
 
     /// A request that nobody waits for.

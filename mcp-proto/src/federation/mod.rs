@@ -20,6 +20,7 @@ mod hidden;
 mod initialize;
 mod listen;
 mod lists;
+mod mail;
 mod modern;
 mod parked;
 mod polling;

@@ -10,6 +10,7 @@ use crate::http::Method;
 use crate::jsonrpc::envelope::Envelope;
 use crate::leg::{Leg, LegId, Purpose, Refused, Trouble};
 use crate::refusal;
+use crate::session::Opened;
 use crate::shard::{Deferred, Shard};
 use bytes::Bytes;
 use routing::{Protocol, Target, TargetName};
@@ -54,6 +55,11 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
+    /// How many requests wait for it.
+    pub(crate) fn waiting(&self) -> usize {
+        self.asking.as_ref().map_or(0, |waiting| waiting.len().max(1))
+    }
+
     /// It may hold no longer: looked into with the next request.
     pub(crate) fn grow_old(&mut self) {
         if let Some(known) = &mut self.known {
@@ -175,12 +181,27 @@ impl Shard {
     /// A target that refuses both questions may be older than both: then its first word comes on a GET
     /// (basic/transports/streamable-http, HTTP+SSE Transport).
     pub(crate) fn try_sse(&mut self, id: LegId, target: &Arc<Target>) -> bool {
-        if target.protocol != Protocol::Auto || self.era(target) != Some(Era::Legacy) {
+        if target.protocol != Protocol::Auto {
             return false;
         }
-        self.judge(&target.name, Era::Sse, false);
+        match self.era(target) {
+            Some(Era::Legacy) => self.judge(&target.name, Era::Sse, false),
+            // Another that was refused at the same time has found it out.
+            Some(Era::Sse) => {}
+            Some(Era::Modern) | None => return false,
+        }
         self.deferred.push_back(Deferred::Start(id));
         true
+    }
+
+    /// A session that another shard opened tells of its target what only opening one does: that it is older than it
+    /// says on being asked.
+    pub(super) fn learn_era(&mut self, name: &TargetName, opened: &Opened) {
+        let auto = self.routes.target(name.as_str()).is_some_and(|it| it.protocol == Protocol::Auto);
+        let known = self.pools.get(name).and_then(|pool| pool.verdict.known);
+        if opened.sse && auto && known.is_none_or(|known| known.era == Era::Legacy) {
+            self.judge(name, Era::Sse, false);
+        }
     }
 
     /// A verdict turned out to be wrong, and what is right is not known.

@@ -32,6 +32,13 @@ pub(crate) struct Schemas {
     asking: Option<Vec<LegId>>,
 }
 
+impl Schemas {
+    /// How many requests wait for them.
+    pub(crate) fn waiting(&self) -> usize {
+        self.asking.as_ref().map_or(0, |waiting| waiting.len().max(1))
+    }
+}
+
 impl Shard {
     /// Lets a call wait until the schemas of its target are known, if they matter for it and are not.
     pub(super) fn await_schemas(&mut self, id: LegId, target: &Arc<Target>) -> bool {

@@ -4,6 +4,7 @@
 //! did not: all shards then work with the same. Any shard serves any session from its sealed id; what is news to the
 //! others travels as a [`Note`].
 
+use super::Era;
 use super::subscription::Topic;
 use crate::ShardId;
 use crate::edge::Note;
@@ -47,6 +48,11 @@ impl Shard {
             return None;
         }
         let (key, home) = (session.key, session.home);
+        for entry in &session.targets {
+            if let TargetState::Ready(opened) = &entry.state {
+                self.learn_era(&entry.target, opened);
+            }
+        }
         let id = self.sessions.insert(session);
         self.by_key.insert(key, id);
         if at_home {
@@ -137,7 +143,7 @@ impl Shard {
         }
     }
 
-    fn end_at(&mut self, target: Arc<Target>, opened: Opened) {
+    pub(super) fn end_at(&mut self, target: Arc<Target>, opened: Opened) {
         let mut leg = Leg::new(target, None, Purpose::Quiet, Method::Delete, Bytes::new());
         leg.opened = Some(opened);
         let leg = self.legs.insert(leg);
@@ -155,7 +161,7 @@ impl Shard {
     }
 
     /// Takes a session out of the tables for good: its id opens no more, its stream ends.
-    fn retire(&mut self, id: SessionId) -> Option<u128> {
+    pub(super) fn retire(&mut self, id: SessionId) -> Option<u128> {
         let session = self.sessions.get(id)?;
         let (key, listener) = (session.key, session.listener);
         if !session.is_hidden() {
@@ -243,7 +249,7 @@ impl Shard {
             Err(trouble) => return self.target_refused_with(&target, session_id, asker, &trouble, body),
         };
         self.learn(&target.name, body);
-        let opened = Opened { id: given_id, revision };
+        let opened = Opened { id: given_id, revision, sse: self.era(&target) == Some(Era::Sse) };
         let single = self.routes.single().is_some();
         let asker = asker.filter(|(exchange, ..)| self.exchange(*exchange).is_some());
         let Some(session) = session_id.and_then(|session| self.sessions.get_mut(session)) else {
@@ -307,7 +313,7 @@ impl Shard {
     }
 
     /// A target session is open, here or at the session's home.
-    fn target_ready(&mut self, id: SessionId, target: &TargetName, opened: Opened, news: bool) {
+    pub(super) fn target_ready(&mut self, id: SessionId, target: &TargetName, opened: Opened, news: bool) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let waiting = session.set_ready(target, opened);
         self.resume(waiting);
@@ -393,7 +399,7 @@ impl Shard {
         self.slot_done(exchange, part, slot, outcome);
     }
 
-    fn target_unavailable(&mut self, id: SessionId, target: &TargetName, reason: Arc<str>) {
+    pub(super) fn target_unavailable(&mut self, id: SessionId, target: &TargetName, reason: Arc<str>) {
         let until = self.now + REST;
         let Some(session) = self.sessions.get_mut(id) else { return };
         let failed = TargetState::Failed { until, reason: Arc::clone(&reason) };
@@ -442,106 +448,6 @@ impl Shard {
             self.spread_subscription(id, target, uri, on);
         }
         true
-    }
-
-    /// What another shard has to say.
-    pub(crate) fn note(&mut self, note: Note) {
-        match note {
-            Note::Touch { sealed } => {
-                let now = self.now;
-                let session = self.open_sealed(&sealed).and_then(|id| self.sessions.get_mut(id));
-                let Some(session) = session else { return };
-                session.used = now;
-                // The shard that asks may have forgotten it.
-                if let Some(params) = session.level.clone() {
-                    self.broadcast(&Note::Level { sealed, params });
-                }
-            }
-            Note::Ended { key } => self.ended_elsewhere(key),
-            Note::Ask { sealed, target, lost } => self.asked(&sealed, &target, lost),
-            Note::Opened { key, target, outcome } => {
-                let Some(id) = self.by_key.get(&key).copied() else { return };
-                match outcome {
-                    Ok(opened) => self.target_ready(id, &target, opened, false),
-                    Err(reason) => self.target_unavailable(id, &target, reason),
-                }
-            }
-            Note::Cancel { key, message } => {
-                if let Some(id) = self.by_key.get(&key).copied() {
-                    self.cancel_here(id, &message);
-                }
-            }
-            Note::Notify { key, message } => {
-                let session = self.by_key.get(&key).and_then(|id| self.sessions.get(*id));
-                if let Some(listener) = session.and_then(|session| session.listener) {
-                    _ = self.notify_listener(listener, &message);
-                }
-            }
-            Note::Channel(mail) => self.channel_mail(mail),
-            Note::Listens { sealed, shard } => self.tell_subscriptions(&sealed, shard),
-            Note::Watches { key, entries, on } => {
-                if let Some(id) = self.by_key.get(&key).copied() {
-                    self.subscriptions_told(id, entries, on);
-                }
-            }
-            Note::Changed { target, method } => self.invalidate_here(&target, &method),
-            Note::Slow { target } => {
-                self.mark_slow(&target);
-            }
-            Note::Level { sealed, params } => {
-                if let Some(id) = self.open_sealed(&sealed)
-                    && let Some(session) = self.sessions.get_mut(id)
-                {
-                    session.level = Some(params);
-                }
-            }
-            Note::Input { place, message } => self.input_here(place, &message),
-            Note::Forward(forwarded) => self.serve_forwarded(*forwarded),
-            Note::Answer { ticket, bytes, end } => self.answered(ticket, bytes, end),
-            Note::Taken { ticket, count } => self.paid(ticket, count),
-            Note::Gone { ticket } => self.guest_gone(ticket),
-            Note::Broken { ticket } => self.broken(ticket),
-            Note::Lost { shard } => self.shard_gone(shard),
-            Note::Subscribed { sealed, target, uri, on } => {
-                if let Some(id) = self.open_sealed(&sealed) {
-                    _ = self.remember_subscription(id, &target, uri, on);
-                }
-            }
-        }
-    }
-
-    /// The home answers for a target session: with the one there is, or with a new one.
-    fn asked(&mut self, sealed: &Bytes, target: &TargetName, lost: Option<Opened>) {
-        let Some(id) = self.open_sealed(sealed) else { return };
-        let Some(target) = self.routes.target(target.as_str()).map(Arc::clone) else { return };
-        let now = self.now;
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        session.used = now;
-        let key = session.key;
-        let outcome = match session.target_mut(&target.name) {
-            TargetState::Ready(opened) if lost.as_ref() != Some(opened) => Ok(opened.clone()),
-            TargetState::Failed { until, reason } if now < *until => Err(Arc::clone(reason)),
-            TargetState::Opening { .. } => return,
-            _ => return self.open_target(id, &target, lost, Vec::new()),
-        };
-        self.broadcast(&Note::Opened { key, target: target.name.clone(), outcome });
-    }
-
-    /// The shard that took the DELETE ended what the id told it of; the home knows whether there is more.
-    fn ended_elsewhere(&mut self, key: u128) {
-        let Some(id) = self.by_key.get(&key).copied() else {
-            return self.ended.insert(key);
-        };
-        let Some(session) = self.sessions.get(id) else { return };
-        if session.home == self.id {
-            let told = Session::open(&self.config.keys, &session.sealed, self.unix(), self.now);
-            for (target, opened) in self.open_targets(id) {
-                if told.as_ref().and_then(|told| told.session.ready(&target)) != Some(&opened) {
-                    self.end_at(target, opened);
-                }
-            }
-        }
-        self.retire(id);
     }
 
     /// Every list of a session may have changed.

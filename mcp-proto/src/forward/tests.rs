@@ -73,7 +73,8 @@ impl Pair {
         #[expect(clippy::disallowed_methods, reason = "a test begins at some time or other")]
         let now = Instant::now();
         let mut session = Session::new(1, ShardId(1), Revision::LATEST, Duration::from_secs(1000), now);
-        *session.target_mut(&name) = TargetState::Ready(Opened { id: None, revision: Revision::LATEST });
+        *session.target_mut(&name) =
+            TargetState::Ready(Opened { id: None, revision: Revision::LATEST, sse: false });
         let sealed = session.seal(&start.config.keys, [0; 12], 4096);
         let shard = |id| Shard::new(numbered(&start, id, id as u8), now);
         let mut shards = [shard(0), shard(1)];

@@ -1,6 +1,7 @@
 //! Child processes whose era must be found out, and those that speak 2026-07-28.
 
-use crate::support::client::{call, initialize, post};
+use crate::support::client::{call, initialize, post, request};
+use crate::support::modern::Ask;
 use crate::support::{Setup, Step, World};
 use routing::Protocol;
 use serde_json::{Value, json};
@@ -237,4 +238,38 @@ fn a_subscription_hears_a_process_without_sessions() {
         world.advance(3600 * SECOND);
         world.assert_clean();
     }
+}
+
+#[test]
+fn what_a_modern_process_logs_goes_to_the_only_call_that_wants_it() {
+    let line = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"info\",\"data\":\"d\"}}\n";
+    for shard in [0, 1] {
+        let mut world = auto(&["alpha"]).shards(2).build();
+        modern(&mut world);
+        world.server("alpha").on("tools/call", |_| Vec::new());
+        let meta = r#","io.modelcontextprotocol/logLevel":"info""#;
+        let silent = world.begin_modern(shard, &Ask::call(1));
+        let wants = world.begin_modern(shard, &Ask { meta, ..Ask::call(2) });
+        let other = world.begin_modern(0, &Ask::call(3));
+        world.print("alpha", line);
+        assert_eq!(world.methods(wants), ["notifications/message"]);
+        // Whose it is can't be told any more, and it must not be shown to somebody else.
+        let second = world.begin_modern(0, &Ask { meta, ..Ask::call(4) });
+        world.print("alpha", line);
+        assert_eq!(world.methods(wants).len(), 1);
+        for client in [silent, other, second] {
+            assert!(world.clients[client].answers().is_empty());
+        }
+        assert_eq!(world.counters(0).dropped.value(), 1);
+    }
+    // Two calls of one session are its client's both.
+    let mut world = auto(&["alpha"]).build();
+    modern(&mut world);
+    world.server("alpha").on("tools/call", |_| Vec::new());
+    let (client, session) = world.begin();
+    world.ask(client, &session, &request("logging/setLevel", r#"{"level":"info"}"#));
+    let calls = [(); 2].map(|()| world.call_later(0, &session, &call("echo")));
+    world.print("alpha", line);
+    assert_eq!(world.methods(calls[1]), ["notifications/message"]);
+    assert!(world.clients[calls[0]].answers().is_empty());
 }

@@ -64,13 +64,15 @@ fn a_shard_that_is_replaced_knows_its_streams_no_more() {
     world.replace(1);
     assert_eq!([client, opening].map(|client| world.clients[client].end), [Some(End::Aborted); 2]);
     assert_eq!(world.clients[waiting].answer().status, 503);
-    for shard in 0..3 {
-        assert_eq!(world.post_to(shard, &endpoint, &call("alpha_echo")).status, 404);
-    }
-    // Whoever comes now is served.
+    // Whoever comes now is served, in the very place of the stream that was there before.
+    let old = endpoint;
     world.server("alpha").script = None;
     let (client, endpoint) = world.begin_sse(1);
     world.post_to(2, &endpoint, &call("alpha_echo"));
+    assert_eq!(world.messages(client).len(), 2);
+    for shard in 0..3 {
+        assert_eq!(world.post_to(shard, &old, &call("alpha_echo")).status, 404);
+    }
     assert_eq!(world.messages(client).len(), 2);
 }
 

@@ -14,6 +14,7 @@ mod faults;
 mod forwarding;
 mod headers;
 mod intake;
+mod leaks;
 mod limits;
 mod listens;
 mod lists;

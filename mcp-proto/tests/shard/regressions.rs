@@ -523,3 +523,73 @@ fn a_level_that_no_target_took_was_said_to_be_set() {
     let set = request("logging/setLevel", r#"{"level":"info"}"#);
     assert_eq!(world.ask(client, &session, &set).code(), Some(-32603));
 }
+
+#[test]
+fn a_call_whose_client_had_gone_waited_for_ever_on_a_silent_stream() {
+    for asks in [false, true] {
+        let mut world = World::new(&["alpha"]);
+        let question = event(r#"{"jsonrpc":"2.0","id":1,"method":"roots/list"}"#);
+        let said = if asks { vec![question] } else { Vec::new() };
+        world.server("alpha").on("tools/call", move |_| open_stream(&said));
+        let (client, session) = world.begin();
+        world.ask_later(client, &session, &call("echo"));
+        world.advance(Duration::from_secs(3600));
+        assert_eq!(world.counters(0).calls.value(), 1, "its client is there");
+        world.hang_up(client);
+        world.advance(Duration::from_secs(299));
+        assert_eq!(world.counters(0).calls.value(), 1, "the target may finish");
+        world.advance(Duration::from_secs(3600));
+        world.assert_empty();
+    }
+}
+
+#[test]
+fn a_stream_that_was_left_open_behind_its_answer_was_kept_for_ever() {
+    let mut world = World::new(&["alpha"]);
+    world.server("alpha").on("tools/call", |seen| open_stream(&[event(&seen.response("{}"))]));
+    let (client, session) = world.begin();
+    for _ in 0..3 {
+        assert!(world.ask(client, &session, &call("echo")).complete);
+    }
+    assert_eq!(world.counters(0).calls.value(), 3);
+    world.advance(Duration::from_secs(301));
+    assert_eq!((world.counters(0).calls.value(), world.counters(0).target_connections.value()), (0, 0));
+}
+
+#[test]
+fn a_target_that_fell_silent_after_it_had_been_paused_was_waited_for_for_ever() {
+    let mut world = Setup::new(&["alpha"]).config(|config| config.limits.buffer = 4 << 10).build();
+    let piece = "x".repeat(6 << 10);
+    world.server("alpha").on("tools/call", move |_| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000000\r\n\r\n{\"";
+        vec![
+            Step::Send(head.into()),
+            // The deadline that was set before these is looked at while the target is paused.
+            Step::Wait(Duration::from_secs(290)),
+            Step::Send(piece.clone().into()),
+        ]
+    });
+    let (client, session) = world.begin();
+    world.clients[client].window = 0;
+    world.ask_later(client, &session, &call("echo"));
+    world.advance(Duration::from_secs(1));
+    world.take(client, 300);
+    world.advance(Duration::from_secs(310));
+    world.take(client, usize::MAX);
+    world.advance(Duration::from_secs(301));
+    assert_eq!(world.clients[client].end, Some(End::Aborted));
+    assert_eq!(world.counters(0).calls.value(), 0);
+}
+
+#[test]
+fn a_process_was_begun_for_a_session_that_had_ended_and_never_ended_itself() {
+    let setup = Setup::new(&["alpha"]).process("alpha");
+    let mut world = setup.targets(|target| target.protocol = routing::Protocol::Auto).build();
+    world.server("alpha").on("server/discover", |_| Vec::new());
+    let client = world.connect(0);
+    world.send(client, &post("", &initialize("2025-11-25", "{}")));
+    world.hang_up(client);
+    world.advance(Duration::from_secs(3600));
+    assert_eq!(world.server("alpha").count("initialize"), 0);
+    world.assert_empty();
+}

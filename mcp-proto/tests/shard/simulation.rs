@@ -324,24 +324,8 @@ impl Run {
         }
         self.world.drain(Duration::from_secs(10));
         self.world.advance(Duration::from_secs(400));
-        for shard in 0..SHARDS {
-            let counters = self.world.counters(shard);
-            let left = [
-                &counters.client_connections,
-                &counters.streams,
-                &counters.calls,
-                &counters.sessions,
-                &counters.target_connections,
-            ];
-            assert_eq!(
-                left.map(|count| count.value()),
-                [0; 5],
-                "connections, streams, calls, sessions, target connections"
-            );
-            assert!(self.world.shards[shard].is_drained());
-            let deadline = self.world.shards[shard].deadline();
-            assert_eq!(deadline, None, "nothing is left to wait for");
-        }
+        assert!(self.world.shards.iter().all(|shard| shard.is_drained()));
+        self.world.assert_empty();
     }
 }
 

@@ -244,6 +244,16 @@ fn the_end_of_the_stream_ends_its_session_and_no_other() {
 }
 
 #[test]
+fn what_the_end_of_a_stream_opens_may_take_its_place() {
+    let mut world = World::new(&["alpha"]);
+    let (client, _) = world.begin_sse(0);
+    // To end its session takes a connection, and there is none.
+    world.kill("alpha");
+    world.half_close(client);
+    assert_eq!(world.server("alpha").count("DELETE"), 1);
+}
+
+#[test]
 fn a_stream_may_end_in_any_phase() {
     for phase in 0..6 {
         for proper in [true, false] {

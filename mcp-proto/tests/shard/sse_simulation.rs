@@ -231,10 +231,8 @@ impl Run {
         }
         self.world.drain(Duration::from_secs(10));
         self.world.advance(Duration::from_secs(400));
-        for shard in &self.world.shards {
-            assert!(shard.is_drained());
-            assert_eq!(shard.deadline(), None, "nothing is left to wait for");
-        }
+        assert!(self.world.shards.iter().all(|shard| shard.is_drained()));
+        self.world.assert_empty();
     }
 }
 

@@ -1,6 +1,8 @@
 //! Targets of revision 2024-11-05 over HTTP+SSE.
 
 use crate::support::client::{EVERYTHING, call, initialize, post, request};
+use crate::support::modern::Ask;
+use crate::support::parking::{ACCEPT, FORM, ROOTS};
 use crate::support::rand::Dice;
 use crate::support::server::{Talks, chunk, event, json_reply, reply, stream_end, stream_head};
 use crate::support::{Setup, Step, World};
@@ -448,4 +450,65 @@ fn a_target_that_speaks_nothing_newer_is_found_out_and_asked_again_now_and_then(
     assert_eq!(world.ask_on(0, &session, &call("echo")).tool_text(), "alpha:echo");
     world.delete(0, &session);
     world.assert_clean();
+}
+
+/// A target of this transport alone that has not been met.
+fn unknown(shards: u16) -> World {
+    let setup = Setup::new(&["alpha"]).shards(shards).sse("alpha");
+    let mut world = setup.targets(|target| target.protocol = routing::Protocol::Auto).build();
+    let alpha = world.server("alpha");
+    alpha.talks = Talks::Stream;
+    alpha.posts = Some(Box::new(|seen| match seen.path.as_str() {
+        "/sse" => reply(404, "", "Cannot POST /sse"),
+        _ => reply(202, "", ""),
+    }));
+    world
+}
+
+#[test]
+fn requests_that_meet_an_unknown_target_at_once_all_get_there() {
+    let mut world = unknown(1);
+    let clients = [(); 3].map(|()| world.connect(0));
+    for client in clients {
+        // No call of a tool: the first of those asks for the schemas, and the others wait.
+        world.queue(client, &Ask { method: "prompts/get", ..Ask::default() }.text());
+    }
+    world.run();
+    for client in clients {
+        let answer = world.clients[client].answer();
+        assert!(answer.text().contains("alpha:echo"), "{}", answer.text());
+    }
+}
+
+#[test]
+fn a_shard_learns_from_a_session_how_its_target_is_reached() {
+    let mut world = unknown(2);
+    let (_, session) = world.begin_on(0, "2025-11-25", EVERYTHING);
+    assert_eq!(world.ask_on(1, &session, &call("echo")).tool_text(), "alpha:echo");
+    let posts = world.server("alpha").seen.iter().filter(|seen| seen.path == "/sse" && seen.http == "POST");
+    assert_eq!(posts.count(), 2, "the question for the era, and the first initialize");
+}
+
+#[test]
+fn a_modern_client_hears_what_is_logged_from_the_first_call_on() {
+    let mut world = alone();
+    let meta = r#","io.modelcontextprotocol/logLevel":"info""#;
+    assert_eq!(world.ask_modern(0, &Ask { meta, ..Ask::call(1) }).tool_text(), "alpha:echo");
+    let told = world.server("alpha").last("logging/setLevel").clone();
+    assert_eq!(told.json()["params"], json!({"level": "info"}));
+    assert_eq!(world.server("alpha").last("tools/call").path, told.path, "it was told in the same session");
+}
+
+#[test]
+fn what_a_target_asks_after_its_first_question_is_the_same_calls() {
+    let mut world = alone();
+    world.server("alpha").on("tools/call", |_| Vec::new());
+    let client = world.begin_modern(0, &Ask::call(1));
+    world.say_on_stream("alpha", FORM);
+    let answer = world.clients[client].answer();
+    let responses = format!(r#"{{"{}":{ACCEPT}}}"#, answer.asked()[0].0);
+    // It comes while the client has the word.
+    world.say_on_stream("alpha", ROOTS);
+    let answer = world.ask_modern(0, &Ask::again(2, &answer.state(), &responses));
+    assert_eq!(answer.asked()[0].1, json!({"method": "roots/list"}));
 }

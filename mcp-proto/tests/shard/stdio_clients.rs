@@ -221,15 +221,20 @@ fn a_client_that_does_not_read_is_not_read() {
 
 #[test]
 fn a_client_that_ended_and_does_not_read_is_not_waited_for() {
-    let mut world = world();
-    let client = begin(&mut world);
-    world.clients[client].window = 0;
-    world.send(client, &line(&request("ping", "{}")));
-    world.half_close(client);
-    world.advance(Duration::from_secs(29));
-    assert_eq!(world.clients[client].end, None);
-    world.advance(Duration::from_secs(2));
-    assert_eq!(world.clients[client].end, Some(End::Aborted));
+    for drained in [false, true] {
+        let mut world = world();
+        let client = begin(&mut world);
+        world.clients[client].window = 0;
+        world.send(client, &line(&request("ping", "{}")));
+        match drained {
+            true => world.drain(Duration::from_secs(100)),
+            false => world.half_close(client),
+        }
+        world.advance(Duration::from_secs(29));
+        assert_eq!(world.clients[client].end, None);
+        world.advance(Duration::from_secs(2));
+        assert_eq!(world.clients[client].end, Some(End::Aborted));
+    }
 }
 
 #[test]

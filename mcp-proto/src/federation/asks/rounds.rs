@@ -223,7 +223,7 @@ impl Shard {
         request: &InputRequest,
         result: &[u8],
     ) -> Vec<u8> {
-        let id = format!("\"{}\"", self.config.keys.seal_equal(Kind::Input, &place.write()));
+        let id = format!("\"{}\"", self.config.keys.seal_here(Kind::Input, [0; 12], &place.write()));
         let mut message = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":").into_bytes();
         quote(&request.method, &mut message);
         if let Some(params) = request.params.clone().and_then(|span| result.get(span)) {
@@ -256,7 +256,7 @@ impl Shard {
     pub(crate) fn place(&self, session: SessionId, raw: &[u8]) -> Option<Place> {
         let key = self.sessions.get(session)?.key;
         let text = raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-        let place = Place::read(&self.config.keys.open(Kind::Input, text)?)?;
+        let place = Place::read(&self.config.keys.open_here(Kind::Input, text)?)?;
         (place.session == key && place.shard.0 < self.config.shards).then_some(place)
     }
 
@@ -342,7 +342,7 @@ impl Shard {
                 continue;
             }
             let place = Place { session: key.unwrap_or_default(), shard: self.id, leg: id, nonce, question };
-            let request = self.config.keys.seal_equal(Kind::Input, &place.write());
+            let request = self.config.keys.seal_here(Kind::Input, [0; 12], &place.write());
             let message = format!(
                 "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":\"{request}\"}}}}"
             );

@@ -38,13 +38,13 @@ impl State {
     }
 
     pub(super) fn seal(self, keys: &Keys, nonce: [u8; 12]) -> String {
-        keys.seal(Kind::State, nonce, &self.write())
+        keys.seal_here(Kind::State, nonce, &self.write())
     }
 
     /// The state behind a JSON string; `None` when it is not ours.
     pub(super) fn open(keys: &Keys, raw: &[u8]) -> Option<Self> {
         let text = raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-        Self::read(&keys.open(Kind::State, text)?)
+        Self::read(&keys.open_here(Kind::State, text)?)
     }
 
     /// Whether it was given for the request that `message` is.

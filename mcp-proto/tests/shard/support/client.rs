@@ -221,6 +221,12 @@ impl World {
         self.clients[client].answer()
     }
 
+    /// The same without a look at how it is answered.
+    pub(crate) fn call_at(&mut self, shard: usize, endpoint: &str, body: &str) {
+        let client = self.connect(shard);
+        self.send(client, &post_at(endpoint, body));
+    }
+
     /// The messages a client got on lines.
     pub(crate) fn lines(&self, client: usize) -> Vec<Value> {
         let raw = std::str::from_utf8(&self.clients[client].raw).unwrap();

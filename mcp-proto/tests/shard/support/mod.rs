@@ -18,7 +18,7 @@ pub(crate) use server::{Server, Step, Talks};
 pub(crate) use setup::Setup;
 
 use bytes::BytesMut;
-use mcp_proto::{Action, ConnId, Counters, Fault, Parcel, Record, Shard, Start};
+use mcp_proto::{Action, ConnId, Counters, Fault, MetricKind, Parcel, Record, Shard, Start};
 use rand::Dice;
 use routing::Routes;
 use std::collections::{BTreeMap, VecDeque};
@@ -244,6 +244,28 @@ impl World {
             shard.drain(grace, self.now);
         }
         self.run();
+    }
+
+    /// What is in any table of any shard, open or waited for.
+    pub(crate) fn left(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        for (number, shard) in self.shards.iter().enumerate() {
+            let counters = shard.counters();
+            let gauges = counters.each().filter(|metric| metric.kind == MetricKind::Gauge);
+            let gauges = gauges.map(|metric| (metric.name, metric.value as usize));
+            let held = shard.census().into_iter().chain(gauges).filter(|(_, count)| *count > 0);
+            left.extend(held.map(|(what, count)| format!("{count} {what} on shard {number}")));
+            left.extend(
+                shard.deadline().map(|(_, what)| format!("a deadline of a {what} on shard {number}")),
+            );
+        }
+        left.extend(self.links.values().map(|link| format!("a connection of {:?}", link.peer)));
+        left
+    }
+
+    /// All clients have gone and all that was to end has.
+    pub(crate) fn assert_empty(&self) {
+        assert_eq!(self.left(), [""; 0]);
     }
 
     /// Nothing is left of what sessions had opened at targets.

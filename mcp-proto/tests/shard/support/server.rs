@@ -208,6 +208,11 @@ impl Server {
         self.links.get(&key).is_some_and(|link| link.waiting)
     }
 
+    /// Whether an event stream is open on this connection.
+    pub(crate) fn streams_on(&self, key: Key) -> bool {
+        self.links.get(&key).is_some_and(|link| link.stream)
+    }
+
     pub(super) fn accepts(&self) -> Option<Result<(), Fault>> {
         match self.refuses {
             None => Some(Ok(())),
