@@ -200,6 +200,8 @@ pub(crate) enum Note {
     Level { sealed: Bytes, params: Bytes },
     /// About channels, and the requests on them.
     Channel(crate::channel::Mail),
+    /// A target said on one shard that a list changed: what the others remember of it is no longer good.
+    Changed { target: TargetName, method: Box<str> },
     /// A target lets merged answers wait.
     Slow { target: TargetName },
     /// A request that only the receiver can serve.

@@ -8,10 +8,12 @@
 //! | legacy | modern | with the envelope a session stands for, and header fields |
 //! | modern | legacy | without its envelope, under an id of the hidden session |
 
+use super::tasks;
 use crate::era::{self, MODERN, PREFIX};
 use crate::exchange::{Exchange, ExchangeId};
 use crate::federation::probe::Era;
 use crate::jsonrpc::envelope::{Envelope, Kind, Modern};
+use crate::jsonrpc::members::members;
 use crate::jsonrpc::rewrite::{Finish, Plan, ResultType, Rewriter, Scope};
 use crate::jsonrpc::{mirror, params};
 use crate::leg::{Leg, LegId, Purpose};
@@ -21,6 +23,7 @@ use crate::shard::Shard;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::ops::Range;
 
 /// Who a modern target is told the gateway is, where no client said who it is.
 pub(crate) const OWN_INFO: &str =
@@ -114,6 +117,9 @@ impl Shard {
             }
             (None, None) => (nothing, nothing, None),
         };
+        // A client that speaks of tasks in a session means to speak of them in another, too.
+        let spoken = exchange.is_none().then(|| without_extension(capabilities, tasks::EXTENSION));
+        let capabilities = spoken.as_deref().unwrap_or(capabilities);
         let or = |text: &[u8], other: &str| match text.is_empty() {
             true => other.to_owned(),
             false => String::from_utf8_lossy(text).into_owned(),
@@ -151,13 +157,29 @@ impl Shard {
             }
             (false, Era::Modern) => {
                 plan.finish = Finish::Legacy;
-                if exchange.method(part).as_deref() == Some("resources/read") {
-                    plan.codes = refusal::READ_TO_LEGACY;
-                }
+                plan.codes = match exchange.method(part).as_deref() {
+                    Some("resources/read") => refusal::READ_TO_LEGACY,
+                    _ => refusal::TO_LEGACY,
+                };
             }
             _ => {}
         }
         plan
+    }
+}
+
+/// Capabilities without an extension.
+fn without_extension(capabilities: &[u8], extension: &str) -> Vec<u8> {
+    let member = |object: Range<usize>, key: &str| {
+        let members = members(capabilities.get(object.clone())?)?;
+        let span = members.into_iter().find(|member| member.key == key.as_bytes())?.span;
+        Some(object.start + span.start..object.start + span.end)
+    };
+    let found =
+        member(0..capabilities.len(), "extensions").and_then(|extensions| member(extensions, extension));
+    match found {
+        Some(span) => params::without(capabilities, vec![span]),
+        None => capabilities.to_vec(),
     }
 }
 
@@ -220,6 +242,6 @@ impl Plan {
 impl Rewriter {
     /// Whether the message is certainly an answer, and no question back.
     pub(crate) fn is_settled(&self) -> bool {
-        self.result_type().is_some_and(|it| it != ResultType::InputRequired)
+        self.result_type() == Some(ResultType::Complete)
     }
 }

@@ -51,6 +51,7 @@ impl Shard {
                     self.subscriptions_told(id, entries, on);
                 }
             }
+            Note::Changed { target, method } => self.invalidate_here(&target, &method),
             Note::Slow { target } => {
                 self.mark_slow(&target);
             }

@@ -15,6 +15,7 @@
 //! What the client does not take now is kept as a mark and said when it does.
 
 use super::Likeness;
+use super::gather::NOBODY;
 use super::initialize::result_of;
 use crate::answer::Content;
 use crate::conn::{Conn, Role, Wire};
@@ -23,6 +24,7 @@ use crate::exchange::{Exchange, ExchangeId, State, Work};
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::members::members;
 use crate::jsonrpc::params::{self, Filter};
+use crate::jsonrpc::rewrite::{Plan, Scope, TaskSeal};
 use crate::jsonrpc::{list, splice};
 use crate::leg::LegId;
 use crate::refusal::{self, Refusal};
@@ -52,6 +54,7 @@ pub(crate) struct Subscription {
     /// As the client asked, without the URIs.
     asked: Filter,
     pub(super) watched: Vec<Watched>,
+    tasks: Vec<WatchedTask>,
     /// What was promised, once the client was told.
     honoured: Option<Filter>,
     /// Lists that changed; with the target's words, if it was said once.
@@ -73,6 +76,16 @@ pub(super) struct Watched {
     /// What a target that is told of each resource said.
     pub(super) told: Told,
     honoured: bool,
+}
+
+/// A task that a client wants to hear of.
+#[derive(Debug)]
+pub(super) struct WatchedTask {
+    target: TargetName,
+    /// As its target knows it.
+    inner: String,
+    /// As the client knows it.
+    asked: String,
 }
 
 /// Whether a target that keeps subscriptions has this one.
@@ -147,12 +160,13 @@ impl Subscription {
         topic.is_in(self.honoured.as_ref().unwrap_or(&self.asked))
     }
 
-    /// What is to be asked of a target. Members that are not known here, and ids of tasks, can go to one target only.
+    /// What is to be asked of a target. Members that are not known here can go to one target only.
     pub(super) fn share(&self, target: &TargetName, single: bool) -> Filter {
         let own = self.watched.iter().filter(|watched| watched.target == *target);
+        let tasks = self.tasks.iter().filter(|task| task.target == *target);
         Filter {
             uris: own.map(|watched| watched.uri.clone()).collect(),
-            task_ids: if single { self.asked.task_ids.clone() } else { Vec::new() },
+            task_ids: tasks.map(|task| task.inner.clone()).collect(),
             unknown: if single { self.asked.unknown.clone() } else { Vec::new() },
             ..self.asked
         }
@@ -198,6 +212,7 @@ impl Shard {
             return self.fail_part(id, part, refusal::INVALID_PARAMS, words, None);
         };
         let watched = self.watched(std::mem::take(&mut asked.uris));
+        let tasks = self.watched_tasks(std::mem::take(&mut asked.task_ids));
         let (client, capabilities, _) = exchange.claimed();
         let likeness = Likeness {
             capabilities: mute(capabilities),
@@ -214,6 +229,7 @@ impl Shard {
         let subscription = Subscription {
             asked,
             watched,
+            tasks,
             honoured: None,
             changes: BTreeMap::new(),
             updated: BTreeSet::new(),
@@ -259,6 +275,22 @@ impl Shard {
             }
         }
         watched
+    }
+
+    /// The tasks that some target has, as many as one client may have.
+    fn watched_tasks(&self, ids: Vec<String>) -> Vec<WatchedTask> {
+        let single = self.routes.single();
+        let found = ids.into_iter().filter_map(|asked| {
+            let (target, inner) = match single {
+                Some(target) => (target.name.clone(), asked.clone()),
+                None => {
+                    let (target, inner) = TaskSeal::open(&self.config.keys, NOBODY, &asked)?;
+                    (self.routes.target(&target)?.name.clone(), inner)
+                }
+            };
+            Some(WatchedTask { target, inner, asked })
+        });
+        found.take(self.config.limits.names).collect()
     }
 
     /// Acknowledges as soon as no target is waited for.
@@ -324,6 +356,11 @@ impl Shard {
         let single = self.routes.single().cloned();
         let Some(exchange) = self.exchange_mut(id) else { return };
         let agreed = single.and_then(|target| exchange.agreed(&target.name)).cloned().unwrap_or_default();
+        let tasks = exchange.subscription.iter().flat_map(|subscription| &subscription.tasks);
+        let told = |task: &&WatchedTask| {
+            exchange.agreed(&task.target).is_some_and(|agreed| agreed.task_ids.contains(&task.inner))
+        };
+        let task_ids = tasks.filter(told).map(|task| task.asked.clone()).collect();
         let Some(subscription) = &mut exchange.subscription else { return };
         for (watched, heard) in subscription.watched.iter_mut().zip(heard) {
             watched.honoured = heard;
@@ -334,7 +371,7 @@ impl Shard {
             prompts: subscription.asked.prompts && prompts,
             resources: subscription.asked.resources && resources,
             uris: subscription.heard().map(|watched| watched.asked.clone()).collect(),
-            task_ids: agreed.task_ids,
+            task_ids,
             unknown: agreed.unknown,
         };
         let mut filter = Vec::new();
@@ -428,6 +465,11 @@ impl Shard {
             return self.counters.dropped.add(1);
         }
         let message = exchange.tagged(raw, envelope, Vec::new());
+        let plan = Plan {
+            task: self.session_task_seal(NOBODY, &target.name),
+            ..Plan::names(self.renames(target), Scope::Task)
+        };
+        let message = if method == "notifications/tasks" { self.rewritten(plan, &message) } else { message };
         self.tell_subscriber(listener, &message);
     }
 

@@ -5,17 +5,24 @@
 //! relayed between a client and a target of the same era, and neither is offered where the other side can't speak it.
 
 use crate::exchange::{Exchange, ExchangeId};
-use crate::jsonrpc::envelope::Text;
+use crate::jsonrpc::envelope::{Envelope, Text};
+use crate::jsonrpc::members::members;
+use crate::jsonrpc::params;
 use crate::jsonrpc::rewrite::TaskSeal;
+use crate::jsonrpc::splice::quote;
 use crate::refusal;
 use crate::shard::Shard;
 use bytes::Bytes;
 use memchr::memmem;
 use routing::{Target, TargetName};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The identifier of the extension (extensions/tasks).
 pub(crate) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
+
+/// What a message about a task carries in `_meta` (2025-11-25, basic/utilities/tasks).
+const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 
 impl Shard {
     /// A message about a task goes to the target that has it.
@@ -36,6 +43,23 @@ impl Shard {
     pub(super) fn unseal_task(&self, id: ExchangeId, task: &str) -> Option<(Arc<Target>, String)> {
         let (target, inner) = TaskSeal::open(&self.config.keys, self.owner_key(id)?, task)?;
         Some((Arc::clone(self.routes.target(&target)?), inner))
+    }
+
+    /// The task that a client's answer belongs to, by its own id.
+    pub(super) fn related_task(&self, id: ExchangeId, message: &[u8]) -> Option<params::Edit> {
+        let envelope = Envelope::parse(message, usize::MAX).ok()?;
+        let inside = |object: Range<usize>, key: &str| {
+            let members = members(message.get(object.clone())?)?;
+            let span = members.into_iter().find(|member| member.key == key.as_bytes())?.span;
+            Some(object.start + span.start..object.start + span.end)
+        };
+        let meta = inside(envelope.result?, "_meta")?;
+        let task = inside(inside(meta, RELATED_TASK)?, "taskId")?;
+        let sealed: String = serde_json::from_slice(message.get(task.clone())?).ok()?;
+        let (_, inner) = self.unseal_task(id, &sealed)?;
+        let mut literal = Vec::new();
+        quote(&inner, &mut literal);
+        Some((task, literal))
     }
 
     /// How the ids of tasks in an answer are sealed, if there are several targets and the client knows of tasks.

@@ -4,10 +4,12 @@
 mod asks;
 mod auto_processes;
 mod batches;
+mod caching;
 mod calls;
 mod changes;
 mod channel_listens;
 mod channel_simulation;
+mod eras;
 mod faults;
 mod forwarding;
 mod headers;
@@ -35,4 +37,5 @@ mod stdio_clients;
 mod streams;
 mod subscriptions;
 mod support;
+mod tasks;
 mod timeouts;
