@@ -51,11 +51,13 @@ impl Shard {
             Purpose::Probe => Era::Modern,
             _ => self.era(&leg.target).unwrap_or(Era::Legacy),
         };
-        let exchange = leg.purpose.exchange().and_then(|exchange| self.exchange(exchange));
         let session = leg.session.and_then(|session| self.sessions.get(session));
         let hidden = session.is_some_and(Session::is_hidden);
         let dress = match era {
-            Era::Modern if !leg.body.is_empty() => Some(self.modern(leg, exchange, session)),
+            Era::Modern if !leg.body.is_empty() => {
+                let exchange = leg.purpose.exchange().and_then(|exchange| self.exchange(exchange));
+                Some(self.modern(leg, exchange, session))
+            }
             Era::Legacy | Era::Sse if hidden && !leg.body.is_empty() => {
                 self.numbers += 1;
                 legacy(leg, self.numbers)
@@ -139,7 +141,7 @@ impl Shard {
     pub(crate) fn plan(&self, id: LegId, exchange: ExchangeId, part: u16) -> Plan {
         let Some(leg) = self.legs.get(id) else { return Plan::default() };
         let mut plan = Plan::names(self.renames(&leg.target), Scope::Result);
-        plan.task = self.task_seal(exchange, &leg.target.name);
+        plan.task = self.task_seal(exchange, part, &leg.target.name);
         let Some(exchange) = self.exchange(exchange) else { return plan };
         let dress = leg.dress.as_deref();
         let target = dress.map_or(Era::Legacy, |dress| dress.era);
