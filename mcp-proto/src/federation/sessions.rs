@@ -325,6 +325,7 @@ impl Shard {
     }
 
     fn resume(&mut self, waiting: Vec<LegId>) {
+        waiting.iter().for_each(|leg| self.fit(*leg));
         self.deferred.extend(waiting.into_iter().map(Deferred::Send));
     }
 
