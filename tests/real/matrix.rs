@@ -3,7 +3,7 @@
 //! checks of one table in it.
 //!
 //! The outcome is a Markdown table, printed and left in the folder for test output: per cell how many checks passed
-//! directly, on tokio and on glommio.
+//! directly, on tokio and on glommio. `README.md` shows it, and the test sees to it that it shows the latest.
 
 #![expect(clippy::indexing_slicing, reason = "JSON gives null for what it doesn't have")]
 
@@ -245,7 +245,9 @@ fn every_client_before_every_server() {
         }
     }
     // To look at one row, column or way alone.
-    if let Ok(only) = env::var("MATRIX") {
+    let only = env::var("MATRIX");
+    let all = only.is_err();
+    if let Ok(only) = only {
         cells.retain(|cell| {
             cell.given["name"].as_str().is_some_and(|name| only.split(',').all(|part| name.contains(part)))
         });
@@ -258,6 +260,12 @@ fn every_client_before_every_server() {
     fs::write(folder().join("matrix.md"), &table).expect("the folder for test output is writable");
     println!("{table}");
     assert!(matrix.failures().is_empty(), "{:#?}\n{table}", matrix.failures());
+    if all && matrix.skipped.is_empty() {
+        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        let readme = fs::read_to_string(readme).expect("there is a README");
+        let file = folder().join("matrix.md");
+        assert!(readme.contains(&table), "README.md shows another table than {}", file.display());
+    }
 }
 
 /// One client before one server, in one way: `direct`, or the runtime that the gateway between them runs on.

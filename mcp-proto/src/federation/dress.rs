@@ -12,7 +12,7 @@ use super::tasks;
 use crate::era::{self, MODERN, PREFIX};
 use crate::exchange::{Exchange, ExchangeId};
 use crate::federation::probe::Era;
-use crate::jsonrpc::envelope::{Envelope, Kind};
+use crate::jsonrpc::envelope::{Envelope, Kind, Modern};
 use crate::jsonrpc::members::members;
 use crate::jsonrpc::rewrite::{Finish, Plan, ResultType, Rewriter, Scope};
 use crate::jsonrpc::{mirror, params};
@@ -51,11 +51,13 @@ impl Shard {
             Purpose::Probe => Era::Modern,
             _ => self.era(&leg.target).unwrap_or(Era::Legacy),
         };
-        let exchange = leg.purpose.exchange().and_then(|exchange| self.exchange(exchange));
         let session = leg.session.and_then(|session| self.sessions.get(session));
         let hidden = session.is_some_and(Session::is_hidden);
         let dress = match era {
-            Era::Modern if !leg.body.is_empty() => Some(self.modern(leg, exchange, session)),
+            Era::Modern if !leg.body.is_empty() => {
+                let exchange = leg.purpose.exchange().and_then(|exchange| self.exchange(exchange));
+                Some(self.modern(leg, exchange, session))
+            }
             Era::Legacy | Era::Sse if hidden && !leg.body.is_empty() => {
                 self.numbers += 1;
                 legacy(leg, self.numbers)
@@ -73,7 +75,7 @@ impl Shard {
         let claims = parsed.as_ref().is_some_and(|envelope| envelope.params.modern.version.is_some());
         let body = match &parsed {
             Some(envelope) if !claims && envelope.kind() == Kind::Request => {
-                let members = self.envelope(by_modern, session);
+                let members = self.envelope(by_modern, session, &envelope.params.modern);
                 params::with_meta(&leg.body, envelope, &members).into()
             }
             _ => leg.body.clone(),
@@ -85,7 +87,8 @@ impl Shard {
             if let Some(name) = era::name(envelope) {
                 fields.push(("mcp-name".to_owned(), mirror::encode(name).into_owned().into()));
             }
-            if by_modern.is_none() {
+            let brings = leg.purpose.exchange().is_some_and(|exchange| !self.lacks_mirrors(exchange));
+            if by_modern.is_none() || !brings {
                 fields.extend(self.mirrored(leg, envelope));
             }
         }
@@ -98,8 +101,14 @@ impl Shard {
         Dress { era: Era::Modern, body, fields, renumbered: leg.round.is_some() }
     }
 
-    /// The members of `_meta` that stand for a handshake (basic, "`_meta`").
-    pub(crate) fn envelope(&self, exchange: Option<&Exchange>, session: Option<&Session>) -> Vec<u8> {
+    /// The members of `_meta` that stand for a handshake (basic, "`_meta`"), but for those that a client of a session
+    /// has written itself.
+    fn envelope(
+        &self,
+        exchange: Option<&Exchange>,
+        session: Option<&Session>,
+        written: &Modern<'_>,
+    ) -> Vec<u8> {
         let nothing: &[u8] = b"";
         let (client, capabilities, level) = match (exchange, session) {
             (Some(exchange), _) => exchange.claimed(),
@@ -115,12 +124,14 @@ impl Shard {
             true => other.to_owned(),
             false => String::from_utf8_lossy(text).into_owned(),
         };
-        let mut out = format!(
-            "\"{PREFIX}protocolVersion\":\"{MODERN}\",\"{PREFIX}clientInfo\":{},\"{PREFIX}clientCapabilities\":{}",
-            or(client, OWN_INFO),
-            or(capabilities, "{}"),
-        );
-        if let Some(level) = level {
+        let mut out = format!("\"{PREFIX}protocolVersion\":\"{MODERN}\"");
+        if written.client_info.is_none() {
+            out.push_str(&format!(",\"{PREFIX}clientInfo\":{}", or(client, OWN_INFO)));
+        }
+        if written.client_capabilities.is_none() {
+            out.push_str(&format!(",\"{PREFIX}clientCapabilities\":{}", or(capabilities, "{}")));
+        }
+        if let Some(level) = level.filter(|_| written.log_level.is_none()) {
             out.push_str(&format!(",\"{PREFIX}logLevel\":{}", String::from_utf8_lossy(level)));
         }
         out.into_bytes()
@@ -146,7 +157,7 @@ impl Shard {
     pub(crate) fn plan(&self, id: LegId, exchange: ExchangeId, part: u16) -> Plan {
         let Some(leg) = self.legs.get(id) else { return Plan::default() };
         let mut plan = Plan::names(self.renames(&leg.target), Scope::Result);
-        plan.task = self.task_seal(exchange, &leg.target.name);
+        plan.task = self.task_seal(exchange, part, &leg.target.name);
         let Some(exchange) = self.exchange(exchange) else { return plan };
         let dress = leg.dress.as_deref();
         let target = dress.map_or(Era::Legacy, |dress| dress.era);

@@ -100,9 +100,7 @@ impl Shard {
         if self.is_settled_here(id, &target.name) {
             return;
         }
-        let legacy =
-            purpose.exchange().and_then(|id| self.exchange(id)).is_some_and(|it| it.modern.is_none());
-        if legacy && self.await_schemas(id, &target) {
+        if purpose.exchange().is_some_and(|id| self.lacks_mirrors(id)) && self.await_schemas(id, &target) {
             return;
         }
         self.dress(id);
@@ -238,11 +236,9 @@ impl Shard {
         let foreign = matches!(code, Some(-32022..=-32020));
         match purpose {
             Purpose::Part { .. } | Purpose::Stream { .. } if modern => {
-                let exchange = purpose.exchange().and_then(|exchange| self.exchange(exchange));
-                let legacy = exchange.is_some_and(|exchange| exchange.modern.is_none());
+                let ours = purpose.exchange().is_some_and(|exchange| self.lacks_mirrors(exchange));
                 let calls = matches!(purpose, Purpose::Part { .. });
-                if legacy && calls && code == Some(refusal::HEADER_MISMATCH) && self.mirror_anew(id, &target)
-                {
+                if ours && calls && code == Some(refusal::HEADER_MISMATCH) && self.mirror_anew(id, &target) {
                     return true;
                 }
                 let settled = matches!(code, Some(-32022..=-32020 | -32603..=-32601 | -32700));

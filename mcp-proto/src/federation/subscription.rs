@@ -14,6 +14,8 @@
 //! Changes of lists are gathered for a moment ([`BURST`]), since one event often changes the lists of several targets.
 //! What the client does not take now is kept as a mark and said when it does.
 
+mod topic;
+
 use super::Likeness;
 use super::gather::NOBODY;
 use super::initialize::result_of;
@@ -26,7 +28,7 @@ use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::members::members;
 use crate::jsonrpc::params::{self, Filter};
 use crate::jsonrpc::rewrite::{Plan, Scope};
-use crate::jsonrpc::{list, splice};
+use crate::jsonrpc::splice;
 use crate::leg::LegId;
 use crate::refusal::{self, Refusal};
 use crate::shard::Shard;
@@ -36,6 +38,8 @@ use routing::{Target, TargetName, uris};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+pub(super) use topic::Topic;
 
 /// Targets of which it is known what they can do have so long to open their streams before the client is answered.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -85,55 +89,6 @@ pub(super) enum Told {
     No,
     Yes,
     Refused,
-}
-
-/// A list that can change.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Topic {
-    Tools,
-    Prompts,
-    Resources,
-}
-
-impl Topic {
-    pub(super) const ALL: [Self; 3] = [Self::Tools, Self::Prompts, Self::Resources];
-
-    pub(super) fn of(kind: list::Kind) -> Self {
-        match kind {
-            list::Kind::Tools => Self::Tools,
-            list::Kind::Prompts => Self::Prompts,
-            list::Kind::Resources | list::Kind::Templates => Self::Resources,
-        }
-    }
-
-    fn of_notice(method: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|topic| topic.notice() == method)
-    }
-
-    /// The capability that stands for the list.
-    fn capability(self) -> &'static str {
-        match self {
-            Self::Tools => "tools",
-            Self::Prompts => "prompts",
-            Self::Resources => "resources",
-        }
-    }
-
-    pub(super) fn notice(self) -> &'static str {
-        match self {
-            Self::Tools => "notifications/tools/list_changed",
-            Self::Prompts => "notifications/prompts/list_changed",
-            Self::Resources => "notifications/resources/list_changed",
-        }
-    }
-
-    fn is_in(self, filter: &Filter) -> bool {
-        match self {
-            Self::Tools => filter.tools,
-            Self::Prompts => filter.prompts,
-            Self::Resources => filter.resources,
-        }
-    }
 }
 
 impl Subscription {

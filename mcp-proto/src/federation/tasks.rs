@@ -5,7 +5,7 @@
 //! relayed between a client and a target of the same era, and neither is offered where the other side can't speak it.
 
 use super::gather::NOBODY;
-use crate::exchange::ExchangeId;
+use crate::exchange::{Exchange, ExchangeId};
 use crate::jsonrpc::envelope::{Envelope, Text};
 use crate::jsonrpc::members::members;
 use crate::jsonrpc::params;
@@ -90,20 +90,23 @@ impl Shard {
     }
 
     /// How the ids of tasks in an answer are sealed, if there are several targets and the client knows of tasks.
-    pub(super) fn task_seal(&self, id: ExchangeId, target: &TargetName) -> Option<Arc<TaskSeal>> {
+    pub(super) fn task_seal(&self, id: ExchangeId, part: u16, target: &TargetName) -> Option<Arc<TaskSeal>> {
         self.routes.single().is_none().then_some(())?;
         let exchange = self.exchange(id)?;
-        let (_, claimed, _) = exchange.claimed();
-        let capabilities = match exchange.session.and_then(|session| self.sessions.get(session)) {
-            Some(session) => &session.capabilities,
-            None => claimed,
-        };
         // A client of 2025-11-25 asks for a task with the request; who knows the extension may be given one any time.
-        let asks = memmem::find(&exchange.body, b"\"task").is_some();
-        if !asks && memmem::find(capabilities, EXTENSION.as_bytes()).is_none() {
+        let asks = exchange.parts.get(usize::from(part)).is_some_and(|part| part.of_task);
+        if !asks && !self.knows_tasks(exchange) {
             return None;
         }
         self.session_task_seal(self.owner_key(id)?, target)
+    }
+
+    /// Whether a client knows the extension. Most say too little for that to be looked for.
+    fn knows_tasks(&self, exchange: &Exchange) -> bool {
+        let (_, claimed, _) = exchange.claimed();
+        let session = exchange.session.and_then(|session| self.sessions.get(session));
+        let capabilities = session.map_or(claimed, |session| &session.capabilities);
+        capabilities.len() > EXTENSION.len() && memmem::find(capabilities, EXTENSION.as_bytes()).is_some()
     }
 
     /// The same for what a target says on its own.
