@@ -19,6 +19,7 @@ mod topic;
 use super::Likeness;
 use super::gather::NOBODY;
 use super::initialize::result_of;
+use super::tasks::WatchedTask;
 use crate::answer::Content;
 use crate::conn::{Conn, Role, Wire};
 use crate::era::PREFIX;
@@ -26,7 +27,7 @@ use crate::exchange::{Exchange, ExchangeId, State, Work};
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::members::members;
 use crate::jsonrpc::params::{self, Filter};
-use crate::jsonrpc::rewrite::{Plan, Scope, TaskSeal};
+use crate::jsonrpc::rewrite::{Plan, Scope};
 use crate::jsonrpc::splice;
 use crate::leg::LegId;
 use crate::refusal::{self, Refusal};
@@ -80,16 +81,6 @@ pub(super) struct Watched {
     /// What a target that is told of each resource said.
     pub(super) told: Told,
     honoured: bool,
-}
-
-/// A task that a client wants to hear of.
-#[derive(Debug)]
-pub(super) struct WatchedTask {
-    target: TargetName,
-    /// As its target knows it.
-    inner: String,
-    /// As the client knows it.
-    asked: String,
 }
 
 /// Whether a target that keeps subscriptions has this one.
@@ -230,22 +221,6 @@ impl Shard {
             }
         }
         watched
-    }
-
-    /// The tasks that some target has, as many as one client may have.
-    fn watched_tasks(&self, ids: Vec<String>) -> Vec<WatchedTask> {
-        let single = self.routes.single();
-        let found = ids.into_iter().filter_map(|asked| {
-            let (target, inner) = match single {
-                Some(target) => (target.name.clone(), asked.clone()),
-                None => {
-                    let (target, inner) = TaskSeal::open(&self.config.keys, NOBODY, &asked)?;
-                    (self.routes.target(&target)?.name.clone(), inner)
-                }
-            };
-            Some(WatchedTask { target, inner, asked })
-        });
-        found.take(self.config.limits.names).collect()
     }
 
     /// Acknowledges as soon as no target is waited for.
