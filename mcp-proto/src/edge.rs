@@ -192,6 +192,8 @@ pub(crate) enum Note {
     Ask { sealed: Bytes, target: TargetName, lost: Option<Opened> },
     /// The home's answer, for all.
     Opened { key: SessionKey, target: TargetName, outcome: Result<Opened, Arc<str>> },
+    /// The same where the target turned out to have no sessions.
+    Sessionless { key: SessionKey, target: TargetName },
     /// A client gave up a request that some other shard may be working on.
     Cancel { key: SessionKey, message: Bytes },
     /// A message for a session's GET stream, wherever that is.

@@ -131,7 +131,10 @@ impl Shard {
             return self.deferred.push_back(Deferred::Fail(id, Trouble::Lost(crate::Fault::Other)));
         };
         match session.target_mut(&target.name) {
-            TargetState::Ready(_) => return self.dispatch_leg(id),
+            TargetState::Ready(_) => {
+                self.fit(id);
+                return self.dispatch_leg(id);
+            }
             TargetState::Failed { until, reason } if now < *until => {
                 let trouble = Trouble::Recently(Arc::clone(reason));
                 return self.deferred.push_back(Deferred::Fail(id, trouble));

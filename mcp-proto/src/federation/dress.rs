@@ -18,7 +18,7 @@ use crate::jsonrpc::rewrite::{Finish, Plan, ResultType, Rewriter, Scope};
 use crate::jsonrpc::{mirror, params};
 use crate::leg::{Leg, LegId, Purpose};
 use crate::refusal;
-use crate::session::Session;
+use crate::session::{Opened, Revision, Session};
 use crate::shard::Shard;
 use bytes::Bytes;
 use serde::Deserialize;
@@ -137,6 +137,22 @@ impl Shard {
         out.into_bytes()
     }
 
+    /// Takes out of a completion what its target's revision does not know.
+    pub(super) fn fit(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let session = leg.session.and_then(|session| self.sessions.get(session));
+        let older = |opened: &Opened| opened.revision < Revision::V2025_06_18;
+        if !session.and_then(|session| session.ready(&leg.target)).is_some_and(older) {
+            return;
+        }
+        if let Some(body) = without_context(leg.message()) {
+            match &mut leg.dress {
+                Some(dress) => dress.body = body,
+                None => leg.body = body,
+            }
+        }
+    }
+
     /// How a target's answer to one message is changed for the client.
     pub(crate) fn plan(&self, id: LegId, exchange: ExchangeId, part: u16) -> Plan {
         let Some(leg) = self.legs.get(id) else { return Plan::default() };
@@ -181,6 +197,18 @@ fn without_extension(capabilities: &[u8], extension: &str) -> Vec<u8> {
         Some(span) => params::without(capabilities, vec![span]),
         None => capabilities.to_vec(),
     }
+}
+
+/// A completion without `context`, which came with 2025-06-18; `None` for any other message.
+fn without_context(message: &[u8]) -> Option<Bytes> {
+    let envelope = Envelope::parse(message, usize::MAX).ok()?;
+    let params = envelope
+        .params
+        .span
+        .filter(|_| envelope.method.as_ref().is_some_and(|method| method.value == "completion/complete"))?;
+    let members = members(message.get(params.clone())?)?;
+    let context = members.into_iter().find(|member| member.key == b"context")?.span;
+    Some(params::without(message, vec![params.start + context.start..params.start + context.end]).into())
 }
 
 /// Whether the results of a method say how long they hold (server/utilities/caching).

@@ -204,6 +204,13 @@ impl Shard {
         }
     }
 
+    /// Another shard, which had to open a session, was told that there are none any more.
+    pub(super) fn learn_modern(&mut self, name: &TargetName) {
+        if self.routes.target(name.as_str()).is_some_and(|it| it.protocol == Protocol::Auto) {
+            self.judge(name, Era::Modern, false);
+        }
+    }
+
     /// A verdict turned out to be wrong, and what is right is not known.
     pub(crate) fn unsure(&mut self, target: &TargetName) {
         if let Some(pool) = self.pools.get_mut(target) {

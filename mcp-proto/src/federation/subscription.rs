@@ -14,9 +14,12 @@
 //! Changes of lists are gathered for a moment ([`BURST`]), since one event often changes the lists of several targets.
 //! What the client does not take now is kept as a mark and said when it does.
 
+mod topic;
+
 use super::Likeness;
 use super::gather::NOBODY;
 use super::initialize::result_of;
+use super::tasks::WatchedTask;
 use crate::answer::Content;
 use crate::conn::{Conn, Role, Wire};
 use crate::era::PREFIX;
@@ -24,8 +27,8 @@ use crate::exchange::{Exchange, ExchangeId, State, Work};
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::members::members;
 use crate::jsonrpc::params::{self, Filter};
-use crate::jsonrpc::rewrite::{Plan, Scope, TaskSeal};
-use crate::jsonrpc::{list, splice};
+use crate::jsonrpc::rewrite::{Plan, Scope};
+use crate::jsonrpc::splice;
 use crate::leg::LegId;
 use crate::refusal::{self, Refusal};
 use crate::shard::Shard;
@@ -35,6 +38,8 @@ use routing::{Target, TargetName, uris};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+pub(super) use topic::Topic;
 
 /// Targets of which it is known what they can do have so long to open their streams before the client is answered.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -78,71 +83,12 @@ pub(super) struct Watched {
     honoured: bool,
 }
 
-/// A task that a client wants to hear of.
-#[derive(Debug)]
-pub(super) struct WatchedTask {
-    target: TargetName,
-    /// As its target knows it.
-    inner: String,
-    /// As the client knows it.
-    asked: String,
-}
-
 /// Whether a target that keeps subscriptions has this one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Told {
     No,
     Yes,
     Refused,
-}
-
-/// A list that can change.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Topic {
-    Tools,
-    Prompts,
-    Resources,
-}
-
-impl Topic {
-    pub(super) const ALL: [Self; 3] = [Self::Tools, Self::Prompts, Self::Resources];
-
-    pub(super) fn of(kind: list::Kind) -> Self {
-        match kind {
-            list::Kind::Tools => Self::Tools,
-            list::Kind::Prompts => Self::Prompts,
-            list::Kind::Resources | list::Kind::Templates => Self::Resources,
-        }
-    }
-
-    fn of_notice(method: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|topic| topic.notice() == method)
-    }
-
-    /// The capability that stands for the list.
-    fn capability(self) -> &'static str {
-        match self {
-            Self::Tools => "tools",
-            Self::Prompts => "prompts",
-            Self::Resources => "resources",
-        }
-    }
-
-    pub(super) fn notice(self) -> &'static str {
-        match self {
-            Self::Tools => "notifications/tools/list_changed",
-            Self::Prompts => "notifications/prompts/list_changed",
-            Self::Resources => "notifications/resources/list_changed",
-        }
-    }
-
-    fn is_in(self, filter: &Filter) -> bool {
-        match self {
-            Self::Tools => filter.tools,
-            Self::Prompts => filter.prompts,
-            Self::Resources => filter.resources,
-        }
-    }
 }
 
 impl Subscription {
@@ -275,22 +221,6 @@ impl Shard {
             }
         }
         watched
-    }
-
-    /// The tasks that some target has, as many as one client may have.
-    fn watched_tasks(&self, ids: Vec<String>) -> Vec<WatchedTask> {
-        let single = self.routes.single();
-        let found = ids.into_iter().filter_map(|asked| {
-            let (target, inner) = match single {
-                Some(target) => (target.name.clone(), asked.clone()),
-                None => {
-                    let (target, inner) = TaskSeal::open(&self.config.keys, NOBODY, &asked)?;
-                    (self.routes.target(&target)?.name.clone(), inner)
-                }
-            };
-            Some(WatchedTask { target, inner, asked })
-        });
-        found.take(self.config.limits.names).collect()
     }
 
     /// Acknowledges as soon as no target is waited for.

@@ -4,6 +4,7 @@
 //! The two kinds of tasks, those of 2025-11-25 and the extension of 2026-07-28, are told apart by nothing here: each is
 //! relayed between a client and a target of the same era, and neither is offered where the other side can't speak it.
 
+use super::gather::NOBODY;
 use crate::exchange::{Exchange, ExchangeId};
 use crate::jsonrpc::envelope::{Envelope, Text};
 use crate::jsonrpc::members::members;
@@ -23,6 +24,16 @@ pub(crate) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
 /// What a message about a task carries in `_meta` (2025-11-25, basic/utilities/tasks).
 const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
+
+/// A task that a client wants to hear of.
+#[derive(Debug)]
+pub(super) struct WatchedTask {
+    pub(super) target: TargetName,
+    /// As its target knows it.
+    pub(super) inner: String,
+    /// As the client knows it.
+    pub(super) asked: String,
+}
 
 impl Shard {
     /// A message about a task goes to the target that has it.
@@ -60,6 +71,22 @@ impl Shard {
         let mut literal = Vec::new();
         quote(&inner, &mut literal);
         Some((task, literal))
+    }
+
+    /// The tasks that some target has, as many as one client may have.
+    pub(super) fn watched_tasks(&self, ids: Vec<String>) -> Vec<WatchedTask> {
+        let single = self.routes.single();
+        let found = ids.into_iter().filter_map(|asked| {
+            let (target, inner) = match single {
+                Some(target) => (target.name.clone(), asked.clone()),
+                None => {
+                    let (target, inner) = TaskSeal::open(&self.config.keys, NOBODY, &asked)?;
+                    (self.routes.target(&target)?.name.clone(), inner)
+                }
+            };
+            Some(WatchedTask { target, inner, asked })
+        });
+        found.take(self.config.limits.names).collect()
     }
 
     /// How the ids of tasks in an answer are sealed, if there are several targets and the client knows of tasks.

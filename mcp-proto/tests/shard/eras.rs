@@ -1,6 +1,6 @@
 //! Requests and answers on their way from one era to the other, byte for byte.
 
-use crate::support::client::{EVERYTHING, INITIALIZED, call, initialize, post, request, session_field};
+use crate::support::client::{EVERYTHING, INITIALIZED, call, initialize, post, request};
 use crate::support::listening::before;
 use crate::support::modern::Ask;
 use crate::support::server::{chunked_reply, event, json_reply, open_stream, stream, stream_end};
@@ -454,6 +454,32 @@ fn extensions_of_a_client_pass_but_not_its_tasks() {
     assert!(world.server("alpha").last("tools/call").body.contains(capabilities));
 }
 
+#[test]
+fn a_completion_loses_what_an_older_target_does_not_know() {
+    let params = r#"{"context":{"arguments":{"b":"c"}},"ref":{"type":"ref/prompt","name":"greet"},"argument":{"name":"a","value":""}}"#;
+    for (revision, kept) in [("2025-03-26", false), ("2025-06-18", true)] {
+        let mut world = legacy();
+        world.server("alpha").revision = Some(revision.to_owned());
+        let (client, session) = world.begin();
+        for _ in 0..2 {
+            world.ask(client, &session, &request("completion/complete", params));
+            let expected = if kept {
+                params.to_owned()
+            } else {
+                params.replace(r#""context":{"arguments":{"b":"c"}},"#, "")
+            };
+            let seen = world.server("alpha").last("completion/complete").body.clone();
+            assert_eq!(seen, request("completion/complete", &expected), "{revision}");
+        }
+        let members = params.strip_prefix('{').unwrap().strip_suffix('}').unwrap();
+        for _ in 0..2 {
+            ask_as(&mut world, "1", "completion/complete", None, members, "");
+            let seen = world.server("alpha").last("completion/complete");
+            assert_eq!(seen.body.contains("context"), kept, "{revision}");
+        }
+    }
+}
+
 // --- several targets, of every era ---
 
 /// Two legacy targets over HTTP, a modern one, one on an event stream, and two processes.
@@ -614,5 +640,4 @@ fn discover_says_what_all_can_do_together() {
     let result = world.clients[client].answer().json()["result"].clone();
     assert_eq!(result["capabilities"]["tasks"], json!({"requests": {"tools": {"call": {}}}}), "{result}");
     assert_eq!(result["capabilities"]["extensions"], json!({}), "{result}");
-    _ = session_field("");
 }

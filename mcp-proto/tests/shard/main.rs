@@ -9,6 +9,7 @@ mod calls;
 mod changes;
 mod channel_listens;
 mod channel_simulation;
+mod era_simulation;
 mod eras;
 mod faults;
 mod forwarding;
