@@ -66,7 +66,7 @@ fn an_answer_is_one_line_whatever_the_target_wrote() {
     let mut world = World::new(&["alpha"]);
     world.server("alpha").on("tools/call", |seen| {
         let body = seen.response("{\r\n  \"content\": [],\n  \"other\":\t\"a\\nb\"\n}");
-        crate::support::server::json_reply(200, &body)
+        json_reply(200, &body)
     });
     let client = begin(&mut world);
     let before = world.clients[client].raw.len();
