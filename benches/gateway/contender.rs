@@ -54,19 +54,20 @@ impl Contender {
                 (name, vec![program.clone(), "-p".to_owned(), prefix, "-c".to_owned(), config])
             }
             Recipe::Gateway(program, runtime) => {
+                let name = format!("gateway-{runtime}-{}", address.port());
+                let config = folder.join(format!("{name}.yaml"));
+                fs::write(&config, gateway_config([a, b, c]))?;
                 let mut command = vec![program.display().to_string()];
                 for (flag, value) in [
+                    ("--config", config.display().to_string()),
                     ("--listen", address.to_string()),
                     ("--admin", free_address()?.to_string()),
                     ("--runtime", (*runtime).to_owned()),
                     ("--workers", "1".to_owned()),
-                    ("--target", format!("a=http://{a}/mcp")),
-                    ("--target", format!("b=http://{b}/mcp")),
-                    ("--target", format!("c=http://{c}/mcp")),
                 ] {
                     command.extend([flag.to_owned(), value]);
                 }
-                (format!("gateway-{runtime}-{}", address.port()), command)
+                (name, command)
             }
         };
         let log = folder.join(format!("{name}.log"));
@@ -121,6 +122,13 @@ impl Contender {
 /// A loopback port that was free a moment ago.
 fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?.local_addr()
+}
+
+/// The fake target speaks 2025-11-25 and is not asked what it speaks.
+fn gateway_config(targets: [SocketAddr; 3]) -> String {
+    let named = ["a", "b", "c"].into_iter().zip(targets);
+    let lines = named.map(|(name, at)| format!("  {name}: {{url: 'http://{at}/mcp', protocol: legacy}}\n"));
+    format!("mcpServers:\n{}", lines.collect::<String>())
 }
 
 /// A plain reverse proxy: one worker, keep-alive both ways, bytes passed on as they come, nothing logged. The default

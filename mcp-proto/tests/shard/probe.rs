@@ -344,6 +344,43 @@ fn every_shard_finds_out_for_itself() {
 }
 
 #[test]
+fn a_shard_that_finds_out_that_an_era_has_changed_is_believed_by_the_home_of_the_session() {
+    for (from, to) in [(Speaks::Legacy, Speaks::Modern), (Speaks::Modern, Speaks::Legacy)] {
+        let mut world = before(&["alpha"]).shards(2).build();
+        let era = world.speaks("alpha", from);
+        let (_, session) = world.begin();
+        for shard in [0, 1] {
+            assert!(is_done(&world.ask_on(shard, &session, &call("echo"))));
+        }
+        world.advance(RESTED);
+        world.turn("alpha", &era, to);
+        for shard in [1, 0, 1] {
+            let answer = world.ask_on(shard, &session, &call("echo"));
+            assert!(is_done(&answer), "{from:?} to {to:?} on {shard}: {}", answer.text());
+        }
+        assert_eq!(world.effects("alpha"), 5);
+    }
+}
+
+#[test]
+fn a_session_that_target_and_home_have_forgotten_is_opened_anew() {
+    let mut world = Setup::new(&["alpha"]).shards(2).build();
+    let (_, session) = world.begin();
+    assert!(is_done(&world.ask_on(1, &session, &call("echo"))));
+    world.server("alpha").sessions.clear();
+    assert!(is_done(&world.ask_on(0, &session, &call("echo"))), "the home has another now");
+    world.replace(1);
+    assert!(is_done(&world.ask_on(1, &session, &call("echo"))), "and tells it");
+    world.server("alpha").sessions.clear();
+    assert!(is_done(&world.ask_on(1, &session, &call("echo"))), "by its own");
+    world.server("alpha").sessions.clear();
+    world.replace(1);
+    let answer = world.ask_on(1, &session, &call("echo"));
+    assert!(is_done(&answer), "by what its id says, and then by what its home has: {}", answer.text());
+    assert_eq!(world.effects("alpha"), 5);
+}
+
+#[test]
 fn a_page_is_followed_by_shards_that_know_the_era_and_by_those_that_do_not() {
     for first in [0, 1] {
         let mut world = before(&["alpha"]).shards(2).build();
