@@ -42,7 +42,7 @@ impl Shard {
         let mut next = Leg::new(Arc::clone(&leg.target), leg.session, purpose, Method::Get, body);
         next.last_event = Some(last);
         // Another session would know nothing of the call.
-        next.reopened = true;
+        next.reopened = u8::MAX;
         next.sent_at = leg.sent_at;
         next.fields = leg.fields.take();
         next.version = leg.version;
