@@ -154,7 +154,10 @@ pub(crate) fn until_none<T: std::fmt::Debug>(what: &str, mut left: impl FnMut() 
         }
         assert!(Instant::now() < deadline, "left of {what}: {now:?}");
         thread::sleep(Duration::from_millis(50));
-        if std::env::var("DBGH").is_ok() { eprintln!("DBGH {now:?}"); thread::sleep(Duration::from_millis(2000)); }
+        if std::env::var("DBGH").is_ok() {
+            eprintln!("DBGH {now:?}");
+            thread::sleep(Duration::from_millis(2000));
+        }
     }
 }
 
