@@ -16,8 +16,8 @@ pub(crate) enum Recipe {
     Direct,
     /// nginx of this path.
     Nginx(String),
-    /// The gateway of this path, on a runtime.
-    Gateway(PathBuf, &'static str),
+    /// The gateway of this path, on a runtime, before targets of this era.
+    Gateway(PathBuf, &'static str, &'static str),
     /// Something that runs already: address, path and process.
     Running(SocketAddr, String, i32),
 }
@@ -53,10 +53,10 @@ impl Contender {
                 let prefix = folder.display().to_string();
                 (name, vec![program.clone(), "-p".to_owned(), prefix, "-c".to_owned(), config])
             }
-            Recipe::Gateway(program, runtime) => {
-                let name = format!("gateway-{runtime}-{}", address.port());
+            Recipe::Gateway(program, runtime, protocol) => {
+                let name = format!("gateway-{runtime}-{protocol}-{}", address.port());
                 let config = folder.join(format!("{name}.yaml"));
-                fs::write(&config, gateway_config([a, b, c]))?;
+                fs::write(&config, gateway_config([a, b, c], protocol))?;
                 let mut command = vec![program.display().to_string()];
                 for (flag, value) in [
                     ("--config", config.display().to_string()),
@@ -124,10 +124,11 @@ fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?.local_addr()
 }
 
-/// The fake target speaks 2025-11-25 and is not asked what it speaks.
-fn gateway_config(targets: [SocketAddr; 3]) -> String {
+/// The fake target speaks both eras and is not asked which.
+fn gateway_config(targets: [SocketAddr; 3], protocol: &str) -> String {
     let named = ["a", "b", "c"].into_iter().zip(targets);
-    let lines = named.map(|(name, at)| format!("  {name}: {{url: 'http://{at}/mcp', protocol: legacy}}\n"));
+    let lines =
+        named.map(|(name, at)| format!("  {name}: {{url: 'http://{at}/mcp', protocol: {protocol}}}\n"));
     format!("mcpServers:\n{}", lines.collect::<String>())
 }
 

@@ -208,8 +208,8 @@ fn without_context(message: &[u8]) -> Option<Bytes> {
         .filter(|_| envelope.method.as_ref().is_some_and(|method| method.value == "completion/complete"))?;
     let members = members(message.get(params.clone())?)?;
     let context = members.into_iter().find(|member| member.key == b"context")?.span;
-    let context = params.start + context.start..params.start + context.end;
-    Some(params::without(message, [context].into()).into())
+    let span = params.start + context.start..params.start + context.end;
+    Some(params::without(message, vec![span]).into())
 }
 
 /// Whether the results of a method say how long they hold (server/utilities/caching).
