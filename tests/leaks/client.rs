@@ -60,11 +60,11 @@ fn legacy(gateway: SocketAddr) -> io::Result<Open> {
     let get = format!("GET /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{session}\r\n");
     let mut stream = Wire::say(gateway, &get)?;
     expect(&stream.hear("\r\n\r\n")?, "200")?;
-    let hang = Wire::say(gateway, &post("/mcp", &session, &call(2, "hang")))?;
-    let mut ask = Wire::say(gateway, &post("/mcp", &session, &call(3, "ask")))?;
-    // On a channel nobody knows which of two calls a question belongs to; it comes with the latest.
+    // One after the other: on a channel nobody knows which of two calls a question belongs to.
+    let mut ask = Wire::say(gateway, &post("/mcp", &session, &call(2, "ask")))?;
     ask.hear("elicitation/create")?;
-    Ok(vec![first, stream, hang, ask])
+    let hang = Wire::say(gateway, &post("/mcp", &session, &call(3, "hang")))?;
+    Ok(vec![first, stream, ask, hang])
 }
 
 fn modern(gateway: SocketAddr) -> io::Result<Open> {
@@ -87,9 +87,9 @@ fn sse(gateway: SocketAddr) -> io::Result<Open> {
     say(&initialize("2024-11-05"))?;
     stream.hear("\"result\"")?;
     say(INITIALIZED)?;
-    say(&call(2, "hang"))?;
-    say(&call(3, "ask"))?;
+    say(&call(2, "ask"))?;
     stream.hear("elicitation/create")?;
+    say(&call(3, "hang"))?;
     Ok(vec![stream, posts])
 }
 

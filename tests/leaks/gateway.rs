@@ -29,6 +29,7 @@ timeouts:
   pool: 300ms
   process: 1s
   firstByte: 5s
+  shutdown: 1s
   idle: 5s
 ";
 
@@ -154,10 +155,6 @@ pub(crate) fn until_none<T: std::fmt::Debug>(what: &str, mut left: impl FnMut() 
         }
         assert!(Instant::now() < deadline, "left of {what}: {now:?}");
         thread::sleep(Duration::from_millis(50));
-        if std::env::var("DBGH").is_ok() {
-            eprintln!("DBGH {now:?}");
-            thread::sleep(Duration::from_millis(2000));
-        }
     }
 }
 

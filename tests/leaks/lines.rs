@@ -1,7 +1,7 @@
 //! Gateways that a client starts as a program: with each goes all that it had.
 
 use crate::client::{INITIALIZED, call, initialize};
-use crate::gateway::{Configuration, Runtime, until_none};
+use crate::gateway::{Configuration, Runtime};
 use crate::process;
 use crate::target::{Kind, Target};
 use std::io::{BufRead, BufReader, Write};
@@ -46,14 +46,7 @@ pub(crate) fn come_and_go(runtime: Runtime) {
             for mut gateway in crowd {
                 gateway.wait().unwrap();
             }
-            match (way, kind) {
-                // Nobody is left who could end them.
-                (Way::Killed, Kind::Legacy) => until_none("connections", || {
-                    let holds = target.holds().into_iter();
-                    holds.filter(|held| !held.starts_with("0 connections")).collect()
-                }),
-                _ => target.until_alone(),
-            }
+            target.until_disconnected();
         }
     }
 }
@@ -66,7 +59,7 @@ fn open(runtime: Runtime, file: &Configuration) -> Option<Child> {
     let mut gateway = command.spawn().unwrap();
     let mut output = BufReader::new(gateway.stdout.take().unwrap()).lines();
     let input = gateway.stdin.as_mut().unwrap();
-    let messages = [&initialize("2025-11-25"), INITIALIZED, &call(2, "hang"), &call(3, "ask")];
+    let messages = [&initialize("2025-11-25"), INITIALIZED, &call(2, "ask"), &call(3, "hang")];
     // One that can't run has hung up.
     _ = input.write_all(format!("{}\n", messages.join("\n")).as_bytes());
     let asked = output.find(|line| line.as_ref().is_ok_and(|line| line.contains("elicitation/create")));

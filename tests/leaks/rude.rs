@@ -42,14 +42,10 @@ pub(crate) fn all_come_and_go(runtime: Runtime, kind: Kind) {
     let waves = if kind == Kind::Process { PROCESS_WAVES } else { WAVES };
     let mut memory = Vec::new();
     for _ in 0..2 {
-        eprintln!("DBG {runtime:?} {kind:?} start {:?}", began.elapsed());
         let half: Vec<_> = (0..waves).map(|_| come_and_go(gateway.address)).collect();
-        eprintln!("DBG {runtime:?} {kind:?} waves {:?}", began.elapsed());
         until_alone(&gateway, &target);
         drop(half);
-        eprintln!("DBG {runtime:?} {kind:?} alone {:?}", began.elapsed());
         killed_target(&gateway, &mut target, waves);
-        eprintln!("DBG {runtime:?} {kind:?} killed {:?}", began.elapsed());
         until_descriptors(&gateway, descriptors);
         memory.push(gateway.memory());
     }
@@ -117,7 +113,7 @@ fn killed_gateway(gateway: Gateway, target: &Target) {
     let open = crowd(gateway.address);
     assert!(!target.holds().is_empty());
     gateway.kill();
-    target.until_alone();
+    target.until_disconnected();
     drop(open);
 }
 

@@ -91,6 +91,13 @@ impl Target {
         if state == "0 connections, 0 sessions" { Vec::new() } else { vec![state.to_owned()] }
     }
 
+    /// Waits until no child and no connection is left. A gateway that is gone can't end sessions.
+    pub(crate) fn until_disconnected(&self) {
+        until_none("what a gateway that is gone had open", || {
+            self.holds().into_iter().filter(|held| !held.starts_with("0 connections")).collect()
+        });
+    }
+
     pub(crate) fn until_alone(&self) {
         until_none("what is open at the target", || self.holds());
     }
