@@ -88,7 +88,8 @@ impl Shard {
             Purpose::Part { exchange, slot: None, .. } | Purpose::Resume { exchange } => {
                 self.exchange(exchange).is_some()
             }
-            _ => false,
+            // It has the time of what it answers, which is shorter.
+            _ => purpose.is_for_one_answer(),
         }
     }
 
