@@ -88,6 +88,7 @@ impl Shard {
             Purpose::Part { exchange, slot: None, .. } | Purpose::Resume { exchange } => {
                 self.exchange(exchange).is_some()
             }
+            // It has the time of what it answers, which is shorter.
             _ => purpose.is_for_one_answer(),
         }
     }

@@ -19,14 +19,14 @@ impl Process {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", role, "--nocapture"]).env(ROLE, format!("{role} {words}"));
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut process = Self { child, output };
         loop {
             let mut line = String::new();
-            assert_ne!(output.read_line(&mut line).unwrap(), 0, "{role} {words} has ended");
+            assert_ne!(process.output.read_line(&mut line).unwrap(), 0, "{role} {words} has ended");
             // Behind what the harness says.
             if let Some((_, said)) = line.split_once("ready ") {
-                let said = said.trim().to_owned();
-                return (Self { child, output }, said);
+                return (process, said.trim().to_owned());
             }
         }
     }
@@ -40,7 +40,6 @@ impl Drop for Process {
         // It may be gone.
         _ = self.child.kill();
         _ = self.child.wait();
-        _ = self.output.get_ref();
     }
 }
 

@@ -115,7 +115,13 @@ fn as_target() {
     };
     let listener = TcpListener::bind(("127.0.0.1", port.parse().unwrap())).unwrap();
     process::ready(&listener.local_addr().unwrap().to_string());
-    let server = Arc::new(Server { kind, ..Server::default() });
+    let server = Arc::new(Server {
+        kind,
+        connections: AtomicUsize::new(0),
+        sessions: AtomicUsize::new(0),
+        streams: Mutex::default(),
+        given: AtomicUsize::new(0),
+    });
     for stream in listener.incoming().flatten() {
         let server = Arc::clone(&server);
         let serve = move || {
@@ -128,13 +134,6 @@ fn as_target() {
     }
 }
 
-impl Default for Kind {
-    fn default() -> Self {
-        Self::Legacy
-    }
-}
-
-#[derive(Default)]
 struct Server {
     kind: Kind,
     connections: AtomicUsize,
