@@ -66,7 +66,8 @@ impl Shard {
         for conn in stale {
             self.release(conn);
         }
-        self.pools.retain(|name, pool| pool.open > 0 || routes.target(name.as_str()).is_some());
+        // What waits in one is told when what it waits for has ended, on whatever way that is.
+        self.pools.retain(|name, pool| pool.counts() != (0, 0) || routes.target(name.as_str()).is_some());
     }
 
     /// Whether merged answers should wait for `target` only briefly.

@@ -401,7 +401,8 @@ proptest! {
 
 #[test]
 fn the_same_seed_does_the_same_in_all_eras() {
-    for seed in 0..2 {
+    // The last one takes a target away while requests wait for what it speaks.
+    for seed in [0, 1, 4392462006202234069] {
         let (first, second) = (run(seed, 80), run(seed, 80));
         assert_eq!(first.0, second.0);
         assert!(first.1 == second.1, "bytes differ");

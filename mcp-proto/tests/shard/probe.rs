@@ -190,6 +190,23 @@ fn a_target_that_has_opened_a_session_is_not_doubted_for_its_silence() {
 }
 
 #[test]
+fn what_waits_for_a_target_that_is_taken_away_is_told() {
+    let mut world = before(&["alpha", "beta"]).process("alpha").build();
+    world.server("alpha").on("server/discover", |_| vec![]);
+    world.server("alpha").on("initialize", |_| vec![]);
+    let client = world.begin_modern(0, &Ask { name: "alpha_echo", ..Ask::default() });
+    assert_eq!(world.server("alpha").methods(), ["server/discover"]);
+    world.reroute(Routes::new(vec![crate::support::setup::target("beta", 1)]).unwrap());
+    world.advance(Duration::from_secs(60));
+    let answers = world.clients[client].answers();
+    assert!(answers.len() == 1 && answers[0].complete, "{answers:?}");
+    assert!(answers[0].tool_text().starts_with("target \"alpha\" failed: "), "{}", answers[0].text());
+    world.hang_up(client);
+    world.advance(Duration::from_secs(3 * 3600));
+    assert_eq!(world.counters(0).calls.value(), 0);
+}
+
+#[test]
 fn a_modern_target_that_was_slow_to_say_so_is_asked_again_when_it_refuses_the_greeting() {
     for reply in [vec![], vec![Step::Reset]] {
         let (mut world, _) = one(Speaks::Modern);
