@@ -204,6 +204,13 @@ impl Shard {
         }
     }
 
+    /// A target opened a session: that it speaks so is a guess no more.
+    pub(super) fn confirm(&mut self, name: &TargetName) {
+        if let Some(known) = self.pools.get_mut(name).and_then(|pool| pool.verdict.known.as_mut()) {
+            known.guessed &= known.era == Era::Modern;
+        }
+    }
+
     /// Another shard, which had to open a session, was told that there are none any more.
     pub(super) fn learn_modern(&mut self, name: &TargetName) {
         if self.routes.target(name.as_str()).is_some_and(|it| it.protocol == Protocol::Auto) {

@@ -249,6 +249,7 @@ impl Shard {
             Err(trouble) => return self.target_refused_with(&target, session_id, asker, &trouble, body),
         };
         self.learn(&target.name, body);
+        self.confirm(&target.name);
         let opened = Opened { id: given_id, revision, sse: self.era(&target) == Some(Era::Sse) };
         let single = self.routes.single().is_some();
         let asker = asker.filter(|(exchange, ..)| self.exchange(*exchange).is_some());

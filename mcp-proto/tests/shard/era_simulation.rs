@@ -12,7 +12,7 @@ use crate::support::server::{Reply, Seen, event, event_with, open_stream, stream
 use crate::support::{Setup, Step, Talks, World};
 use mcp_proto::Fault;
 use proptest::prelude::*;
-use routing::Protocol;
+use routing::{Protocol, Routes, Target};
 use serde_json::Value;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -61,6 +61,7 @@ struct Run {
     dice: Dice,
     users: Vec<User>,
     calls: Vec<Call>,
+    targets: Vec<Target>,
     /// The targets that may change their era.
     eras: Vec<(&'static str, Rc<Cell<Speaks>>)>,
     serial: u64,
@@ -85,6 +86,7 @@ impl Run {
                 _ => setup,
             };
         }
+        let targets = setup.targets.clone();
         let mut world = setup.build();
         world.chop = dice.once_in(2).then(|| Dice::new(seed ^ 1));
         let mut eras = Vec::new();
@@ -101,7 +103,7 @@ impl Run {
             let mut chance = Dice::new(seed ^ (number as u64 + 2) << 32);
             server.twist = Some(Box::new(move |seen, steps| twist(&mut chance, talks, seen, steps)));
         }
-        Self { world, dice, users: vec![User::Modern], calls: Vec::new(), eras, serial: 0 }
+        Self { world, dice, users: vec![User::Modern], calls: Vec::new(), targets, eras, serial: 0 }
     }
 
     fn act(&mut self) {
@@ -114,6 +116,7 @@ impl Run {
             3 => self.turn(),
             4 | 5 => self.break_target(),
             6 => self.leave(),
+            12 if self.dice.once_in(4) => self.reroute(),
             7 => {
                 let client = self.calls.last().map(|call| call.way);
                 if let Some(Way::Own(client)) = client {
@@ -223,6 +226,12 @@ impl Run {
         }
     }
 
+    /// A target goes, or all are back.
+    fn reroute(&mut self) {
+        let shown = if self.dice.once_in(2) { &self.targets[1..] } else { &self.targets[..] };
+        self.world.reroute(Routes::new(shown.to_vec()).unwrap());
+    }
+
     fn leave(&mut self) {
         if self.calls.is_empty() {
             return;
@@ -299,6 +308,7 @@ impl Run {
             server.refuses = None;
             server.twist = None;
         }
+        self.world.reroute(Routes::new(self.targets.clone()).unwrap());
         for client in 0..self.world.clients.len() {
             self.world.take(client, usize::MAX);
         }

@@ -19,6 +19,7 @@ mod leaks;
 mod limits;
 mod listens;
 mod lists;
+mod mixed_eras;
 mod parked;
 mod parked_ends;
 mod probe;

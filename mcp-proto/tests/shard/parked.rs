@@ -548,7 +548,7 @@ fn places_in_a_targets_stream_are_nothing_for_a_client_without_a_session() {
     let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#;
     world.server("alpha").on("tools/call", move |_| {
         let retry = "retry: 5\nid: e-0\ndata:\n\n";
-        stream(&[crate::support::server::chunk(retry), event_with("e-1", log)])
+        stream(&[chunk(retry), event_with("e-1", log)])
     });
     world.server("alpha").on("GET", |seen| match seen.field("last-event-id") {
         Some(_) => crate::support::server::reply(405, "", ""),

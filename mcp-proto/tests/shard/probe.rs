@@ -177,6 +177,19 @@ fn a_target_that_does_not_answer_the_question_is_greeted() {
 }
 
 #[test]
+fn a_target_that_has_opened_a_session_is_not_doubted_for_its_silence() {
+    let (mut world, _) = one(Speaks::Legacy);
+    world.server("alpha").on("server/discover", |_| vec![]);
+    let client = world.begin_modern(0, &Ask { capabilities: "{}", ..Ask::default() });
+    world.advance(Duration::from_secs(6));
+    assert!(is_done(&world.clients[client].answer()));
+    world.server("alpha").on("tools/call", |seen| json_reply(400, &seen.error(-32602, "no such tool")));
+    let answer = world.ask_modern(0, &Ask { capabilities: "{}", ..Ask::default() });
+    assert_eq!(answer.code(), Some(-32602), "at once");
+    assert_eq!(world.server("alpha").count("server/discover"), 1);
+}
+
+#[test]
 fn a_modern_target_that_was_slow_to_say_so_is_asked_again_when_it_refuses_the_greeting() {
     for reply in [vec![], vec![Step::Reset]] {
         let (mut world, _) = one(Speaks::Modern);
