@@ -112,7 +112,8 @@ impl Wire {
         let target = |(name, port)| {
             let name = TargetName::parse(name).expect("a good name");
             let mut target = Target::new(name, SocketAddr::from(([127, 0, 0, 1], port)), "/mcp");
-            target.protocol = row.target;
+            // A legacy one is found out by asking, as by default.
+            target.protocol = if row.target == Protocol::Modern { Protocol::Modern } else { Protocol::Auto };
             target
         };
         let routes = [("b", 1), ("a", 2), ("c", 3)].into_iter().take(row.targets).map(target).collect();
@@ -263,6 +264,9 @@ impl Row {
                 "mcp-session-id: 0a0b0c0d-0000-4000-8000-000000000000\r\n",
                 r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"bench","version":"1"}}"#,
             ),
+            () if has(br#""server/discover""#) && self.target == Protocol::Legacy => {
+                return out.extend_from_slice(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+            }
             () if has(br#""server/discover""#) => (
                 "",
                 r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"ttlMs":0,"cacheScope":"private"}"#,

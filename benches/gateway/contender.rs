@@ -16,8 +16,8 @@ pub(crate) enum Recipe {
     Direct,
     /// nginx of this path.
     Nginx(String),
-    /// The gateway of this path, on a runtime.
-    Gateway(PathBuf, &'static str),
+    /// The gateway of this path, on a runtime, before targets of this era.
+    Gateway(PathBuf, &'static str, &'static str),
     /// Something that runs already: address, path and process.
     Running(SocketAddr, String, i32),
 }
@@ -53,20 +53,21 @@ impl Contender {
                 let prefix = folder.display().to_string();
                 (name, vec![program.clone(), "-p".to_owned(), prefix, "-c".to_owned(), config])
             }
-            Recipe::Gateway(program, runtime) => {
+            Recipe::Gateway(program, runtime, protocol) => {
+                let name = format!("gateway-{runtime}-{protocol}-{}", address.port());
+                let config = folder.join(format!("{name}.yaml"));
+                fs::write(&config, gateway_config([a, b, c], protocol))?;
                 let mut command = vec![program.display().to_string()];
                 for (flag, value) in [
+                    ("--config", config.display().to_string()),
                     ("--listen", address.to_string()),
                     ("--admin", free_address()?.to_string()),
                     ("--runtime", (*runtime).to_owned()),
                     ("--workers", "1".to_owned()),
-                    ("--target", format!("a=http://{a}/mcp")),
-                    ("--target", format!("b=http://{b}/mcp")),
-                    ("--target", format!("c=http://{c}/mcp")),
                 ] {
                     command.extend([flag.to_owned(), value]);
                 }
-                (format!("gateway-{runtime}-{}", address.port()), command)
+                (name, command)
             }
         };
         let log = folder.join(format!("{name}.log"));
@@ -121,6 +122,14 @@ impl Contender {
 /// A loopback port that was free a moment ago.
 fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?.local_addr()
+}
+
+/// The fake target speaks both eras and is not asked which.
+fn gateway_config(targets: [SocketAddr; 3], protocol: &str) -> String {
+    let named = ["a", "b", "c"].into_iter().zip(targets);
+    let lines =
+        named.map(|(name, at)| format!("  {name}: {{url: 'http://{at}/mcp', protocol: {protocol}}}\n"));
+    format!("mcpServers:\n{}", lines.collect::<String>())
 }
 
 /// A plain reverse proxy: one worker, keep-alive both ways, bytes passed on as they come, nothing logged. The default

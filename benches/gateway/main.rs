@@ -32,7 +32,7 @@ const USAGE: &str = "usage: gateway-bench [options]
   --sessions N              idle sessions, 0 for none (default 1000)
   --gateway PATH            the gateway (default: mcp-gateway beside this program)
   --nginx PATH              nginx (default: from PATH)
-  --without NAME            leaves out nginx, direct, tokio or glommio; may be given again
+  --without NAME            leaves out nginx, direct, tokio, glommio, tokio-modern or glommio-modern; may be given again
   --contender NAME=URL,PID  one more, running already; may be given again
   --port N                  the fake target listens on N, N+1 and N+2 in parts, and on N+3 as a whole";
 
@@ -116,8 +116,13 @@ fn parse(arguments: &[String]) -> io::Result<Options> {
     }
     options.contenders.push((report::YARDSTICK.to_owned(), Recipe::Nginx(nginx)));
     if gateway.exists() {
-        for runtime in ["tokio", "glommio"] {
-            options.contenders.push((runtime.to_owned(), Recipe::Gateway(gateway.clone(), runtime)));
+        for (name, runtime, protocol) in [
+            ("tokio", "tokio", "legacy"),
+            ("glommio", "glommio", "legacy"),
+            ("tokio-modern", "tokio", "modern"),
+            ("glommio-modern", "glommio", "modern"),
+        ] {
+            options.contenders.push((name.to_owned(), Recipe::Gateway(gateway.clone(), runtime, protocol)));
         }
     } else {
         eprintln!("no gateway at {}: build it with `cargo build --release`", gateway.display());

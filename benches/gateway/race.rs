@@ -33,12 +33,13 @@ const fn closed(name: &'static str, work: Work, connections: usize) -> Workload 
 }
 
 /// All of them. Texts of 104 bytes make JSON answers of 200 bytes.
-pub(crate) const WORKLOADS: [Workload; 9] = [
+pub(crate) const WORKLOADS: [Workload; 10] = [
     closed("call-200B", Work::Call(104), 16),
     closed("call-4KB", Work::Call(4 << 10), 16),
     closed("call-64KB", Work::Call(64 << 10), 16),
     closed("call-1MB", Work::Call(1 << 20), 4),
     closed("call-sse", Work::Progress, 16),
+    closed("call-modern", Work::Modern(104), 16),
     closed("list", Work::List, 16),
     closed("session", Work::Life, 8),
     Workload { name: "rate-1000", work: Work::Call(104), connections: 16, pace: Pace::Rate(1000) },
@@ -83,7 +84,7 @@ fn thawed_turn(
     let &Workload { work, connections, pace, .. } = workload;
     let mut client = Plain::connect(contender.address, &contender.path)?;
     let mut sessions = vec![String::new(); connections];
-    if work != Work::Life {
+    if !matches!(work, Work::Life | Work::Modern(_)) {
         for session in &mut sessions {
             *session = client.start_session()?;
         }

@@ -83,6 +83,15 @@ struct Arguments<'a> {
 struct Meta<'a> {
     #[serde(borrow)]
     progress_token: Option<&'a RawValue>,
+    /// Set when the request stands for itself.
+    #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
+    version: Option<&'a RawValue>,
+}
+
+impl Message<'_> {
+    fn is_modern(&self) -> bool {
+        self.params.as_ref().and_then(|params| params.meta.as_ref()?.version).is_some()
+    }
 }
 
 /// Serves until killed, on ports from `first` on, or on any when that is 0. Prints them on one line first.
@@ -231,7 +240,7 @@ impl Server {
                         conn.initialize(&message, &session)?;
                         sessions.insert(session);
                     }
-                    Ok(_) if !known => conn.status("404 Not Found")?,
+                    Ok(message) if !known && !message.is_modern() => conn.status("404 Not Found")?,
                     Ok(message) => {
                         let list = lists.get(conn.port).map_or("[]", String::as_str);
                         conn.request(&message, list, filler)?;
@@ -261,6 +270,7 @@ impl Server {
     }
 }
 
+const DISCOVERED: &[u8] = br#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"ttlMs":3600000,"cacheScope":"public"}"#;
 const STREAM_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n";
 
 impl Conn {
@@ -278,8 +288,10 @@ impl Conn {
             return self.status("202 Accepted");
         }
         let params = message.params.as_ref();
+        let kind: &[u8] = if message.is_modern() { br#","resultType":"complete""# } else { b"" };
         match message.method.as_ref() {
-            "tools/list" => self.json(message, &[br#"{"tools":"#, list.as_bytes(), b"}"], ""),
+            "server/discover" => self.json(message, &[DISCOVERED], ""),
+            "tools/list" => self.json(message, &[br#"{"tools":"#, list.as_bytes(), kind, b"}"], ""),
             "tools/call" => {
                 let name = params.and_then(|params| params.name.as_deref()).unwrap_or_default();
                 let arguments = params.and_then(|params| params.arguments.as_ref());
@@ -290,7 +302,9 @@ impl Conn {
                     br#"{"content":[{"type":"text","text":""#,
                     nonce.as_bytes(),
                     filler,
-                    br#""}],"isError":false}"#,
+                    br#""}],"isError":false"#,
+                    kind,
+                    b"}",
                 ];
                 if name.ends_with("progress") {
                     let token = params.and_then(|params| params.meta.as_ref()?.progress_token);

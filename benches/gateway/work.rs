@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 
 /// The protocol revision of the load generator.
 const REVISION: &str = "2025-11-25";
+/// The one whose requests stand for themselves.
+const MODERN: &str = "2026-07-28";
 /// Targets times tools each.
 const TOOLS: usize = 30;
 
@@ -16,6 +18,8 @@ const TOOLS: usize = 30;
 pub(crate) enum Work {
     /// `tools/call`, answered by JSON whose text has this many bytes.
     Call(usize),
+    /// The same of 2026-07-28: a request that stands for itself.
+    Modern(usize),
     /// `tools/call`, answered by an event stream: three progress notifications and the result.
     Progress,
     /// `tools/list`.
@@ -35,6 +39,8 @@ pub(crate) struct Lane {
     /// Exchange within a session's life.
     step: usize,
     body: Vec<u8>,
+    /// Header lines that repeat the body.
+    fields: Vec<u8>,
     nonce: String,
 }
 
@@ -48,6 +54,7 @@ impl Lane {
             id: number as u64 * 1_000_000_000,
             step: 0,
             body: Vec::new(),
+            fields: Vec::new(),
             nonce: String::new(),
         }
     }
@@ -58,16 +65,28 @@ impl Lane {
         let Self { id, body, nonce, .. } = self;
         body.clear();
         match work {
-            Work::Call(_) | Work::Progress => {
+            Work::Call(_) | Work::Modern(_) | Work::Progress => {
                 nonce.clear();
                 nonce.push_str(&format!("{:0NONCE$x}", id.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
                 let target = ["a", "b", "c"].get(*id as usize % 3).unwrap_or(&"a");
                 write!(body, r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"#)?;
-                if let Work::Call(size) = work {
+                if let Work::Call(size) | Work::Modern(size) = work {
                     write!(
                         body,
-                        r#""name":"{target}_call","arguments":{{"size":{size},"nonce":"{nonce}"}}}}}}"#
+                        r#""name":"{target}_call","arguments":{{"size":{size},"nonce":"{nonce}"}}"#
                     )?;
+                    if let Work::Modern(_) = work {
+                        self.fields.clear();
+                        write!(
+                            self.fields,
+                            "mcp-protocol-version: {MODERN}\r\nmcp-method: tools/call\r\nmcp-name: {target}_call\r\n"
+                        )?;
+                        write!(
+                            body,
+                            r#","_meta":{{"io.modelcontextprotocol/protocolVersion":"{MODERN}","io.modelcontextprotocol/clientCapabilities":{{}}}}"#
+                        )?;
+                    }
+                    write!(body, "}}}}")?;
                 } else {
                     write!(
                         body,
@@ -110,7 +129,7 @@ impl Lane {
     }
 
     fn head(&self, method: &str, out: &mut Vec<u8>) -> io::Result<()> {
-        let Self { authority, path, session, body, .. } = self;
+        let Self { authority, path, session, body, fields, .. } = self;
         write!(out, "{method} {path} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: gateway-bench\r\n")?;
         match method {
             "GET" => write!(out, "accept: text/event-stream\r\n")?,
@@ -126,13 +145,14 @@ impl Lane {
         if !session.is_empty() {
             write!(out, "mcp-session-id: {session}\r\nmcp-protocol-version: {REVISION}\r\n")?;
         }
+        out.extend_from_slice(fields);
         write!(out, "\r\n")
     }
 
     /// Judges the answer to the last request. True when it ends a unit of work.
     pub(crate) fn check(&mut self, work: Work, head: &Head, body: &[u8], filler: &[u8]) -> io::Result<bool> {
         match work {
-            Work::Call(size) => {
+            Work::Call(size) | Work::Modern(size) => {
                 expect(head.status == 200, "status 200", head, body)?;
                 expect(self.has_result(size, body, filler), "the text asked for, under its id", head, body)?;
             }
@@ -232,7 +252,7 @@ mod tests {
     #[test]
     fn takes_right_answers_and_no_others() {
         let filler = payload::filler();
-        for work in [Work::Call(104), Work::Progress] {
+        for work in [Work::Call(104), Work::Modern(104), Work::Progress] {
             let (mut lane, mut head, body) = asked(work);
             assert!(lane.check(work, &head, body.as_bytes(), &filler).unwrap());
             let wrong = [

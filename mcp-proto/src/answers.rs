@@ -4,7 +4,7 @@ use crate::channel::Via;
 use crate::conn::{Conn, Phase};
 use crate::http::Response;
 use crate::jsonrpc::rewrite::Plan;
-use crate::leg::{Inbound, LegId, Purpose, Trouble};
+use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
 use crate::session::TargetState;
 use crate::shard::{Closing, Deferred, Shard};
 use bytes::Bytes;
@@ -236,7 +236,7 @@ impl Shard {
         let Some(leg) = self.legs.get(id) else { return false };
         if leg.session.is_none()
             || leg.sent_id.is_none()
-            || leg.reopened
+            || leg.reopened >= self.renewals(leg)
             || matches!(leg.purpose, Purpose::Open { .. })
         {
             return false;
@@ -245,10 +245,17 @@ impl Shard {
         status == 404 || (status == 400 && mentions())
     }
 
+    /// How often a request may be sent again with another target session: what the session's home has may be as old as
+    /// what was known here.
+    fn renewals(&self, leg: &Leg) -> u8 {
+        let home = leg.session.and_then(|session| self.sessions.get(session)).map(|session| session.home);
+        if home == Some(self.id) { 1 } else { 2 }
+    }
+
     /// A target forgot the session: opens it anew and sends the request once more, which was refused unread.
     fn renew(&mut self, id: LegId) {
         let Some(leg) = self.legs.get_mut(id) else { return };
-        leg.reopened = true;
+        leg.reopened += 1;
         leg.inbound = Inbound::Head;
         let target = Arc::clone(&leg.target);
         let (Some(session_id), Some(sent)) = (leg.session, leg.sent_id.take()) else { return };

@@ -192,6 +192,8 @@ pub(crate) enum Note {
     Ask { sealed: Bytes, target: TargetName, lost: Option<Opened> },
     /// The home's answer, for all.
     Opened { key: SessionKey, target: TargetName, outcome: Result<Opened, Arc<str>> },
+    /// The same where the target turned out to have no sessions.
+    Sessionless { key: SessionKey, target: TargetName },
     /// A client gave up a request that some other shard may be working on.
     Cancel { key: SessionKey, message: Bytes },
     /// A message for a session's GET stream, wherever that is.
@@ -200,6 +202,8 @@ pub(crate) enum Note {
     Level { sealed: Bytes, params: Bytes },
     /// About channels, and the requests on them.
     Channel(crate::channel::Mail),
+    /// A target said on one shard that a list changed: what the others remember of it is no longer good.
+    Changed { target: TargetName, method: Box<str> },
     /// A target lets merged answers wait.
     Slow { target: TargetName },
     /// A request that only the receiver can serve.

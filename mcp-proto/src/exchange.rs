@@ -103,6 +103,8 @@ pub(crate) struct Part {
     pub(crate) work: Work,
     /// Targets were asked for their names because of it; not done twice.
     pub(crate) looked_up: bool,
+    /// It speaks of a task, or asks to become one.
+    pub(crate) of_task: bool,
 }
 
 #[derive(Debug)]

@@ -413,7 +413,7 @@ impl Accepts {
 
 impl Part {
     pub(crate) fn new(message: std::ops::Range<usize>) -> Self {
-        Self { message, id: None, work: Work::New, looked_up: false }
+        Self { message, id: None, work: Work::New, looked_up: false, of_task: false }
     }
 }
 
@@ -482,10 +482,8 @@ fn check_origin(config: &Config, fields: &Fields) -> Result<(), Refusal> {
 
 /// The sealed id in a POST that belongs to a client's one stream (MCP 2024-11-05: whatever the `endpoint` event said).
 fn stream_id(head: &Request) -> Option<&str> {
-    if head.fields.first("mcp-session-id").is_some() {
-        return None;
-    }
-    head.query()?.split('&').find_map(|pair| pair.strip_prefix("sessionId="))
+    let id = head.query()?.split('&').find_map(|pair| pair.strip_prefix("sessionId="))?;
+    head.fields.first("mcp-session-id").is_none().then_some(id)
 }
 
 fn check_content_type(fields: &Fields) -> Result<(), Refusal> {

@@ -41,8 +41,8 @@ pub(crate) struct Leg {
     pub(crate) repeated: bool,
     /// Endpoints that could not be reached for it.
     pub(crate) refused: usize,
-    /// The target's session had been lost and was opened anew for it: once.
-    pub(crate) reopened: bool,
+    /// How often the target's session had been lost and was opened anew for it.
+    pub(crate) reopened: u8,
     /// The rounds of questions that it has been through, or that it waits for.
     pub(crate) round: Option<Box<Round>>,
     /// The list it asks for, when that is merged with others.
@@ -95,7 +95,7 @@ impl Leg {
             repeatable: method == Method::Get,
             repeated: false,
             refused: 0,
-            reopened: false,
+            reopened: 0,
             round: None,
             list: None,
             mirrored_anew: false,

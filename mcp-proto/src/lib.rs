@@ -6,24 +6,28 @@
 //! actions.
 //!
 //! ```text
-//!             accepted  received  ended  sent  lost  connected  tick  deliver  reroute  drain
-//!                 │        │                                      │       └──────┬──────┘
-//!                 ▼        ▼                                      ▼              ▼
-//! shard ──────────────────────────────────────────────────────────────────────────────────
-//!   bytes of a client                                          timers, deadlines    sessions
-//!     http ► intake ► jsonrpc::envelope ► federation ► pool ► http ► bytes to a target
-//!                                           ▲     ▲
-//!     bytes to a client                     │     │                     bytes of a target
-//!     outbox ◄ http, sse ◄ answer ◄─────────┘     └─ answers, events ◄ sse, jsonrpc::rewrite ◄ http
-//! ────────────────────────────────────────────────────────────────────────────────────────
+//!             accepted  attached  received  ended  sent  lost  connected  tick  deliver  reroute  drain
+//!                 └────────┬────────┘                                      │       └──────┬──────┘
+//!                          ▼                                               ▼              ▼
+//! shard ──────────────────────────────────────────────────────────────────────────────────────────
+//!   bytes of a client                                                 timers, deadlines    sessions
+//!     http ───────────► intake ► era ┬► jsonrpc::envelope ► federation ┬► pool ───► http ► bytes to a target
+//!     line, GET /sse ─► one_stream ──┤                        ▲     ▲  └► channel ► line ► … or http
+//!     parcels ────────► forward ─────┘                        │     │
+//!     bytes to a client                                       │     │                    bytes of a target
+//!     outbox ◄ http, sse, line ◄ answer ◄─────────────────────┘     └─ answers, events, channel ◄ http, sse, line
+//! ────────────────────────────────────────────────────────────────────────────────────────────────
 //!                 │
-//!                 ▼ poll:   Open  Flush  Pause  Resume  Finish  Abort  Post  Log
+//!                 ▼ poll:   Open  Spawn  Flush  Pause  Resume  Finish  Abort  Post  Log
 //! ```
 //!
-//! - [`http`], [`sse`], [`mod@line`] and [`jsonrpc`] are codecs: small values that are fed bytes and return events or spans. They know
-//!   nothing of MCP beyond the places where names and URIs stand.
-//! - `intake` checks a client's request and makes an *exchange* of it; `federation` decides which targets its messages
-//!   are for; each request to a target is a *leg*, which `pool` gives a connection.
+//! - [`http`], [`sse`], [`mod@line`] and [`jsonrpc`] are codecs: small values that are fed bytes and return events or
+//!   spans. They know nothing of MCP beyond the places where names, URIs and the members of one era stand.
+//! - `intake` checks a client's request and makes an *exchange* of it; `era` tells whether a message stands for itself or
+//!   belongs to a session; `federation` decides which targets it is for and what it is in their era; each request to a
+//!   target is a *leg*, which `pool` gives a connection and `channel` a place on the one stream of a process.
+//! - `one_stream` and `forward` bring messages that came some other way than over the client's own connection, each as the
+//!   exchange of a `virtual_client`.
 //! - `answers` and `events` take a target's answer to whoever waits for the leg; `answer` writes to the client.
 //! - `session` and `seal` keep the state of sessions in the ids that clients hold; `catalogue` remembers what targets
 //!   listed; `refusal` words every no.

@@ -203,7 +203,9 @@ impl Shard {
             }
             write::end(out);
         });
-        slot.outbox.push(body);
+        if leg.method == crate::http::Method::Post {
+            slot.outbox.push(body);
+        }
         upstream.codec.expect(leg.method);
         upstream.leg = Some(id);
         upstream.phase = Phase::Waiting(now);

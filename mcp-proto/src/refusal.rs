@@ -25,11 +25,33 @@ pub(crate) const URL_ELICITATION_REQUIRED: i64 = -32042;
 
 /// What error codes of a legacy target are towards a modern client: those it must not see have a meaning of their own
 /// there, or none (basic, Error Codes).
-pub(crate) const TO_MODERN: &[(i64, i64)] =
-    &[(RESOURCE_NOT_FOUND, INVALID_PARAMS), (SESSION_NOT_FOUND, INTERNAL_ERROR), (-32000, INTERNAL_ERROR)];
+pub(crate) const TO_MODERN: &[(i64, i64)] = &to_modern();
 
-/// And the other way round, for `resources/read`.
-pub(crate) const READ_TO_LEGACY: &[(i64, i64)] = &[(INVALID_PARAMS, RESOURCE_NOT_FOUND)];
+/// All that JSON-RPC leaves to implementations: each legacy server means something else by them.
+const fn to_modern() -> [(i64, i64); 100] {
+    let mut codes = [(RESOURCE_NOT_FOUND, INVALID_PARAMS); 100];
+    let mut code = -32099;
+    let mut rest = codes.as_mut_slice();
+    while let Some((first, others)) = rest.split_first_mut() {
+        if code != RESOURCE_NOT_FOUND {
+            *first = (code, INTERNAL_ERROR);
+        }
+        code += 1;
+        rest = others;
+    }
+    codes
+}
+
+/// And the other way round: header fields and versions are between the gateway and the target.
+pub(crate) const TO_LEGACY: &[(i64, i64)] =
+    &[(HEADER_MISMATCH, INTERNAL_ERROR), (UNSUPPORTED_VERSION, INTERNAL_ERROR)];
+
+/// The same for `resources/read`.
+pub(crate) const READ_TO_LEGACY: &[(i64, i64)] = &[
+    (HEADER_MISMATCH, INTERNAL_ERROR),
+    (UNSUPPORTED_VERSION, INTERNAL_ERROR),
+    (INVALID_PARAMS, RESOURCE_NOT_FOUND),
+];
 
 /// The status that goes with an error code towards a modern client (basic/transports/streamable-http; where the text
 /// fixes none, as the official servers have it).

@@ -137,7 +137,8 @@ fn clients_of_the_other_era(runtime: Runtime) {
     // What only clients of the scenario's own era can say or do.
     let own = ["initialize", "request-metadata", "sse-retry"];
     let Some(through) = client_side(&parts, Some(runtime), &own) else { return };
-    assert_eq!(through, client_side_directly(&parts).without(&own));
+    // How often a check is made depends on how many requests there are, which differs.
+    assert_eq!(through.once(), client_side_directly(&parts).without(&own).once());
 }
 
 /// That a server of this era, which may be another than the suite's, scores through the gateway as one of the suite's
@@ -149,21 +150,27 @@ fn scores_the_same(runtime: Runtime, suites: &[&Suite], era: Era) {
     for suite in suites {
         let direct = suite.direct(&parts);
         let through = suite.run(&parts, &gateway.url);
-        if era == Era::Legacy && suite.tasks > 0 {
-            // A server of sessions knows nothing of the tasks extension.
-            assert_eq!(
-                through.without(&["server-tasks-"]),
-                direct.without(&["server-tasks-"]),
-                "{}",
-                suite.name
-            );
-        } else {
-            assert_eq!(&through, direct, "{}", suite.name);
-        }
+        let own = suite.own(era);
+        assert_eq!(through.without(own), direct.without(own), "{}", suite.name);
     }
 }
 
 impl Suite {
+    /// The scenarios, by the beginnings of their names, for which a server must be of the suite's own era.
+    fn own(&self, server: Era) -> &'static [&'static str] {
+        match (self.era, server) {
+            // A server of sessions knows nothing of the tasks extension, and what it asks has no key of its choice.
+            (Era::Modern, Era::Legacy) => &[
+                "server-tasks-",
+                "server-input-required-result-basic-elicitation",
+                "server-input-required-result-ignore-extra-params",
+            ],
+            // One without hangs up on no call to be polled for the rest.
+            (Era::Legacy, Era::Modern | Era::Dual) => &["server-server-sse-polling"],
+            _ => &[],
+        }
+    }
+
     /// What the fixture scores without anything before it: all there is to be had.
     fn direct(&self, parts: &Parts) -> &Score {
         self.direct.get_or_init(|| {
@@ -253,6 +260,12 @@ impl Score {
 
     fn passed(&self) -> usize {
         self.0.values().flatten().filter(|check| check.starts_with("SUCCESS")).count()
+    }
+
+    /// Every check once, however often it came to the same.
+    fn once(mut self) -> Self {
+        self.0.values_mut().for_each(Vec::dedup);
+        self
     }
 
     /// The rest, without scenarios whose names begin so.

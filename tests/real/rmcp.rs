@@ -22,7 +22,8 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 const TABLES: &str = include_str!("../parts/clients/checks.json");
-const ONE: Duration = Duration::from_secs(10);
+/// Generous, since a server may have to start first, and two cores have much to do: only failures wait so long.
+const ONE: Duration = Duration::from_secs(20);
 /// A cell where nothing comes any more isn't waited for check by check.
 const PATIENCE: usize = 2;
 
@@ -98,7 +99,7 @@ impl Heard {
 
     /// Waits until something of this kind was said.
     async fn wait(&self, kind: &str) -> Result<(), String> {
-        for _ in 0..500 {
+        for _ in 0..1500 {
             if !self.all(kind).is_empty() {
                 return Ok(());
             }

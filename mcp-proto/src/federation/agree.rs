@@ -184,7 +184,7 @@ impl Shard {
     /// A legacy target's stream is open. What a subscription wants of it is said now, unless its session knows.
     pub(super) fn tell_resources(&mut self, id: LegId, exchange: ExchangeId) {
         let Some(leg) = self.legs.get(id) else { return };
-        let (target, resumes) = (leg.target.name.clone(), leg.last_event.is_some() && !leg.reopened);
+        let (target, resumes) = (leg.target.name.clone(), leg.last_event.is_some() && leg.reopened == 0);
         let session = leg.session.and_then(|session| self.sessions.get(session));
         let opened = session.and_then(|session| session.ready(&leg.target)).cloned();
         let refused = self.may_subscribe(&target) == Some(false);

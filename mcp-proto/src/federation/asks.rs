@@ -32,6 +32,13 @@ impl Shard {
                 self.begin_round(id, exchange, part, &held.raw);
                 true
             }
+            (false, Some(ResultType::Other)) => {
+                // What it has begun can't be followed by this client; who reads the failure knows that it was begun.
+                let words =
+                    "began something that this client's protocol revision knows nothing of, such as a task";
+                self.give_up_call(id, exchange, part, words);
+                true
+            }
             (_, Some(_)) => false,
             (modern, None) => match error_of(&held.raw) {
                 Some((refusal::MISSING_CAPABILITY, data)) if !modern => {

@@ -131,7 +131,10 @@ impl Shard {
             return self.deferred.push_back(Deferred::Fail(id, Trouble::Lost(crate::Fault::Other)));
         };
         match session.target_mut(&target.name) {
-            TargetState::Ready(_) => return self.dispatch_leg(id),
+            TargetState::Ready(_) => {
+                self.fit(id);
+                return self.dispatch_leg(id);
+            }
             TargetState::Failed { until, reason } if now < *until => {
                 let trouble = Trouble::Recently(Arc::clone(reason));
                 return self.deferred.push_back(Deferred::Fail(id, trouble));
@@ -289,7 +292,7 @@ impl Shard {
             }
         }
         let Some(waiting) = self.exchange(exchange) else { return };
-        let modern = waiting.modern.is_some();
+        let (modern, crosses) = (waiting.modern.is_some(), plan.crosses());
         if plan.crosses() && waiting.is_request(part) && (200..300).contains(&status) {
             let mut look = self.look(plan);
             look.held.raw = body.to_vec();
@@ -318,6 +321,8 @@ impl Shard {
         }
         // Other statuses say something about our session or our request, not about the client's.
         match status {
+            // A status of the other era would not be understood.
+            _ if crosses => self.answer_part_coded(exchange, part, &body),
             400 if single => self.respond(exchange, 400, &body, &[]),
             400..500 if modern => self.respond(exchange, status, &body, &[]),
             _ => self.answer_part(exchange, part, &body),

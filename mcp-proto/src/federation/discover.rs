@@ -4,8 +4,8 @@
 //! when a session is opened, so one that was never met has a hidden session opened.
 
 use super::gather::Question;
-use super::initialize::{Capabilities, OWN_SERVER, append_instructions, result_of};
-use super::probe::{Discovered, Era};
+use super::initialize::{Capabilities, OWN_SERVER, append_instructions, result_of, without_modern_tasks};
+use super::probe::Discovered;
 use crate::era::{MODERN, PREFIX};
 use crate::exchange::{ExchangeId, Slot, What};
 use crate::jsonrpc::splice::quote;
@@ -93,14 +93,11 @@ impl Shard {
                 None => capabilities.add(self.catalogue.capabilities(target), false),
             }
         }
-        let era = single.as_ref().and_then(|target| self.era(target));
         let mut capabilities = match single {
             Some(_) => capabilities.united(),
             None => capabilities.merged(),
         };
-        if era != Some(Era::Modern) {
-            without_legacy_tasks(&mut capabilities);
-        }
+        without_legacy_tasks(&mut capabilities);
         let info = match &single {
             Some(target) => self.server_info(target),
             None => Bytes::from_static(OWN_SERVER.as_bytes()),
@@ -133,10 +130,12 @@ impl Shard {
     ) -> Option<Vec<u8>> {
         let result = result_of(body)?;
         let revision = self.sessions.get(session)?.revision;
+        let mut capabilities = Value::Object(result.capabilities);
+        without_legacy_tasks(&mut capabilities);
         let info = String::from_utf8_lossy(&self.server_info(target)).into_owned();
         let mut answer = json!({
             "protocolVersion": revision.as_str(),
-            "capabilities": result.capabilities,
+            "capabilities": without_modern_tasks(capabilities),
             "serverInfo": serde_json::from_str::<Value>(&info).ok()?,
         });
         if let (Some(instructions), Some(members)) = (result.instructions, answer.as_object_mut()) {

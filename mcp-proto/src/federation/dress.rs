@@ -8,19 +8,22 @@
 //! | legacy | modern | with the envelope a session stands for, and header fields |
 //! | modern | legacy | without its envelope, under an id of the hidden session |
 
+use super::tasks;
 use crate::era::{self, MODERN, PREFIX};
 use crate::exchange::{Exchange, ExchangeId};
 use crate::federation::probe::Era;
-use crate::jsonrpc::envelope::{Envelope, Kind};
+use crate::jsonrpc::envelope::{Envelope, Kind, Modern};
+use crate::jsonrpc::members::members;
 use crate::jsonrpc::rewrite::{Finish, Plan, ResultType, Rewriter, Scope};
 use crate::jsonrpc::{mirror, params};
 use crate::leg::{Leg, LegId, Purpose};
 use crate::refusal;
-use crate::session::Session;
+use crate::session::{Opened, Revision, Session};
 use crate::shard::Shard;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::ops::Range;
 
 /// Who a modern target is told the gateway is, where no client said who it is.
 pub(crate) const OWN_INFO: &str =
@@ -48,11 +51,13 @@ impl Shard {
             Purpose::Probe => Era::Modern,
             _ => self.era(&leg.target).unwrap_or(Era::Legacy),
         };
-        let exchange = leg.purpose.exchange().and_then(|exchange| self.exchange(exchange));
         let session = leg.session.and_then(|session| self.sessions.get(session));
         let hidden = session.is_some_and(Session::is_hidden);
         let dress = match era {
-            Era::Modern if !leg.body.is_empty() => Some(self.modern(leg, exchange, session)),
+            Era::Modern if !leg.body.is_empty() => {
+                let exchange = leg.purpose.exchange().and_then(|exchange| self.exchange(exchange));
+                Some(self.modern(leg, exchange, session))
+            }
             Era::Legacy | Era::Sse if hidden && !leg.body.is_empty() => {
                 self.numbers += 1;
                 legacy(leg, self.numbers)
@@ -70,7 +75,7 @@ impl Shard {
         let claims = parsed.as_ref().is_some_and(|envelope| envelope.params.modern.version.is_some());
         let body = match &parsed {
             Some(envelope) if !claims && envelope.kind() == Kind::Request => {
-                let members = self.envelope(by_modern, session);
+                let members = self.envelope(by_modern, session, &envelope.params.modern);
                 params::with_meta(&leg.body, envelope, &members).into()
             }
             _ => leg.body.clone(),
@@ -82,7 +87,8 @@ impl Shard {
             if let Some(name) = era::name(envelope) {
                 fields.push(("mcp-name".to_owned(), mirror::encode(name).into_owned().into()));
             }
-            if by_modern.is_none() {
+            let brings = leg.purpose.exchange().is_some_and(|exchange| !self.lacks_mirrors(exchange));
+            if by_modern.is_none() || !brings {
                 fields.extend(self.mirrored(leg, envelope));
             }
         }
@@ -95,8 +101,14 @@ impl Shard {
         Dress { era: Era::Modern, body, fields, renumbered: leg.round.is_some() }
     }
 
-    /// The members of `_meta` that stand for a handshake (basic, "`_meta`").
-    pub(crate) fn envelope(&self, exchange: Option<&Exchange>, session: Option<&Session>) -> Vec<u8> {
+    /// The members of `_meta` that stand for a handshake (basic, "`_meta`"), but for those that a client of a session
+    /// has written itself.
+    fn envelope(
+        &self,
+        exchange: Option<&Exchange>,
+        session: Option<&Session>,
+        written: &Modern<'_>,
+    ) -> Vec<u8> {
         let nothing: &[u8] = b"";
         let (client, capabilities, level) = match (exchange, session) {
             (Some(exchange), _) => exchange.claimed(),
@@ -105,26 +117,47 @@ impl Shard {
             }
             (None, None) => (nothing, nothing, None),
         };
+        // A client that speaks of tasks in a session means to speak of them in another, too.
+        let spoken = exchange.is_none().then(|| without_extension(capabilities, tasks::EXTENSION));
+        let capabilities = spoken.as_deref().unwrap_or(capabilities);
         let or = |text: &[u8], other: &str| match text.is_empty() {
             true => other.to_owned(),
             false => String::from_utf8_lossy(text).into_owned(),
         };
-        let mut out = format!(
-            "\"{PREFIX}protocolVersion\":\"{MODERN}\",\"{PREFIX}clientInfo\":{},\"{PREFIX}clientCapabilities\":{}",
-            or(client, OWN_INFO),
-            or(capabilities, "{}"),
-        );
-        if let Some(level) = level {
+        let mut out = format!("\"{PREFIX}protocolVersion\":\"{MODERN}\"");
+        if written.client_info.is_none() {
+            out.push_str(&format!(",\"{PREFIX}clientInfo\":{}", or(client, OWN_INFO)));
+        }
+        if written.client_capabilities.is_none() {
+            out.push_str(&format!(",\"{PREFIX}clientCapabilities\":{}", or(capabilities, "{}")));
+        }
+        if let Some(level) = level.filter(|_| written.log_level.is_none()) {
             out.push_str(&format!(",\"{PREFIX}logLevel\":{}", String::from_utf8_lossy(level)));
         }
         out.into_bytes()
+    }
+
+    /// Takes out of a completion what its target's revision does not know.
+    pub(super) fn fit(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let session = leg.session.and_then(|session| self.sessions.get(session));
+        let older = |opened: &Opened| opened.revision < Revision::V2025_06_18;
+        if !session.and_then(|session| session.ready(&leg.target)).is_some_and(older) {
+            return;
+        }
+        if let Some(body) = without_context(leg.message()) {
+            match &mut leg.dress {
+                Some(dress) => dress.body = body,
+                None => leg.body = body,
+            }
+        }
     }
 
     /// How a target's answer to one message is changed for the client.
     pub(crate) fn plan(&self, id: LegId, exchange: ExchangeId, part: u16) -> Plan {
         let Some(leg) = self.legs.get(id) else { return Plan::default() };
         let mut plan = Plan::names(self.renames(&leg.target), Scope::Result);
-        plan.task = self.task_seal(exchange, &leg.target.name);
+        plan.task = self.task_seal(exchange, part, &leg.target.name);
         let Some(exchange) = self.exchange(exchange) else { return plan };
         let dress = leg.dress.as_deref();
         let target = dress.map_or(Era::Legacy, |dress| dress.era);
@@ -140,14 +173,43 @@ impl Shard {
             }
             (false, Era::Modern) => {
                 plan.finish = Finish::Legacy;
-                if exchange.method(part).as_deref() == Some("resources/read") {
-                    plan.codes = refusal::READ_TO_LEGACY;
-                }
+                plan.codes = match exchange.method(part).as_deref() {
+                    Some("resources/read") => refusal::READ_TO_LEGACY,
+                    _ => refusal::TO_LEGACY,
+                };
             }
             _ => {}
         }
         plan
     }
+}
+
+/// Capabilities without an extension.
+fn without_extension(capabilities: &[u8], extension: &str) -> Vec<u8> {
+    let member = |object: Range<usize>, key: &str| {
+        let members = members(capabilities.get(object.clone())?)?;
+        let span = members.into_iter().find(|member| member.key == key.as_bytes())?.span;
+        Some(object.start + span.start..object.start + span.end)
+    };
+    let found =
+        member(0..capabilities.len(), "extensions").and_then(|extensions| member(extensions, extension));
+    match found {
+        Some(span) => params::without(capabilities, vec![span]),
+        None => capabilities.to_vec(),
+    }
+}
+
+/// A completion without `context`, which came with 2025-06-18; `None` for any other message.
+fn without_context(message: &[u8]) -> Option<Bytes> {
+    let envelope = Envelope::parse(message, usize::MAX).ok()?;
+    let params = envelope
+        .params
+        .span
+        .filter(|_| envelope.method.as_ref().is_some_and(|method| method.value == "completion/complete"))?;
+    let members = members(message.get(params.clone())?)?;
+    let context = members.into_iter().find(|member| member.key == b"context")?.span;
+    let span = params.start + context.start..params.start + context.end;
+    Some(params::without(message, vec![span]).into())
 }
 
 /// Whether the results of a method say how long they hold (server/utilities/caching).
@@ -209,6 +271,6 @@ impl Plan {
 impl Rewriter {
     /// Whether the message is certainly an answer, and no question back.
     pub(crate) fn is_settled(&self) -> bool {
-        self.result_type().is_some_and(|it| it != ResultType::InputRequired)
+        self.result_type() == Some(ResultType::Complete)
     }
 }

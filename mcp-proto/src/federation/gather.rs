@@ -22,6 +22,9 @@ const BRIEF: Duration = Duration::from_millis(250);
 /// start. The official clients wait for a minute.
 const ALONE: Duration = Duration::from_secs(50);
 
+/// Whose what is sealed for requests that stand for themselves is: without authentication all are of one principal.
+pub(super) const NOBODY: u128 = 0;
+
 /// What one target is asked.
 pub(super) struct Question {
     pub(super) target: Arc<Target>,
@@ -375,7 +378,7 @@ impl Shard {
     pub(super) fn owner_key(&self, id: ExchangeId) -> Option<u128> {
         match self.session_of(id) {
             Some(session) => self.sessions.get(session).map(|session| session.key),
-            None => self.exchange(id)?.modern.as_ref().map(|_| 0),
+            None => self.exchange(id)?.modern.as_ref().map(|_| NOBODY),
         }
     }
 

@@ -182,7 +182,12 @@ impl Shard {
         for slot in slots {
             let answer = slot.outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
             match answer.and_then(|body| result_of(body)) {
-                Some(result) => {
+                Some(mut result) => {
+                    if self.routes.target(slot.target.as_str()).and_then(|it| self.era(it))
+                        == Some(Era::Modern)
+                    {
+                        result.capabilities.remove("tasks");
+                    }
                     let whole = Value::Object(result.capabilities);
                     self.catalogue.learn_capabilities(&slot.target, &whole);
                     capabilities.add(Some(&whole), false);
@@ -194,7 +199,7 @@ impl Shard {
         let revision = self.sessions.get(session).map_or(Revision::LATEST, |session| session.revision);
         let mut result = json!({
             "protocolVersion": revision.as_str(),
-            "capabilities": capabilities.merged(),
+            "capabilities": without_modern_tasks(capabilities.merged()),
             "serverInfo": serde_json::from_str::<Value>(OWN_SERVER).unwrap_or_default(),
         });
         if !instructions.is_empty()
@@ -220,6 +225,14 @@ impl Shard {
         out.extend_from_slice(b"}}");
         out.into()
     }
+}
+
+/// The extension has another form than the tasks of 2025-11-25, and no client with a session knows it.
+pub(super) fn without_modern_tasks(mut capabilities: Value) -> Value {
+    if let Some(Value::Object(extensions)) = capabilities.get_mut("extensions") {
+        extensions.remove(super::tasks::EXTENSION);
+    }
+    capabilities
 }
 
 pub(super) fn result_of(body: &[u8]) -> Option<InitializeResult> {
@@ -263,7 +276,14 @@ impl Capabilities {
                 }
                 // Settings of extensions and experiments hold for one server; two that agree can be told.
                 "extensions" | "experimental" => self.agree(name, value),
-                // Tasks need ids that find their way back: not offered over several targets.
+                // The tasks of all targets are no list that could be told in pages.
+                "tasks" if value.get("requests").is_some() => {
+                    let mut value = value.clone();
+                    if let Value::Object(members) = &mut value {
+                        members.remove("list");
+                    }
+                    unite(self.merged.entry(name).or_insert_with(|| json!({})), &value);
+                }
                 _ => {}
             }
         }
@@ -311,12 +331,13 @@ impl Capabilities {
     }
 }
 
-/// Booleans are united, other members of the first are kept.
+/// Booleans and objects are united, other members of the first are kept.
 fn unite(into: &mut Value, from: &Value) {
     let (Value::Object(into), Value::Object(from)) = (into, from) else { return };
     for (key, value) in from {
         match into.get_mut(key) {
             Some(Value::Bool(known)) => *known |= value.as_bool().unwrap_or(false),
+            Some(known @ Value::Object(_)) => unite(known, value),
             Some(_) => {}
             None => {
                 into.insert(key.clone(), value.clone());

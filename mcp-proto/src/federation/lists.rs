@@ -157,11 +157,16 @@ impl Shard {
             target: (!single).then_some(target),
             drop_invalid: merged.modern || era == Some(Era::Modern),
             strip_execution: merged.modern,
+            wrap_output: !merged.modern && era == Some(Era::Modern),
         };
         let page = outcome.map(|body| (list::federate(&body, kind, &view, limits.depth, &mut items), body));
         let reason = match page {
             Ok((Ok(page), body)) => {
                 self.catalogue.learn_irregular(target, kind, page.irregular, &limits);
+                if kind == list::Kind::Tools && first && page.next_cursor.is_none() {
+                    // The client will write its calls by this list.
+                    self.catalogue.learn_mirrors(target, page.mirrors, true, &limits);
+                }
                 let left = until.map(|until| until.saturating_duration_since(self.now).as_millis() as u64);
                 if first && page.next_cursor.is_none() && left.is_none() && self.may_keep(target) {
                     self.keep_list(target, kind, &body, &page.extra, merged.event);
@@ -170,6 +175,8 @@ impl Shard {
                     merged.cursors.push((target.clone(), cursor));
                 }
                 merged.add_extra(page.extra, era == Some(Era::Modern), left);
+                // What a target shows to one with these credentials is for none but those who have them.
+                merged.public &= self.may_keep(target);
                 return merged.append(&items);
             }
             // A target without such a list has nothing to add.
@@ -329,7 +336,8 @@ impl Merged {
         let mut extra = self.extra.clone();
         if self.modern {
             let ttl = if self.missing.is_empty() { self.ttl.unwrap_or(0) } else { 0 };
-            let scope: &[u8] = if self.public { b"\"public\"" } else { b"\"private\"" };
+            let scope: &[u8] =
+                if self.public && self.missing.is_empty() { b"\"public\"" } else { b"\"private\"" };
             extra.insert("resultType".to_owned(), b"\"complete\"".to_vec());
             extra.insert("ttlMs".to_owned(), ttl.to_string().into_bytes());
             extra.insert("cacheScope".to_owned(), scope.to_vec());

@@ -33,6 +33,12 @@ impl Shard {
                     Err(reason) => self.target_unavailable(id, &target, reason),
                 }
             }
+            Note::Sessionless { key, target } => {
+                self.learn_modern(&target);
+                if let Some(id) = self.by_key.get(&key).copied() {
+                    self.go_without_session(id, &target);
+                }
+            }
             Note::Cancel { key, message } => {
                 if let Some(id) = self.by_key.get(&key).copied() {
                     self.cancel_here(id, &message);
@@ -51,6 +57,7 @@ impl Shard {
                     self.subscriptions_told(id, entries, on);
                 }
             }
+            Note::Changed { target, method } => self.invalidate_here(&target, &method),
             Note::Slow { target } => {
                 self.mark_slow(&target);
             }

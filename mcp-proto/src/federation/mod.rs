@@ -1,13 +1,20 @@
 //! What makes many targets look like one server.
 //!
 //! ```text
-//! client message ─► route ─┬─► call:   one target, name and URI put back, answer streamed through
-//!                          ├─► gather: all targets at once, one answer made of theirs
-//!                          │     ├─ initialize   capabilities merged, session sealed
-//!                          │     └─ lists        items renamed and joined, cursors composed
-//!                          ├─► listen: a GET stream, fed from each target's
-//!                          ├─► subscription: the same for a modern client
-//!                          └─► reverse: an answer to a target's own request finds its way back
+//! client message ─► route (modern: of a message that stands for itself)
+//!    ├─► call: one target, name and URI put back, answer streamed through
+//!    ├─► gather: all targets at once, one answer made of theirs
+//!    │     ├─ initialize, discover   capabilities merged, session sealed
+//!    │     └─ lists                  items renamed and joined, cursors composed
+//!    ├─► listen: a GET stream, fed from each target's; subscription: the same for a modern client; agree: what targets
+//!    │   are asked for it
+//!    └─► reverse: an answer to a target's own request finds its way back
+//!
+//! leg ─► probe: what does its target speak ─► hidden: a session, if its client has none ─► schemas: which arguments are
+//!   repeated in fields ─► dress: what is sent, and what is changed in the answer
+//! answer ─► polling: is there more to fetch ─► asks: is it a question ┬► rounds: legacy client, modern target
+//!                                                                     └► parked: modern client, legacy target
+//! sessions, mail: one session on many shards; tasks: their ids over several targets
 //! ```
 
 mod agree;

@@ -2,16 +2,17 @@
 
 use super::probe::DISCOVER;
 use crate::answer::Content;
+use crate::edge::Note;
 use crate::events::Held;
 use crate::exchange::{Answer, ExchangeId};
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::rewrite::{self, Plan, Scope};
 use crate::leg::{Inbound, LegId, Look, Purpose, Trouble};
 use crate::refusal;
-use crate::session::{Session, TargetState};
+use crate::session::{Session, SessionId, TargetState};
 use crate::shard::{Deferred, Shard};
 use bytes::Bytes;
-use routing::Target;
+use routing::{Protocol, Target, TargetName};
 use std::sync::Arc;
 
 impl Shard {
@@ -66,14 +67,21 @@ impl Shard {
                     *session.target_mut(&target.name) = TargetState::Absent;
                 }
             }
+            // It is wanted on a shard that knows the target as one with sessions: that may be news.
+            Purpose::Open { asker: None } if !leg.doubted && target.protocol == Protocol::Auto => {
+                leg.doubted = true;
+                return self.await_era(id, &target);
+            }
             Purpose::Open { asker: None } => {
-                let session = leg.session.and_then(|session| self.sessions.get_mut(session));
-                let before = session
-                    .map(|session| std::mem::replace(session.target_mut(&target.name), TargetState::Absent));
-                if let Some(TargetState::Opening { waiting, .. }) = before {
-                    self.deferred.extend(waiting.into_iter().map(Deferred::Start));
+                let session = leg.session;
+                self.drop_leg(id);
+                let Some(session) = session else { return };
+                self.go_without_session(session, &target.name);
+                let known = self.sessions.get(session).filter(|session| !session.is_hidden());
+                if let Some(key) = known.map(|session| session.key) {
+                    self.broadcast(&Note::Sessionless { key, target: target.name.clone() });
                 }
-                return self.drop_leg(id);
+                return;
             }
             Purpose::Resume { exchange } => return self.resume_refused(id, exchange, 404),
             Purpose::Stream { exchange } => self.ask_to_listen(id, exchange),
@@ -92,17 +100,26 @@ impl Shard {
         if self.is_settled_here(id, &target.name) {
             return;
         }
-        let legacy =
-            purpose.exchange().and_then(|id| self.exchange(id)).is_some_and(|it| it.modern.is_none());
-        if legacy && self.await_schemas(id, &target) {
+        if purpose.exchange().is_some_and(|id| self.lacks_mirrors(id)) && self.await_schemas(id, &target) {
             return;
         }
         self.dress(id);
         self.dispatch_leg(id);
     }
 
+    /// What waited for a target session goes on without: the target has none.
+    pub(super) fn go_without_session(&mut self, session: SessionId, target: &TargetName) {
+        let Some(session) = self.sessions.get_mut(session) else { return };
+        let state = session.target_mut(target);
+        if let TargetState::Opening { waiting, .. } = state {
+            let waiting = std::mem::take(waiting);
+            *state = TargetState::Absent;
+            self.deferred.extend(waiting.into_iter().map(Deferred::Start));
+        }
+    }
+
     /// What a modern target need not be asked: notices of sessions, and requests that only sessions have.
-    fn is_settled_here(&mut self, id: LegId, target: &routing::TargetName) -> bool {
+    fn is_settled_here(&mut self, id: LegId, target: &TargetName) -> bool {
         let Some(leg) = self.legs.get_mut(id) else { return true };
         let Purpose::Part { exchange, part, slot } = leg.purpose else { return false };
         let parsed = Envelope::parse(&leg.body, usize::MAX).ok();
@@ -219,11 +236,9 @@ impl Shard {
         let foreign = matches!(code, Some(-32022..=-32020));
         match purpose {
             Purpose::Part { .. } | Purpose::Stream { .. } if modern => {
-                let exchange = purpose.exchange().and_then(|exchange| self.exchange(exchange));
-                let legacy = exchange.is_some_and(|exchange| exchange.modern.is_none());
+                let ours = purpose.exchange().is_some_and(|exchange| self.lacks_mirrors(exchange));
                 let calls = matches!(purpose, Purpose::Part { .. });
-                if legacy && calls && code == Some(refusal::HEADER_MISMATCH) && self.mirror_anew(id, &target)
-                {
+                if ours && calls && code == Some(refusal::HEADER_MISMATCH) && self.mirror_anew(id, &target) {
                     return true;
                 }
                 let settled = matches!(code, Some(-32022..=-32020 | -32603..=-32601 | -32700));

@@ -49,7 +49,7 @@ key!(ParkedId, "A parked call.");
 #[derive(Debug)]
 pub(crate) struct Parked {
     /// In the table as long as this is.
-    leg: LegId,
+    pub(super) leg: LegId,
     session: SessionId,
     target: Arc<Target>,
     /// The client's request that is being answered with the questions; `None` while it is the client's turn.

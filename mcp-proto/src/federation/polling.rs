@@ -7,7 +7,6 @@ use crate::exchange::Work;
 use crate::http::Method;
 use crate::leg::{Events, Leg, LegId, Purpose};
 use crate::shard::Shard;
-use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,27 +31,42 @@ impl Shard {
     /// Asks for the rest of an answer whose stream has ended, if the target has named a place to go on from.
     pub(crate) fn poll_again(&mut self, id: LegId, events: &Events) -> bool {
         let Some(leg) = self.legs.get_mut(id) else { return false };
-        let Purpose::Part { exchange, part, slot: None } = leg.purpose else { return false };
+        let purpose = leg.purpose;
+        if !matches!(purpose, Purpose::Part { slot: None, .. } | Purpose::Parked { .. }) {
+            return false;
+        }
         let in_vain = if events.moved { 0 } else { leg.poll.in_vain + 1 };
         let Some(last) = events.last.clone().filter(|_| in_vain < MOST) else { return false };
-        let mut next = Leg::new(Arc::clone(&leg.target), leg.session, leg.purpose, Method::Get, Bytes::new());
+        // It is not sent again, but says under what id and token the call is known to the target.
+        let body = leg.body.clone();
+        let mut next = Leg::new(Arc::clone(&leg.target), leg.session, purpose, Method::Get, body);
         next.last_event = Some(last);
+        // Another session would know nothing of the call.
+        next.reopened = u8::MAX;
+        next.sent_at = leg.sent_at;
         next.fields = leg.fields.take();
         next.version = leg.version;
         next.poll = Poll { waits: true, in_vain };
-        next.dress = leg.dress.take().map(|mut dress| {
-            dress.body = Bytes::new();
-            dress
-        });
+        next.dress = leg.dress.take();
         let target = leg.target.name.clone();
         let hidden = next.session;
         self.drop_leg(id);
         self.counters.calls.add(1);
         let next = self.legs.insert(next);
-        if let Some(exchange) = self.exchange_mut(exchange)
-            && let Some(part) = exchange.parts.get_mut(usize::from(part))
-        {
-            part.work = Work::Relay { target, leg: next };
+        match purpose {
+            Purpose::Part { exchange, part, .. } => {
+                if let Some(exchange) = self.exchange_mut(exchange)
+                    && let Some(part) = exchange.parts.get_mut(usize::from(part))
+                {
+                    part.work = Work::Relay { target, leg: next };
+                }
+            }
+            Purpose::Parked { call } => {
+                if let Some(parked) = self.parked.get_mut(call) {
+                    parked.leg = next;
+                }
+            }
+            _ => {}
         }
         if let Some(hidden) = hidden.and_then(|id| self.sessions.get_mut(id)?.hidden.as_mut())
             && hidden.busy == Some(id)

@@ -117,16 +117,16 @@ impl Shard {
 
     /// The same for a request that is about to be sent; a verdict that has grown old is looked into meanwhile.
     pub(crate) fn current_era(&mut self, id: LegId, target: &Arc<Target>) -> Option<Era> {
-        let era = self.era(target)?;
-        let known = self.pools.get(&target.name).and_then(|pool| pool.verdict.known);
+        if target.protocol != Protocol::Auto {
+            return self.era(target);
+        }
+        let known = self.pools.get(&target.name)?.verdict.known?;
         // A process learns nothing new while it runs, and asking means starting another.
-        if target.protocol == Protocol::Auto
-            && target.process.is_none()
-            && known.is_some_and(|known| known.era != Era::Modern && known.since + LEGACY_AGE <= self.now)
-        {
+        let grows_old = target.process.is_none() && known.era != Era::Modern;
+        if grows_old && known.since + LEGACY_AGE <= self.now {
             self.probe(id, target);
         }
-        Some(era)
+        Some(known.era)
     }
 
     /// Lets a request wait until it is known what its target speaks.
@@ -201,6 +201,20 @@ impl Shard {
         let known = self.pools.get(name).and_then(|pool| pool.verdict.known);
         if opened.sse && auto && known.is_none_or(|known| known.era == Era::Legacy) {
             self.judge(name, Era::Sse, false);
+        }
+    }
+
+    /// A target opened a session: that it speaks so is a guess no more.
+    pub(super) fn confirm(&mut self, name: &TargetName) {
+        if let Some(known) = self.pools.get_mut(name).and_then(|pool| pool.verdict.known.as_mut()) {
+            known.guessed &= known.era == Era::Modern;
+        }
+    }
+
+    /// Another shard, which had to open a session, was told that there are none any more.
+    pub(super) fn learn_modern(&mut self, name: &TargetName) {
+        if self.routes.target(name.as_str()).is_some_and(|it| it.protocol == Protocol::Auto) {
+            self.judge(name, Era::Modern, false);
         }
     }
 

@@ -104,7 +104,8 @@ impl Shard {
         }
         let scope = if method == "sampling/createMessage" { Scope::Sampling } else { Scope::Nothing };
         let message = edited(raw, edits);
-        let message = self.rewritten(Plan::names(renames, scope), &message);
+        let task = self.session_task_seal(key, &target.name);
+        let message = self.rewritten(Plan { task, ..Plan::names(renames, scope) }, &message);
         self.tell(id, reader, &message, event_id);
     }
 
@@ -127,6 +128,8 @@ impl Shard {
         let plain = params::without_subscription(&held.raw, envelope);
         let raw = plain.as_deref().unwrap_or(&held.raw);
         let name = || self.renames(target);
+        let task = self.sessions.get(session).and_then(|it| self.session_task_seal(it.key, &target.name));
+        let plan = |scope| Plan { task: task.clone(), ..Plan::names(name(), scope) };
         let method = envelope.method.as_ref().map_or("", |method| &method.value);
         let message = match method {
             "notifications/cancelled" => {
@@ -138,8 +141,12 @@ impl Shard {
                 let edits = vec![(span, self.seal_for(Kind::Reply, key, &target.name, request))];
                 self.rewritten(Plan::default(), &edited(&held.raw, edits))
             }
-            "notifications/resources/updated" => self.rewritten(Plan::names(name(), Scope::Updated), raw),
-            "notifications/message" => self.rewritten(Plan::names(name(), Scope::Log), raw),
+            "notifications/resources/updated" => self.rewritten(plan(Scope::Updated), raw),
+            "notifications/message" => self.rewritten(plan(Scope::Log), raw),
+            "notifications/tasks/status" => self.rewritten(plan(Scope::Task), raw),
+            _ if task.is_some() && envelope.params.related_task.is_some() => {
+                self.rewritten(plan(Scope::Nothing), raw)
+            }
             _ => {
                 self.invalidate(&target.name, method);
                 plain.unwrap_or_else(|| held.out.clone())
@@ -151,8 +158,16 @@ impl Shard {
         }
     }
 
-    /// A change notice makes what is remembered of a list worthless.
+    /// A change notice makes what is remembered of a list worthless, wherever its reader asks for the list next.
     pub(super) fn invalidate(&mut self, target: &TargetName, method: &str) {
+        if method.ends_with("/list_changed") {
+            self.invalidate_here(target, method);
+            self.broadcast(&Note::Changed { target: target.clone(), method: method.into() });
+        }
+    }
+
+    /// The same for this shard.
+    pub(super) fn invalidate_here(&mut self, target: &TargetName, method: &str) {
         let kinds: &[list::Kind] = match method {
             "notifications/tools/list_changed" => &[list::Kind::Tools],
             "notifications/prompts/list_changed" => &[list::Kind::Prompts],
@@ -275,7 +290,9 @@ impl Shard {
             self.counters.dropped.add(1);
             return self.part_done(id, part);
         };
-        self.relay(id, part, target, edited(message, vec![(span, inner)]).into(), false);
+        let mut edits = vec![(span, inner)];
+        edits.extend(self.related_task(id, message));
+        self.relay(id, part, target, edited(message, edits).into(), false);
     }
 
     /// A client gives up a request: told to the target that works on it, on whatever shard that is.

@@ -42,6 +42,8 @@ impl Shard {
         let request = envelope.kind() == Kind::Request;
         slot.id =
             envelope.id_span.clone().filter(|_| request).map(|span| start + span.start..start + span.end);
+        let params = &envelope.params;
+        slot.of_task = params.task.is_some() || params.task_id.is_some() || params.related_task.is_some();
         if envelope.method.as_ref().is_some_and(|method| method.value == "notifications/cancelled")
             && self.cancels_modern(id, envelope.params.request_id.clone().and_then(|span| message.get(span)))
         {

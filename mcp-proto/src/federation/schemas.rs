@@ -1,7 +1,7 @@
 //! Which arguments of a target's tools are repeated in header fields, where the gateway must know.
 //!
-//! A legacy client does not know of such fields, so towards a modern target the gateway writes them; a modern client
-//! writes them whatever its target is, so before a legacy target, which knows nothing of them, the gateway checks them
+//! A legacy client does not know of such fields, and one on a stream of lines has none, so towards a modern target the
+//! gateway writes them; a modern client on HTTP writes them whatever its target is, so before a legacy target, which knows nothing of them, the gateway checks them
 //! (basic/transports/streamable-http, Custom Headers from Tool Parameters). Both take the tool's schema: a target's tools
 //! are listed once, before the first such call, and again when it says that they changed or that the fields are wrong.
 
@@ -130,6 +130,11 @@ impl Shard {
         if let Some(pool) = self.pools.get_mut(target) {
             pool.schemas.known = false;
         }
+    }
+
+    /// Whether a client's request does not come with such fields itself.
+    pub(super) fn lacks_mirrors(&self, id: ExchangeId) -> bool {
+        self.exchange(id).is_some_and(|exchange| exchange.modern.is_none() || !self.is_over_http(id))
     }
 
     /// The fields that repeat the arguments of a call; none where the arguments can't be read.

@@ -215,7 +215,7 @@ impl Shard {
         }
         let purpose = Purpose::Open { asker: None };
         let mut leg = Leg::new(Arc::clone(target), Some(id), purpose, Method::Post, message);
-        leg.reopened = !late;
+        leg.reopened = u8::from(!late);
         leg.fields = fields;
         let leg = self.legs.insert(leg);
         self.start(leg);
@@ -241,7 +241,7 @@ impl Shard {
         body: &[u8],
     ) {
         let Some(leg) = self.legs.get_mut(id) else { return };
-        let (target, session_id, again) = (Arc::clone(&leg.target), leg.session, leg.reopened);
+        let (target, session_id, again) = (Arc::clone(&leg.target), leg.session, leg.reopened > 0);
         let (given_id, fields) = (leg.given_id.take(), leg.fields.take());
         self.settle_leg(id);
         let revision = match negotiated(status, body, self.config.limits.depth) {
@@ -249,6 +249,7 @@ impl Shard {
             Err(trouble) => return self.target_refused_with(&target, session_id, asker, &trouble, body),
         };
         self.learn(&target.name, body);
+        self.confirm(&target.name);
         let opened = Opened { id: given_id, revision, sse: self.era(&target) == Some(Era::Sse) };
         let single = self.routes.single().is_some();
         let asker = asker.filter(|(exchange, ..)| self.exchange(*exchange).is_some());
@@ -325,6 +326,7 @@ impl Shard {
     }
 
     fn resume(&mut self, waiting: Vec<LegId>) {
+        waiting.iter().for_each(|leg| self.fit(*leg));
         self.deferred.extend(waiting.into_iter().map(Deferred::Send));
     }
 

@@ -14,8 +14,12 @@
 //! Changes of lists are gathered for a moment ([`BURST`]), since one event often changes the lists of several targets.
 //! What the client does not take now is kept as a mark and said when it does.
 
+mod topic;
+
 use super::Likeness;
+use super::gather::NOBODY;
 use super::initialize::result_of;
+use super::tasks::WatchedTask;
 use crate::answer::Content;
 use crate::conn::{Conn, Role, Wire};
 use crate::era::PREFIX;
@@ -23,7 +27,8 @@ use crate::exchange::{Exchange, ExchangeId, State, Work};
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::members::members;
 use crate::jsonrpc::params::{self, Filter};
-use crate::jsonrpc::{list, splice};
+use crate::jsonrpc::rewrite::{Plan, Scope};
+use crate::jsonrpc::splice;
 use crate::leg::LegId;
 use crate::refusal::{self, Refusal};
 use crate::shard::Shard;
@@ -33,6 +38,8 @@ use routing::{Target, TargetName, uris};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+pub(super) use topic::Topic;
 
 /// Targets of which it is known what they can do have so long to open their streams before the client is answered.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -52,6 +59,7 @@ pub(crate) struct Subscription {
     /// As the client asked, without the URIs.
     asked: Filter,
     pub(super) watched: Vec<Watched>,
+    tasks: Vec<WatchedTask>,
     /// What was promised, once the client was told.
     honoured: Option<Filter>,
     /// Lists that changed; with the target's words, if it was said once.
@@ -83,55 +91,6 @@ pub(super) enum Told {
     Refused,
 }
 
-/// A list that can change.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Topic {
-    Tools,
-    Prompts,
-    Resources,
-}
-
-impl Topic {
-    pub(super) const ALL: [Self; 3] = [Self::Tools, Self::Prompts, Self::Resources];
-
-    pub(super) fn of(kind: list::Kind) -> Self {
-        match kind {
-            list::Kind::Tools => Self::Tools,
-            list::Kind::Prompts => Self::Prompts,
-            list::Kind::Resources | list::Kind::Templates => Self::Resources,
-        }
-    }
-
-    fn of_notice(method: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|topic| topic.notice() == method)
-    }
-
-    /// The capability that stands for the list.
-    fn capability(self) -> &'static str {
-        match self {
-            Self::Tools => "tools",
-            Self::Prompts => "prompts",
-            Self::Resources => "resources",
-        }
-    }
-
-    pub(super) fn notice(self) -> &'static str {
-        match self {
-            Self::Tools => "notifications/tools/list_changed",
-            Self::Prompts => "notifications/prompts/list_changed",
-            Self::Resources => "notifications/resources/list_changed",
-        }
-    }
-
-    fn is_in(self, filter: &Filter) -> bool {
-        match self {
-            Self::Tools => filter.tools,
-            Self::Prompts => filter.prompts,
-            Self::Resources => filter.resources,
-        }
-    }
-}
-
 impl Subscription {
     /// When something is to be done for it.
     pub(crate) fn due(&self) -> Option<Instant> {
@@ -147,12 +106,13 @@ impl Subscription {
         topic.is_in(self.honoured.as_ref().unwrap_or(&self.asked))
     }
 
-    /// What is to be asked of a target. Members that are not known here, and ids of tasks, can go to one target only.
+    /// What is to be asked of a target. Members that are not known here can go to one target only.
     pub(super) fn share(&self, target: &TargetName, single: bool) -> Filter {
         let own = self.watched.iter().filter(|watched| watched.target == *target);
+        let tasks = self.tasks.iter().filter(|task| task.target == *target);
         Filter {
             uris: own.map(|watched| watched.uri.clone()).collect(),
-            task_ids: if single { self.asked.task_ids.clone() } else { Vec::new() },
+            task_ids: tasks.map(|task| task.inner.clone()).collect(),
             unknown: if single { self.asked.unknown.clone() } else { Vec::new() },
             ..self.asked
         }
@@ -198,6 +158,7 @@ impl Shard {
             return self.fail_part(id, part, refusal::INVALID_PARAMS, words, None);
         };
         let watched = self.watched(std::mem::take(&mut asked.uris));
+        let tasks = self.watched_tasks(std::mem::take(&mut asked.task_ids));
         let (client, capabilities, _) = exchange.claimed();
         let likeness = Likeness {
             capabilities: mute(capabilities),
@@ -214,6 +175,7 @@ impl Shard {
         let subscription = Subscription {
             asked,
             watched,
+            tasks,
             honoured: None,
             changes: BTreeMap::new(),
             updated: BTreeSet::new(),
@@ -324,6 +286,11 @@ impl Shard {
         let single = self.routes.single().cloned();
         let Some(exchange) = self.exchange_mut(id) else { return };
         let agreed = single.and_then(|target| exchange.agreed(&target.name)).cloned().unwrap_or_default();
+        let tasks = exchange.subscription.iter().flat_map(|subscription| &subscription.tasks);
+        let told = |task: &&WatchedTask| {
+            exchange.agreed(&task.target).is_some_and(|agreed| agreed.task_ids.contains(&task.inner))
+        };
+        let task_ids = tasks.filter(told).map(|task| task.asked.clone()).collect();
         let Some(subscription) = &mut exchange.subscription else { return };
         for (watched, heard) in subscription.watched.iter_mut().zip(heard) {
             watched.honoured = heard;
@@ -334,7 +301,7 @@ impl Shard {
             prompts: subscription.asked.prompts && prompts,
             resources: subscription.asked.resources && resources,
             uris: subscription.heard().map(|watched| watched.asked.clone()).collect(),
-            task_ids: agreed.task_ids,
+            task_ids,
             unknown: agreed.unknown,
         };
         let mut filter = Vec::new();
@@ -428,6 +395,11 @@ impl Shard {
             return self.counters.dropped.add(1);
         }
         let message = exchange.tagged(raw, envelope, Vec::new());
+        let plan = Plan {
+            task: self.session_task_seal(NOBODY, &target.name),
+            ..Plan::names(self.renames(target), Scope::Task)
+        };
+        let message = if method == "notifications/tasks" { self.rewritten(plan, &message) } else { message };
         self.tell_subscriber(listener, &message);
     }
 

@@ -4,18 +4,36 @@
 //! The two kinds of tasks, those of 2025-11-25 and the extension of 2026-07-28, are told apart by nothing here: each is
 //! relayed between a client and a target of the same era, and neither is offered where the other side can't speak it.
 
-use crate::exchange::ExchangeId;
-use crate::jsonrpc::envelope::Text;
+use super::gather::NOBODY;
+use crate::exchange::{Exchange, ExchangeId};
+use crate::jsonrpc::envelope::{Envelope, Text};
+use crate::jsonrpc::members::members;
+use crate::jsonrpc::params;
 use crate::jsonrpc::rewrite::TaskSeal;
+use crate::jsonrpc::splice::quote;
 use crate::refusal;
 use crate::shard::Shard;
 use bytes::Bytes;
 use memchr::memmem;
 use routing::{Target, TargetName};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The identifier of the extension (extensions/tasks).
 pub(crate) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
+
+/// What a message about a task carries in `_meta` (2025-11-25, basic/utilities/tasks).
+const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
+
+/// A task that a client wants to hear of.
+#[derive(Debug)]
+pub(super) struct WatchedTask {
+    pub(super) target: TargetName,
+    /// As its target knows it.
+    pub(super) inner: String,
+    /// As the client knows it.
+    pub(super) asked: String,
+}
 
 impl Shard {
     /// A message about a task goes to the target that has it.
@@ -38,21 +56,57 @@ impl Shard {
         Some((Arc::clone(self.routes.target(&target)?), inner))
     }
 
+    /// The task that a client's answer belongs to, by its own id.
+    pub(super) fn related_task(&self, id: ExchangeId, message: &[u8]) -> Option<params::Edit> {
+        let envelope = Envelope::parse(message, usize::MAX).ok()?;
+        let inside = |object: Range<usize>, key: &str| {
+            let members = members(message.get(object.clone())?)?;
+            let span = members.into_iter().find(|member| member.key == key.as_bytes())?.span;
+            Some(object.start + span.start..object.start + span.end)
+        };
+        let meta = inside(envelope.result?, "_meta")?;
+        let task = inside(inside(meta, RELATED_TASK)?, "taskId")?;
+        let sealed: String = serde_json::from_slice(message.get(task.clone())?).ok()?;
+        let (_, inner) = self.unseal_task(id, &sealed)?;
+        let mut literal = Vec::new();
+        quote(&inner, &mut literal);
+        Some((task, literal))
+    }
+
+    /// The tasks that some target has, as many as one client may have.
+    pub(super) fn watched_tasks(&self, ids: Vec<String>) -> Vec<WatchedTask> {
+        let single = self.routes.single();
+        let found = ids.into_iter().filter_map(|asked| {
+            let (target, inner) = match single {
+                Some(target) => (target.name.clone(), asked.clone()),
+                None => {
+                    let (target, inner) = TaskSeal::open(&self.config.keys, NOBODY, &asked)?;
+                    (self.routes.target(&target)?.name.clone(), inner)
+                }
+            };
+            Some(WatchedTask { target, inner, asked })
+        });
+        found.take(self.config.limits.names).collect()
+    }
+
     /// How the ids of tasks in an answer are sealed, if there are several targets and the client knows of tasks.
-    pub(super) fn task_seal(&self, id: ExchangeId, target: &TargetName) -> Option<Arc<TaskSeal>> {
+    pub(super) fn task_seal(&self, id: ExchangeId, part: u16, target: &TargetName) -> Option<Arc<TaskSeal>> {
         self.routes.single().is_none().then_some(())?;
         let exchange = self.exchange(id)?;
-        let (_, claimed, _) = exchange.claimed();
-        let capabilities = match exchange.session.and_then(|session| self.sessions.get(session)) {
-            Some(session) => &session.capabilities,
-            None => claimed,
-        };
         // A client of 2025-11-25 asks for a task with the request; who knows the extension may be given one any time.
-        let asks = memmem::find(&exchange.body, b"\"task").is_some();
-        if !asks && memmem::find(capabilities, EXTENSION.as_bytes()).is_none() {
+        let asks = exchange.parts.get(usize::from(part)).is_some_and(|part| part.of_task);
+        if !asks && !self.knows_tasks(exchange) {
             return None;
         }
         self.session_task_seal(self.owner_key(id)?, target)
+    }
+
+    /// Whether a client knows the extension. Most say too little for that to be looked for.
+    fn knows_tasks(&self, exchange: &Exchange) -> bool {
+        let (_, claimed, _) = exchange.claimed();
+        let session = exchange.session.and_then(|session| self.sessions.get(session));
+        let capabilities = session.map_or(claimed, |session| &session.capabilities);
+        capabilities.len() > EXTENSION.len() && memmem::find(capabilities, EXTENSION.as_bytes()).is_some()
     }
 
     /// The same for what a target says on its own.

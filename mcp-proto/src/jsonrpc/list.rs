@@ -6,7 +6,7 @@
 use super::envelope::decode;
 use super::mirror::{self, Mirror};
 use super::walk::{self, Shape};
-use super::{depth, params, splice};
+use super::{depth, params, splice, structured};
 use routing::{TargetName, names, uris};
 use std::borrow::Cow;
 use std::fmt;
@@ -83,6 +83,8 @@ pub struct View<'t> {
     pub drop_invalid: bool,
     /// Whether tools lose `execution`, which speaks of tasks as they were in 2025-11-25.
     pub strip_execution: bool,
+    /// Whether structured results are objects, so that a tool's `outputSchema` must say so.
+    pub wrap_output: bool,
 }
 
 impl<'t> View<'t> {
@@ -184,6 +186,7 @@ enum Field {
     Key,
     Title,
     InputSchema,
+    OutputSchema,
     Execution,
     Meta,
     MetaUi,
@@ -242,6 +245,7 @@ impl Shape for Answer<'_> {
             (Field::Item, b"title") => Field::Title,
             (Field::Item, b"_meta") if tool => Field::Meta,
             (Field::Item, b"inputSchema") if tool => Field::InputSchema,
+            (Field::Item, b"outputSchema") if tool && self.view.wrap_output => Field::OutputSchema,
             (Field::Item, b"execution") if tool && self.view.strip_execution => Field::Execution,
             (Field::Meta, b"ui") => Field::MetaUi,
             (Field::Meta, b"ui/resourceUri" | b"openai/outputTemplate") => Field::Link,
@@ -286,6 +290,11 @@ impl Shape for Answer<'_> {
             Field::Title => self.item.titled = true,
             Field::Link => self.item.link(self.view.target, raw, span),
             Field::InputSchema => self.item.input_schema = Some(span),
+            Field::OutputSchema => {
+                if let Some(schema) = structured::schema(raw.as_bytes()) {
+                    self.item.edits.push((span, schema));
+                }
+            }
             Field::Execution => self.item.stripped.push(span),
             Field::Item => self.end_item(text, span),
             Field::Answer | Field::Unread | Field::Result | Field::Meta | Field::MetaUi => {}

@@ -19,4 +19,5 @@ pub mod params;
 pub mod rewrite;
 pub mod skim;
 pub mod splice;
+mod structured;
 mod walk;

@@ -21,7 +21,7 @@ pub use paths::Scope;
 pub use plan::{Finish, Plan, ResultType, TaskSeal};
 
 use super::envelope::decode;
-use super::splice;
+use super::{splice, structured};
 use marks::{Role, Seen, Sink};
 use memchr::memchr2;
 use paths::{Edit, NOTHING, Node, Step};
@@ -32,6 +32,9 @@ const LONGEST_STRING: usize = 64 * 1024;
 
 /// The longest spelling of a key that is known, with every letter as an escape of six bytes, and quotes.
 const LONGEST_KEY: usize = 6 * "io.modelcontextprotocol/related-task".len() + 2;
+
+/// What is said in place of a structured result that is too long to be repeated as text.
+const TOO_LONG: &[u8] = b"(the result is structured, and long)";
 
 /// The longest error code that is looked at.
 const LONGEST_CODE: usize = "-9223372036854775808".len();
@@ -118,6 +121,10 @@ pub struct Rewriter {
     result_type: Option<ResultType>,
     /// The current piece has line breaks.
     breaks: bool,
+    /// In a structured result that is put into an object.
+    wrapping: bool,
+    /// That result, if it is short.
+    wrapped: Vec<u8>,
 }
 
 impl Rewriter {
@@ -138,6 +145,8 @@ impl Rewriter {
             seen: Seen::default(),
             result_type: None,
             breaks: false,
+            wrapping: false,
+            wrapped: Vec::new(),
         }
     }
 
@@ -164,6 +173,9 @@ impl Rewriter {
             };
             if sink != Sink::Out {
                 self.divert(sink, mark, out);
+            }
+            if self.wrapping {
+                self.wrap(mark, out);
             }
             rest = rest.get(taken..).unwrap_or_default();
         }
@@ -194,6 +206,13 @@ impl Rewriter {
             (_, b'\r' | b'\n') => return Ok(()),
             (_, b' ' | b'\t') if self.sink == Sink::Held && self.held.len() > LONGEST_KEY => return Ok(()),
             (_, b' ' | b'\t') => {}
+            (State::Value { role: Role::Structured, .. }, byte)
+                if byte != b'{' && !self.wrapping && is_start(byte) =>
+            {
+                out.extend_from_slice(structured::OPENING);
+                self.wrapping = true;
+                return self.structure(byte, out);
+            }
             (State::Value { step, role, .. }, b'{' | b'[') => self.open(step, role, byte)?,
             (State::Value { first: true, .. }, b']') | (State::Member { first: true }, b'}') => {
                 self.close(byte, out)?;
@@ -229,6 +248,22 @@ impl Rewriter {
         }
         out.push(byte);
         Ok(())
+    }
+
+    /// What was written behind `mark` belongs to a structured result that is put into an object.
+    #[cold]
+    fn wrap(&mut self, mark: usize, out: &mut Vec<u8>) {
+        let written = out.get(mark..).unwrap_or_default();
+        let written = written.strip_prefix(structured::OPENING).unwrap_or(written);
+        if self.wrapped.len() + written.len() > LONGEST_STRING || self.wrapped == TOO_LONG {
+            self.wrapped = TOO_LONG.to_vec();
+        } else {
+            self.wrapped.extend_from_slice(written);
+        }
+        if matches!(self.state, State::Next) {
+            self.wrapping = false;
+            out.push(structured::CLOSING);
+        }
     }
 
     /// The first byte of a string, number or word. Whether that byte is to be written now.
@@ -495,6 +530,11 @@ impl Rewriter {
         out.extend_from_slice(rest.get(copied..).unwrap_or_default());
         Ok(rest.len())
     }
+}
+
+/// Whether `byte` begins a value.
+fn is_start(byte: u8) -> bool {
+    matches!(byte, b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n')
 }
 
 /// Whether `byte` may be part of a number or word.

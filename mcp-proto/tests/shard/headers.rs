@@ -265,3 +265,22 @@ fn a_session_id_says_nothing_in_a_modern_request_and_none_is_given() {
     assert_eq!(world.clients[client].answer().json()["result"]["resultType"], "complete");
     assert_eq!(world.ask(client, &session, &call("echo")).json()["result"]["resultType"], json!(null));
 }
+
+#[test]
+fn a_client_of_a_session_may_write_a_part_of_the_claim_itself() {
+    let mut world = Setup::modern(&["alpha"]);
+    let (client, session) = world.begin();
+    world.ask(client, &session, &request("logging/setLevel", r#"{"level":"debug"}"#));
+    for key in ["logLevel", "clientInfo", "clientCapabilities"] {
+        let written = match key {
+            "logLevel" => json!("info"),
+            _ => json!({"name": "own"}),
+        };
+        let body = claiming("tools/call", NAMED, &format!(r#""{PREFIX}{key}":{written}"#));
+        assert_eq!(world.ask(client, &session, &body).status, 200);
+        let sent = world.server("alpha").last("tools/call").clone();
+        assert_eq!(sent.json()["params"]["_meta"][format!("{PREFIX}{key}")], written);
+        assert_eq!(sent.body.matches(key).count(), 1, "{}", sent.body);
+        assert!(sent.body.contains(r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#));
+    }
+}

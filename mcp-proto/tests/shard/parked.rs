@@ -2,7 +2,7 @@
 
 use crate::support::modern::{ASKABLE, Ask};
 use crate::support::parking::{ACCEPT, FORM, MINUTE, ROOTS, asking, assert_quiet, bodies, finish, key};
-use crate::support::server::{event, event_with, json_reply, open_stream, stream, stream_end};
+use crate::support::server::{chunk, event, event_with, json_reply, open_stream, stream, stream_end};
 use crate::support::{Setup, Step, World};
 use serde_json::{Value, json};
 
@@ -548,7 +548,7 @@ fn places_in_a_targets_stream_are_nothing_for_a_client_without_a_session() {
     let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#;
     world.server("alpha").on("tools/call", move |_| {
         let retry = "retry: 5\nid: e-0\ndata:\n\n";
-        stream(&[crate::support::server::chunk(retry), event_with("e-1", log)])
+        stream(&[chunk(retry), event_with("e-1", log)])
     });
     world.server("alpha").on("GET", |seen| match seen.field("last-event-id") {
         Some(_) => crate::support::server::reply(405, "", ""),
@@ -564,4 +564,39 @@ fn places_in_a_targets_stream_are_nothing_for_a_client_without_a_session() {
     // That nothing came is a failure, not a stream to come back to.
     assert_eq!(answer.tool_text(), "target \"alpha\" failed: it hung up without an answer");
     assert_quiet(&world);
+}
+
+/// A target that wants to be polled (2025-11-25) may hang up whoever has the word.
+#[test]
+fn a_parked_call_whose_target_hangs_up_is_asked_for_again() {
+    for early in [false, true] {
+        let mut world = Setup::new(&["alpha"]).build();
+        world.server("alpha").on("tools/call", |_| {
+            let token = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"t","progress":1}}"#;
+            open_stream(&[chunk("retry: 500\n"), event_with("a-1", FORM), event_with("a-2", token)])
+        });
+        let meta = r#","progressToken":"t""#;
+        let answer = world.ask_modern(0, &Ask { meta, ..Ask::call(1) });
+        let called = world.server("alpha").last("tools/call").clone();
+        let result = called.response("{}");
+        world.server("alpha").on("GET", move |_| {
+            let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"t","progress":2}}"#;
+            stream(&[event_with("a-3", progress), event_with("a-4", &result)])
+        });
+        let key = called.key;
+        world.say(key, stream_end());
+        if early {
+            world.advance(std::time::Duration::from_secs(1));
+        }
+        let (state, responses) = (answer.state(), format!(r#"{{"{}":{ACCEPT}}}"#, answer.asked()[0].0));
+        let client = world.begin_modern(0, &Ask { meta, ..Ask::again(2, &state, &responses) });
+        world.advance(std::time::Duration::from_secs(1));
+        let polled = world.server("alpha").seen.iter().rfind(|seen| seen.field("last-event-id").is_some());
+        assert_eq!(polled.unwrap().field("last-event-id"), Some("a-2"));
+        assert_eq!(polled.unwrap().body, "");
+        let told: Vec<_> = world.messages(client).iter().map(|it| it["params"]["progress"].clone()).collect();
+        assert_eq!(told, [json!(1), json!(2), json!(null)]);
+        assert_eq!(bodies(&mut world).len(), 1);
+        assert_quiet(&world);
+    }
 }

@@ -177,6 +177,19 @@ fn a_target_that_does_not_answer_the_question_is_greeted() {
 }
 
 #[test]
+fn a_target_that_has_opened_a_session_is_not_doubted_for_its_silence() {
+    let (mut world, _) = one(Speaks::Legacy);
+    world.server("alpha").on("server/discover", |_| vec![]);
+    let client = world.begin_modern(0, &Ask { capabilities: "{}", ..Ask::default() });
+    world.advance(Duration::from_secs(6));
+    assert!(is_done(&world.clients[client].answer()));
+    world.server("alpha").on("tools/call", |seen| json_reply(400, &seen.error(-32602, "no such tool")));
+    let answer = world.ask_modern(0, &Ask { capabilities: "{}", ..Ask::default() });
+    assert_eq!(answer.code(), Some(-32602), "at once");
+    assert_eq!(world.server("alpha").count("server/discover"), 1);
+}
+
+#[test]
 fn a_modern_target_that_was_slow_to_say_so_is_asked_again_when_it_refuses_the_greeting() {
     for reply in [vec![], vec![Step::Reset]] {
         let (mut world, _) = one(Speaks::Modern);
@@ -341,6 +354,43 @@ fn every_shard_finds_out_for_itself() {
     }
     assert_eq!(world.server("alpha").count("server/discover"), 2);
     assert_eq!(world.server("alpha").count("initialize"), 1);
+}
+
+#[test]
+fn a_shard_that_finds_out_that_an_era_has_changed_is_believed_by_the_home_of_the_session() {
+    for (from, to) in [(Speaks::Legacy, Speaks::Modern), (Speaks::Modern, Speaks::Legacy)] {
+        let mut world = before(&["alpha"]).shards(2).build();
+        let era = world.speaks("alpha", from);
+        let (_, session) = world.begin();
+        for shard in [0, 1] {
+            assert!(is_done(&world.ask_on(shard, &session, &call("echo"))));
+        }
+        world.advance(RESTED);
+        world.turn("alpha", &era, to);
+        for shard in [1, 0, 1] {
+            let answer = world.ask_on(shard, &session, &call("echo"));
+            assert!(is_done(&answer), "{from:?} to {to:?} on {shard}: {}", answer.text());
+        }
+        assert_eq!(world.effects("alpha"), 5);
+    }
+}
+
+#[test]
+fn a_session_that_target_and_home_have_forgotten_is_opened_anew() {
+    let mut world = Setup::new(&["alpha"]).shards(2).build();
+    let (_, session) = world.begin();
+    assert!(is_done(&world.ask_on(1, &session, &call("echo"))));
+    world.server("alpha").sessions.clear();
+    assert!(is_done(&world.ask_on(0, &session, &call("echo"))), "the home has another now");
+    world.replace(1);
+    assert!(is_done(&world.ask_on(1, &session, &call("echo"))), "and tells it");
+    world.server("alpha").sessions.clear();
+    assert!(is_done(&world.ask_on(1, &session, &call("echo"))), "by its own");
+    world.server("alpha").sessions.clear();
+    world.replace(1);
+    let answer = world.ask_on(1, &session, &call("echo"));
+    assert!(is_done(&answer), "by what its id says, and then by what its home has: {}", answer.text());
+    assert_eq!(world.effects("alpha"), 5);
 }
 
 #[test]

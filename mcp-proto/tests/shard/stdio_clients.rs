@@ -2,7 +2,7 @@
 
 use crate::support::client::{EVERYTHING, INITIALIZED, call, initialize, request};
 use crate::support::rand::Dice;
-use crate::support::server::{Reply, event, stream};
+use crate::support::server::{Reply, event, json_reply, stream};
 use crate::support::{End, Setup, Step, World};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -66,7 +66,7 @@ fn an_answer_is_one_line_whatever_the_target_wrote() {
     let mut world = World::new(&["alpha"]);
     world.server("alpha").on("tools/call", |seen| {
         let body = seen.response("{\r\n  \"content\": [],\n  \"other\":\t\"a\\nb\"\n}");
-        crate::support::server::json_reply(200, &body)
+        json_reply(200, &body)
     });
     let client = begin(&mut world);
     let before = world.clients[client].raw.len();
@@ -310,4 +310,29 @@ fn draining_ends_an_attached_client_when_its_calls_are_answered() {
     assert_eq!(answer(&world, client, 1)["result"]["content"][0]["text"], "alpha:echo");
     assert_eq!(world.clients[client].end, Some(End::Finished));
     assert!(world.shards[0].is_drained());
+}
+
+/// A line has no header fields, so what a tool wants repeated there is written for it.
+#[test]
+fn a_stateless_call_gets_the_fields_that_repeat_its_arguments() {
+    let mut world = Setup::modern(&["alpha"]);
+    world.server("alpha").on("tools/list", |seen| {
+        let schema = r#"{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"}}}"#;
+        seen.result(&format!(r#"{{"tools":[{{"name":"echo","inputSchema":{schema}}}]}}"#))
+    });
+    let client = world.attach(0);
+    let params = r#""name":"echo","arguments":{"region":"eu"},"#;
+    world.send(client, &line(&modern(1, "tools/call", params)));
+    assert_eq!(answer(&world, client, 1)["result"]["content"][0]["text"], "alpha:echo");
+    let called = world.server("alpha").last("tools/call").clone();
+    assert_eq!(called.field("mcp-param-region"), Some("eu"));
+    // The schema was an old one.
+    let mut refused = false;
+    world.server("alpha").on("tools/call", move |seen| match std::mem::replace(&mut refused, true) {
+        false => json_reply(400, &seen.error(-32020, "the fields disagree")),
+        true => seen.result("{}"),
+    });
+    world.send(client, &line(&modern(2, "tools/call", params)));
+    assert_eq!(answer(&world, client, 2)["result"], json!({}));
+    assert_eq!(world.server("alpha").count("tools/list"), 2);
 }

@@ -11,9 +11,9 @@ import { within } from './checks.mjs';
 
 // How many cells are busy at a time: two cores are shared with their servers.
 const AT_ONCE = 6;
-const ONE = 10_000;
-// A server may have to start first, and two cores have much to do.
-const OPEN = 30_000;
+// Generous, since a server may have to start first, and two cores have much to do: only failures wait so long.
+const ONE = 20_000;
+const OPEN = 60_000;
 // A cell where nothing comes any more isn't waited for check by check.
 const PATIENCE = 2;
 

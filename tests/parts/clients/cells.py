@@ -6,7 +6,8 @@ import pathlib
 import sys
 
 AT_ONCE = 6
-ONE = 10
+# Generous, since a server may have to start first, and two cores have much to do: only failures wait so long.
+ONE = 20
 # A cell where nothing comes any more isn't waited for check by check.
 PATIENCE = 2
 

@@ -55,7 +55,7 @@ export class Inbox {
     wait(fits) {
         const seen = this.#seen.find(fits);
         if (seen !== undefined) return Promise.resolve(seen);
-        return within(5_000, new Promise(done => this.#waiting.push({ fits, done: message => void done(message) })));
+        return within(15_000, new Promise(done => this.#waiting.push({ fits, done: message => void done(message) })));
     }
 
     clear() {

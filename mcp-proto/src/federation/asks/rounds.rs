@@ -383,6 +383,8 @@ impl Shard {
 }
 
 /// The message of a new call.
+///
+/// Its id must be another than the client's (basic/patterns/mrtr): that may be any number, so this is none.
 fn anew(original: &[u8], number: u64, asking: &Asking) -> Option<Bytes> {
     let envelope = Envelope::parse(original, usize::MAX).ok()?;
     let foreign = [&envelope.params.request_state, &envelope.params.input_responses];
@@ -409,7 +411,7 @@ fn anew(original: &[u8], number: u64, asking: &Asking) -> Option<Bytes> {
     if is_empty {
         added.pop();
     }
-    let id = (envelope.id_span?, number.to_string().into_bytes());
+    let id = (envelope.id_span?, format!("\"mcp-gateway-{number}\"").into_bytes());
     Some(params::edited(&plain, vec![(start..start, added), id]).into())
 }
 

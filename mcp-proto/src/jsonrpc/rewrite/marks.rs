@@ -6,6 +6,7 @@
 use super::paths::{Edit, NOTHING, Step};
 use super::plan::{Finish, ResultType};
 use super::{Frame, Rewriter, State};
+use crate::jsonrpc::splice;
 
 /// Who answered (2026-07-28, basic, `_meta`).
 const SERVER_INFO: &[u8] = b"io.modelcontextprotocol/serverInfo";
@@ -18,6 +19,8 @@ pub(super) enum Role {
     Result,
     /// `_meta` of the result.
     Meta,
+    /// `structuredContent` of the result.
+    Structured,
     Error,
 }
 
@@ -39,6 +42,7 @@ pub(super) struct Seen {
     cache_scope: bool,
     meta: bool,
     server_info: bool,
+    content: bool,
 }
 
 impl Seen {
@@ -98,6 +102,13 @@ impl Rewriter {
                 self.seen.meta = true;
                 (inside, Role::Meta)
             }
+            (Role::Result, b"content") => {
+                self.seen.content = true;
+                (step, Role::None)
+            }
+            (Role::Result, b"structuredContent") if matches!(self.plan.finish, Finish::Legacy) => {
+                (step, Role::Structured)
+            }
             _ => (step, Role::None),
         };
         State::Colon { step, role }
@@ -122,6 +133,12 @@ impl Rewriter {
         if frame.role == Role::Result && self.result_type.is_none() {
             self.result_type = Some(ResultType::Complete);
         }
+        if frame.role == Role::Result && !self.seen.content && !self.wrapped.is_empty() {
+            // Who knows of no other results than objects reads the text (server/tools, Structured Content).
+            out.extend_from_slice(b",\"content\":[{\"type\":\"text\",\"text\":");
+            splice::quote(&String::from_utf8_lossy(&self.wrapped), out);
+            out.extend_from_slice(b"}]");
+        }
         let Finish::Modern { server_info, cacheable } = &self.plan.finish else { return };
         let cacheable = *cacheable && self.result_type == Some(ResultType::Complete);
         let mut separator: &[u8] = if frame.kept { b"," } else { b"" };
@@ -141,7 +158,7 @@ impl Rewriter {
                 add(!self.seen.meta, &[b"\"_meta\":{", quote, name, colon, info, b"}"]);
             }
             Role::Meta => add(!self.seen.server_info, &info),
-            Role::None | Role::Message | Role::Error => {}
+            Role::None | Role::Message | Role::Error | Role::Structured => {}
         }
     }
 

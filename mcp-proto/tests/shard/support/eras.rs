@@ -1,7 +1,7 @@
 //! Targets that speak one era strictly, and may change it.
 
-use super::World;
 use super::server::{Seen, json_reply, reply};
+use super::{Step, Talks, World};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ pub(crate) enum Speaks {
 
 /// Whether a request says that it stands for itself.
 fn claims(seen: &Seen) -> bool {
-    seen.field("mcp-protocol-version") == Some("2026-07-28")
+    (seen.http.is_empty() || seen.field("mcp-protocol-version") == Some("2026-07-28"))
         && seen.json_if_any()["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] == "2026-07-28"
 }
 
@@ -38,14 +38,23 @@ fn refused_by_modern(seen: &Seen) -> Option<super::server::Reply> {
     }
 }
 
+/// What a process says in place of an HTTP response.
+fn as_line(step: Step) -> Option<Step> {
+    let Step::Send(bytes) = step else { return None };
+    let text = String::from_utf8(bytes).unwrap();
+    let (_, body) = text.split_once("\r\n\r\n")?;
+    (!body.is_empty()).then(|| Step::Send(format!("{body}\n").into()))
+}
+
 impl World {
     /// A target speaks this alone, until the cell says otherwise.
     pub(crate) fn speaks(&mut self, name: &str, speaks: Speaks) -> Rc<Cell<Speaks>> {
         let era = Rc::new(Cell::new(speaks));
         let (now, server) = (Rc::clone(&era), self.server(name));
         server.keeps_sessions = speaks == Speaks::Legacy;
+        let talks = server.talks;
         let mut before = server.script.take();
-        server.script = Some(Box::new(move |seen| {
+        let mut script = move |seen: &Seen| {
             if let Some(reply) = before.as_mut().and_then(|before| before(seen)) {
                 return Some(reply);
             }
@@ -57,8 +66,13 @@ impl World {
                 Speaks::Legacy if seen.field("mcp-protocol-version") == Some("2026-07-28") => {
                     Some(json_reply(400, &seen.error(-32000, "Bad Request: Unsupported protocol version")))
                 }
+                Speaks::Legacy if seen.method == "server/discover" => Some(json_reply(200, &seen.error(-32601, "no"))),
                 Speaks::Legacy => None,
             }
+        };
+        server.script = Some(Box::new(move |seen| match (talks, script(seen)) {
+            (Talks::Lines, Some(steps)) => Some(steps.into_iter().filter_map(as_line).collect()),
+            (_, steps) => steps,
         }));
         era
     }
@@ -73,6 +87,6 @@ impl World {
 
     /// How many tools a target has run.
     pub(crate) fn effects(&mut self, name: &str) -> usize {
-        self.server(name).effects
+        self.server(name).ran.len()
     }
 }

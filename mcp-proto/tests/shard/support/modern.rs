@@ -68,6 +68,27 @@ impl Ask<'_> {
     }
 }
 
+/// A modern request with any id and any `_meta`; `params` without braces, `meta` with a comma behind.
+pub(crate) fn ask_as(
+    world: &mut World,
+    id: &str,
+    method: &str,
+    name: Option<&str>,
+    params: &str,
+    meta: &str,
+) -> Answer {
+    let prefix = "io.modelcontextprotocol/";
+    let comma = if params.is_empty() { "" } else { "," };
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{params}{comma}"_meta":{{"{prefix}protocolVersion":"2026-07-28",{meta}"{prefix}clientCapabilities":{{}}}}}}}}"#
+    );
+    let name = name.map(|name| format!("mcp-name: {name}\r\n")).unwrap_or_default();
+    let fields = format!("mcp-protocol-version: 2026-07-28\r\nmcp-method: {method}\r\n{name}");
+    let client = world.connect(0);
+    world.send(client, &post(&fields, &body));
+    world.clients[client].answer()
+}
+
 impl Setup {
     /// Targets that speak 2026-07-28 alone.
     pub(crate) fn modern(targets: &[&str]) -> World {

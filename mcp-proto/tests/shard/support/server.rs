@@ -89,6 +89,9 @@ pub(crate) type Script = Box<dyn FnMut(&Seen) -> Option<Reply>>;
 /// How a POST is answered where that is not the answer to its message.
 pub(crate) type Posts = Box<dyn FnMut(&Seen) -> Reply>;
 
+/// Makes something else of an answer.
+pub(crate) type Twist = Box<dyn FnMut(&Seen, Reply) -> Reply>;
+
 pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
@@ -117,8 +120,10 @@ pub(crate) struct Server {
     pub(crate) window: usize,
     /// How long it thinks before each answer.
     pub(crate) delay: Duration,
-    /// How many tools it has run.
-    pub(crate) effects: usize,
+    /// The tools it has run.
+    pub(crate) ran: Vec<String>,
+    /// What becomes of an answer of its own to `tools/call`, once the tool has run.
+    pub(crate) twist: Option<Twist>,
     links: BTreeMap<Key, Link>,
     given: usize,
 }
@@ -164,7 +169,8 @@ impl Server {
             refuses: None,
             window: usize::MAX,
             delay: Duration::ZERO,
-            effects: 0,
+            ran: Vec::new(),
+            twist: None,
             links: BTreeMap::new(),
             given: 0,
         }
@@ -337,7 +343,10 @@ impl Server {
             (Talks::Lines, true) => return self.seen.push(seen),
             (_, false) => return self.answer_on_stream(seen, scripted),
         }
-        let steps = scripted.unwrap_or_else(|| self.own_answer(&seen));
+        let steps = scripted.unwrap_or_else(|| {
+            let steps = self.own_answer(&seen);
+            self.twisted(&seen, steps)
+        });
         let delay = self.delay;
         let Some(link) = self.links.get_mut(&seen.key) else { return };
         link.stream = seen.http == "GET";
@@ -356,7 +365,8 @@ impl Server {
                 _ => None,
             });
             let bodies = answer.map(|answer| answer.split_once("\r\n\r\n").unwrap().1.to_owned());
-            bodies.filter(|body| !body.is_empty()).map(|body| self.said(&body)).collect()
+            let steps = bodies.filter(|body| !body.is_empty()).map(|body| self.said(&body)).collect();
+            self.twisted(&seen, steps)
         });
         if !self.delay.is_zero() && !steps.is_empty() {
             steps.insert(0, Step::Wait(self.delay));
@@ -378,6 +388,13 @@ impl Server {
             link.steps.extend(steps);
         }
         self.seen.push(seen);
+    }
+
+    fn twisted(&mut self, seen: &Seen, steps: Reply) -> Reply {
+        match &mut self.twist {
+            Some(twist) if seen.method == "tools/call" => twist(seen, steps),
+            _ => steps,
+        }
     }
 
     /// The first words of an event stream that says everything.
@@ -444,7 +461,7 @@ impl Server {
         let params = seen.json()["params"].clone();
         match seen.method.as_str() {
             "tools/call" => {
-                self.effects += 1;
+                self.ran.push(params["name"].as_str().unwrap_or_default().to_owned());
                 seen.result(&tool_result(&format!("{name}:{}", params["name"].as_str().unwrap_or(""))))
             }
             "prompts/get" => seen.result(&format!(
