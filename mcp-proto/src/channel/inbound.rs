@@ -9,6 +9,7 @@ use crate::leg::{LegId, Purpose, Trouble};
 use crate::refusal;
 use crate::shard::{Deferred, Shard};
 use bytes::Bytes;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Notices about what a target has: of interest to everyone, whoever's call they come with.
@@ -59,7 +60,7 @@ impl Shard {
         };
         self.channel_spoke(id);
         let message = match envelope.id_span.clone() {
-            Some(span) => spliced(raw, vec![(span, &pending.id)]),
+            Some(span) => spliced(raw, span, &pending.id),
             None => raw.clone(),
         };
         if let Some(leg) = self.legs.get_mut(pending.leg) {
@@ -144,7 +145,7 @@ impl Shard {
             && let Some(number) = raw.get(span.clone()).and_then(number)
             && let Some(pending) = channel.pending.get(&number)
         {
-            let message = spliced(raw, vec![(span, &pending.id)]);
+            let message = spliced(raw, span, &pending.id);
             let leg = pending.leg;
             return self.leg_told(leg, &message);
         }
@@ -182,7 +183,7 @@ impl Shard {
         let Some(channel) = self.channels.table.get(id) else { return };
         let found = envelope.params.request_id.clone().and_then(|span| {
             let pending = channel.pending.get(&raw.get(span.clone()).and_then(number)?)?;
-            Some((pending.leg, spliced(raw, vec![(span, &pending.id)])))
+            Some((pending.leg, spliced(raw, span, &pending.id)))
         });
         match found {
             Some((leg, message)) => self.leg_told(leg, &message),
@@ -203,7 +204,7 @@ impl Shard {
         let Some((leg, Some(own))) = found.map(|pending| (pending.leg, &pending.token)) else {
             return self.counters.dropped.add(1);
         };
-        let message = spliced(raw, vec![(span, own)]);
+        let message = spliced(raw, span, own);
         self.leg_told(leg, &message);
     }
 
@@ -343,9 +344,9 @@ pub(super) fn held(raw: &Bytes) -> Held {
     Held { raw: raw.to_vec(), out: raw.to_vec(), ..Held::default() }
 }
 
-fn spliced(message: &[u8], edits: Vec<(std::ops::Range<usize>, &Bytes)>) -> Bytes {
-    let edits: Vec<_> = edits.into_iter().map(|(span, text)| (span, &text[..])).collect();
+/// `message` with `text` at `span`.
+fn spliced(message: &[u8], span: Range<usize>, text: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(message.len() + 64);
-    splice(message, &edits, &mut out);
+    splice(message, &[(span, text)], &mut out);
     out.into()
 }

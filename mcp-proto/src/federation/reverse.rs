@@ -10,7 +10,6 @@ use crate::federation::Era;
 use crate::http::Method;
 use crate::jsonrpc::envelope::{Envelope, Kind as Message};
 use crate::jsonrpc::rewrite::{Plan, Scope};
-use crate::jsonrpc::splice;
 use crate::jsonrpc::{list, params};
 use crate::leg::{Leg, LegId, Purpose};
 use crate::refusal;
@@ -103,7 +102,7 @@ impl Shard {
             edits.push((span, self.seal_for(Kind::Progress, key, &target.name, token)));
         }
         let scope = if method == "sampling/createMessage" { Scope::Sampling } else { Scope::Nothing };
-        let message = edited(raw, edits);
+        let message = params::edited(raw, edits);
         let task = self.session_task_seal(key, &target.name);
         let message = self.rewritten(Plan { task, ..Plan::names(renames, scope) }, &message);
         self.tell(id, reader, &message, event_id);
@@ -139,7 +138,7 @@ impl Shard {
                 };
                 let request = held.raw.get(span.clone()).unwrap_or_default();
                 let edits = vec![(span, self.seal_for(Kind::Reply, key, &target.name, request))];
-                self.rewritten(Plan::default(), &edited(&held.raw, edits))
+                self.rewritten(Plan::default(), &params::edited(&held.raw, edits))
             }
             "notifications/resources/updated" => self.rewritten(plan(Scope::Updated), raw),
             "notifications/message" => self.rewritten(plan(Scope::Log), raw),
@@ -292,7 +291,7 @@ impl Shard {
         };
         let mut edits = vec![(span, inner)];
         edits.extend(self.related_task(id, message));
-        self.relay(id, part, target, edited(message, edits).into(), false);
+        self.relay(id, part, target, params::edited(message, edits).into(), false);
     }
 
     /// A client gives up a request: told to the target that works on it, on whatever shard that is.
@@ -354,13 +353,4 @@ impl Shard {
         })?;
         Some(id)
     }
-}
-
-fn edited(message: &[u8], mut edits: Vec<(Range<usize>, Vec<u8>)>) -> Vec<u8> {
-    edits.sort_by_key(|(span, _)| span.start);
-    let edits: Vec<(Range<usize>, &[u8])> =
-        edits.iter().map(|(span, text)| (span.clone(), text.as_slice())).collect();
-    let mut out = Vec::with_capacity(message.len() + 128);
-    splice::splice(message, &edits, &mut out);
-    out
 }
