@@ -54,6 +54,42 @@ pub struct Start {
     pub counters: Arc<Counters>,
 }
 
+#[cfg(test)]
+impl Start {
+    /// One of `shards` before a legacy target called `alpha`, which nobody has asked anything, and the time it begins.
+    pub(crate) fn before_alpha(
+        shards: u16,
+        limits: crate::Limits,
+        access_log: crate::AccessLog,
+    ) -> (Self, std::time::Instant) {
+        let config = Config {
+            shards,
+            path: "/mcp".to_owned(),
+            sse_path: "/sse".to_owned(),
+            limits,
+            timeouts: crate::Timeouts::default(),
+            access_log,
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            keys: crate::Keys::new([7; 32], &[]),
+        };
+        let name = TargetName::parse("alpha").unwrap();
+        let target = routing::Target::new(name, ([10, 0, 0, 1], 80).into(), "/mcp");
+        let target = routing::Target { protocol: routing::Protocol::Legacy, ..target };
+        let start = Self {
+            id: ShardId(0),
+            config: Arc::new(config),
+            routes: Arc::new(Routes::new(vec![target]).unwrap()),
+            seed: [7; 32],
+            unix: Duration::ZERO,
+            counters: Arc::default(),
+        };
+        #[expect(clippy::disallowed_methods, reason = "a test begins at some time or other")]
+        let now = std::time::Instant::now();
+        (start, now)
+    }
+}
+
 /// The shard has as many connections as it may have.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Refused;

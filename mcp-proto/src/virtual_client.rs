@@ -119,39 +119,16 @@ mod tests {
     use super::*;
     use crate::http::Method;
     use crate::session::{Opened, Revision, Session, TargetState};
-    use crate::{AccessLog, Action, Config, Fault, Keys, Limits, ShardId, Start, Timeouts};
-    use routing::{Protocol, Routes, Target, TargetName};
-    use std::sync::Arc;
+    use crate::{AccessLog, Action, Fault, Limits, ShardId, Start};
+    use routing::TargetName;
     use std::time::{Duration, Instant};
 
     const PEER: ([u8; 4], u16) = ([127, 0, 0, 1], 5000);
 
     /// A shard before one target, and a session in which that target is open.
     fn shard() -> (Shard, SessionId, Instant) {
-        let config = Config {
-            shards: 1,
-            path: "/mcp".to_owned(),
-            sse_path: "/sse".to_owned(),
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
-            access_log: AccessLog::All,
-            allowed_hosts: Vec::new(),
-            allowed_origins: Vec::new(),
-            keys: Keys::new([7; 32], &[]),
-        };
+        let (start, now) = Start::before_alpha(1, Limits::default(), AccessLog::All);
         let name = TargetName::parse("alpha").unwrap();
-        let target = Target::new(name.clone(), ([10, 0, 0, 1], 80).into(), "/mcp");
-        let target = Target { protocol: Protocol::Legacy, ..target };
-        let start = Start {
-            id: ShardId(0),
-            config: Arc::new(config),
-            routes: Arc::new(Routes::new(vec![target]).unwrap()),
-            seed: [7; 32],
-            unix: Duration::ZERO,
-            counters: Arc::default(),
-        };
-        #[expect(clippy::disallowed_methods, reason = "a test begins at some time or other")]
-        let now = Instant::now();
         let mut shard = Shard::new(start, now);
         let mut session = Session::new(1, ShardId(0), Revision::LATEST, Duration::from_secs(1000), now);
         let opened = Opened { id: None, revision: Revision::LATEST, sse: false };

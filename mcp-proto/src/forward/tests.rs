@@ -5,9 +5,9 @@ use crate::exchange::Accepts;
 use crate::exchange::Exchange;
 use crate::http::RequestEvent;
 use crate::session::{Opened, Revision, Session, TargetState};
-use crate::{AccessLog, Action, Config, Fault, Keys, Limits, Record, Start, Timeouts};
+use crate::{AccessLog, Action, Config, Fault, Limits, Record, Start};
 use bytes::BytesMut;
-use routing::{Protocol, Routes, Target, TargetName};
+use routing::TargetName;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,30 +48,8 @@ impl Pair {
     fn with(change: impl FnOnce(&mut Limits)) -> Self {
         let mut limits = Limits { buffer: BUFFER, ..Limits::default() };
         change(&mut limits);
-        let config = Config {
-            shards: 2,
-            path: "/mcp".to_owned(),
-            sse_path: "/sse".to_owned(),
-            limits,
-            timeouts: Timeouts::default(),
-            access_log: AccessLog::All,
-            allowed_hosts: Vec::new(),
-            allowed_origins: Vec::new(),
-            keys: Keys::new([7; 32], &[]),
-        };
+        let (start, now) = Start::before_alpha(2, limits, AccessLog::All);
         let name = TargetName::parse("alpha").unwrap();
-        let target = Target::new(name.clone(), ([10, 0, 0, 1], 80).into(), "/mcp");
-        let target = Target { protocol: Protocol::Legacy, ..target };
-        let start = Start {
-            id: ShardId(0),
-            config: Arc::new(config),
-            routes: Arc::new(Routes::new(vec![target]).unwrap()),
-            seed: [7; 32],
-            unix: Duration::ZERO,
-            counters: Arc::default(),
-        };
-        #[expect(clippy::disallowed_methods, reason = "a test begins at some time or other")]
-        let now = Instant::now();
         let mut session = Session::new(1, ShardId(1), Revision::LATEST, Duration::from_secs(1000), now);
         *session.target_mut(&name) =
             TargetState::Ready(Opened { id: None, revision: Revision::LATEST, sse: false });

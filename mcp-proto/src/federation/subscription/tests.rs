@@ -3,36 +3,14 @@
 use super::*;
 use crate::exchange::Accepts;
 use crate::http::{Method, Request};
-use crate::{AccessLog, Action, Config, ConnId, Fault, Keys, Limits, ShardId, Start, Timeouts};
-use routing::Routes;
+use crate::{AccessLog, Action, ConnId, Fault, Limits, Start};
 use std::io::IoSlice;
 
 const PEER: ([u8; 4], u16) = ([127, 0, 0, 1], 5000);
 
 fn shard() -> (Shard, Instant) {
-    let config = Config {
-        shards: 1,
-        path: "/mcp".to_owned(),
-        sse_path: "/sse".to_owned(),
-        limits: Limits { buffer: 500, ..Limits::default() },
-        timeouts: Timeouts::default(),
-        access_log: AccessLog::Off,
-        allowed_hosts: Vec::new(),
-        allowed_origins: Vec::new(),
-        keys: Keys::new([7; 32], &[]),
-    };
-    let name = TargetName::parse("alpha").unwrap();
-    let target = Target::new(name, ([10, 0, 0, 1], 80).into(), "/mcp");
-    let start = Start {
-        id: ShardId(0),
-        config: Arc::new(config),
-        routes: Arc::new(Routes::new(vec![target]).unwrap()),
-        seed: [7; 32],
-        unix: Duration::ZERO,
-        counters: Arc::default(),
-    };
-    #[expect(clippy::disallowed_methods, reason = "a test begins at some time or other")]
-    let now = Instant::now();
+    let limits = Limits { buffer: 500, ..Limits::default() };
+    let (start, now) = Start::before_alpha(1, limits, AccessLog::Off);
     (Shard::new(start, now), now)
 }
 
