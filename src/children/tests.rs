@@ -8,6 +8,7 @@ use std::io::PipeWriter;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 const ROLE: &str = "CHILDREN_TEST_ROLE";
 const MARK: &str = "CHILDREN_TEST_MARK";
@@ -46,14 +47,14 @@ struct Connection {
 impl Connection {
     async fn all(&mut self) -> String {
         let mut text = String::new();
-        self.stdout.read_to_string(&mut text).await.unwrap();
+        timeout(PATIENCE, self.stdout.read_to_string(&mut text)).await.expect("its output ends").unwrap();
         text
     }
 
     async fn line(&mut self) -> String {
         let mut line = Vec::new();
         loop {
-            match self.stdout.read_u8().await.unwrap() {
+            match timeout(PATIENCE, self.stdout.read_u8()).await.expect("a line").unwrap() {
                 b'\n' => return String::from_utf8(line).unwrap(),
                 byte => line.push(byte),
             }
@@ -283,6 +284,8 @@ async fn children_of_a_keeper_that_dies_are_killed_and_the_next_has_another() {
     let mut child = start(&keeping, shell(STUBBORN, &mark));
     let pid: i32 = child.line().await.parse().unwrap();
     until("two processes", || marked(&mark).len() == 2).await;
+    // Orders and reports are in line: when a second child has spoken, the keeper has reported the first.
+    assert_eq!(start(&keeping, shell("echo second", "second")).all().await, "second\n");
     let (_, keeper) = state(pid).unwrap();
     rustix::process::kill_process(Pid::from_raw(keeper).unwrap(), Signal::KILL).unwrap();
     assert_eq!(child.all().await, "");
