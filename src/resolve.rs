@@ -48,7 +48,8 @@ impl Resolver {
 
     fn target(&self, server: &Server) -> routing::Target {
         let known = server.host.as_ref().and_then(|host| self.known.get(host));
-        let endpoints = known.map(|known| known.addresses.clone()).unwrap_or_default();
+        let addresses = known.map_or(&[][..], |known| &known.addresses);
+        let endpoints = addresses.iter().map(|address| (*address).into()).collect();
         routing::Target { endpoints, ..server.target.clone() }
     }
 }
@@ -148,7 +149,8 @@ mod tests {
         let settings = Settings { servers, ..Settings::default() };
         let mut resolver = Resolver::default();
         let routes = runtime.block_on(resolver.routes(&settings)).unwrap();
-        let found: Vec<_> = routes.targets().iter().flat_map(|target| target.endpoints.clone()).collect();
+        let found: Vec<_> =
+            routes.targets().iter().flat_map(|target| &target.endpoints).map(|it| it.address).collect();
         assert_eq!(found, addresses(&["127.0.0.1:3001", "[::1]:3002"]));
         assert!(resolver.is_complete());
     }

@@ -50,8 +50,9 @@ impl Shard {
         let routes = Arc::clone(&self.routes);
         for target in routes.targets() {
             let pool = self.pools.entry(target.name.clone()).or_default();
-            if pool.endpoints != target.endpoints {
-                pool.endpoints.clone_from(&target.endpoints);
+            let endpoints: Vec<_> = target.endpoints.iter().map(|endpoint| endpoint.address).collect();
+            if pool.endpoints != endpoints {
+                pool.endpoints = endpoints;
                 pool.down = None;
                 pool.verdict.grow_old();
             }

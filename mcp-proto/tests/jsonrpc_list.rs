@@ -4,7 +4,7 @@
 use mcp_proto::jsonrpc::list::{Kind, Page, PageError, View, federate};
 use mcp_proto::jsonrpc::mirror::{self, Mirror};
 use proptest::prelude::*;
-use routing::{Routes, Target, TargetName, names, uris};
+use routing::{Backend, BackendName, Target, TargetName, names, uris};
 use serde_json::{Value, json};
 
 const DEPTH: usize = 128;
@@ -255,7 +255,7 @@ proptest! {
         list in prop::collection::vec(("[a-zA-Z0-9_-]{1,20}", "\\PC{0,12}", "\\PC{0,12}"), 0..6),
         pretty: bool,
     ) {
-        let routes = Routes::new(vec![Target::new(target(), "127.0.0.1:1".parse().unwrap(), "/")]).unwrap();
+        let backend = Backend::mcp(BackendName::default(), vec![Target::new(target(), "127.0.0.1:1".parse().unwrap(), "/")]).unwrap();
         for kind in Kind::ALL {
             let original: Vec<Value> = list.iter().map(|(name, uri, text)| json!({
                 "description": text, "name": name, "uri": uri, "uriTemplate": uri,
@@ -274,8 +274,8 @@ proptest! {
                 };
                 let shown = item[key].as_str().unwrap();
                 item[key] = match key {
-                    "name" => names::split(&routes, shown).unwrap().1.into(),
-                    _ => uris::split(&routes, shown).unwrap().1.into(),
+                    "name" => names::split(&backend, shown).unwrap().1.into(),
+                    _ => uris::split(&backend, shown).unwrap().1.into(),
                 };
             }
             prop_assert_eq!(federated, original);

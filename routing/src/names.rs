@@ -3,7 +3,7 @@
 //! Model APIs take `^[a-zA-Z0-9_-]{1,64}$` and refuse a whole request for one bad name, so a name that would be
 //! longer or has other characters is shortened in the same way every time, with a hash of the full name at its end.
 
-use crate::{Routes, Target, TargetName};
+use crate::{Backend, Target, TargetName};
 use std::sync::Arc;
 
 /// The longest name a client is shown.
@@ -49,12 +49,12 @@ pub fn may_be_shortened(federated: &str) -> bool {
 /// The target that a federated name is addressed to and the name the target knows. A shortened name splits too, but
 /// its second part is not what the target knows: a table that remembers shortened names goes first.
 #[must_use]
-pub fn split<'r, 'n>(routes: &'r Routes, federated: &'n str) -> Option<(&'r Arc<Target>, &'n str)> {
+pub fn split<'b, 'n>(backend: &'b Backend, federated: &'n str) -> Option<(&'b Arc<Target>, &'n str)> {
     let (target, name) = federated.split_once('_')?;
     if name.is_empty() {
         return None;
     }
-    Some((routes.target(target)?, name))
+    Some((backend.target(target)?, name))
 }
 
 /// `name` as the log prefix of a target: `target/name`.
@@ -77,6 +77,7 @@ fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::BackendName;
 
     fn name(text: &str) -> TargetName {
         TargetName::parse(text).unwrap()
@@ -116,11 +117,11 @@ mod tests {
     #[test]
     fn splits_at_the_first_underscore() {
         let target = |text| Target::new(name(text), "127.0.0.1:1".parse().unwrap(), "/mcp");
-        let routes = Routes::new(vec![target("a"), target("a-b")]).unwrap();
-        let (target, tool) = split(&routes, "a-b_c_d").unwrap();
+        let backend = Backend::mcp(BackendName::default(), vec![target("a"), target("a-b")]).unwrap();
+        let (target, tool) = split(&backend, "a-b_c_d").unwrap();
         assert_eq!((target.name.as_str(), tool), ("a-b", "c_d"));
-        assert!(split(&routes, "a_").is_none());
-        assert!(split(&routes, "b_c").is_none());
-        assert!(split(&routes, "plain").is_none());
+        assert!(split(&backend, "a_").is_none());
+        assert!(split(&backend, "b_c").is_none());
+        assert!(split(&backend, "plain").is_none());
     }
 }

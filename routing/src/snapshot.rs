@@ -1,59 +1,197 @@
-//! The snapshot itself.
+//! The snapshot itself, and who answers a request.
 
-use crate::{Target, TargetName};
-use std::fmt;
+use crate::matching::host_name;
+use crate::{
+    Answer, Backend, BackendName, DuplicateTarget, Facts, HostMatch, Match, Rule, Share, Target, TargetId,
+};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Everything the gateway serves at one moment. Immutable; a change is a new snapshot.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Routes {
-    targets: Vec<Arc<Target>>,
+    ports: BTreeMap<SocketAddr, Arc<Port>>,
+    /// For connections to addresses that are not the snapshot's own.
+    elsewhere: Option<Arc<Port>>,
+    /// All that rules lead to.
+    backends: BTreeMap<BackendName, Arc<Backend>>,
 }
-
-/// Two targets of one snapshot have the same name.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct DuplicateTarget(pub TargetName);
-
-impl fmt::Display for DuplicateTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "two targets are named \"{}\"", self.0)
-    }
-}
-
-impl std::error::Error for DuplicateTarget {}
 
 impl Routes {
-    /// A snapshot of `targets`; their order is the order of merged lists.
+    /// A snapshot of one backend of `targets`, at whatever address is listened on; their order is the order of merged
+    /// lists.
     ///
     /// # Errors
     /// When two targets have the same name.
     pub fn new(targets: Vec<Target>) -> Result<Self, DuplicateTarget> {
-        let mut names: Vec<&TargetName> = targets.iter().map(|target| &target.name).collect();
-        names.sort_unstable();
-        if let Some([twice, _]) = names.array_windows().find(|[a, b]| a == b) {
-            return Err(DuplicateTarget((*twice).clone()));
-        }
-        Ok(Self { targets: targets.into_iter().map(Arc::new).collect() })
+        let backend = Arc::new(Backend::mcp(BackendName::default(), targets)?);
+        let rule = Arc::new(Rule::to("", backend));
+        let entry = Entry { host: HostMatch::Any, on: Match::default(), rule };
+        let port = Port::new(vec![Listener::new(HostMatch::Any, vec![entry])]);
+        Ok(Self { elsewhere: Some(Arc::new(port)), ..Self::default() }.with_backends())
     }
 
-    /// All targets, in the order of configuration.
+    /// A snapshot that says for each address what is served there. Backends of the same name must be the same.
+    #[must_use]
+    pub fn at(ports: BTreeMap<SocketAddr, Port>) -> Self {
+        let ports = ports.into_iter().map(|(address, port)| (address, Arc::new(port))).collect();
+        Self { ports, ..Self::default() }.with_backends()
+    }
+
+    fn with_backends(mut self) -> Self {
+        let mut backends = BTreeMap::new();
+        for port in self.ports.values().chain(&self.elsewhere) {
+            for rule in port.rules() {
+                let Answer::Backends(shares) = &rule.answer else { continue };
+                for backend in shares.iter().filter_map(|share| share.to.as_ref().ok()) {
+                    backends.entry(backend.name().clone()).or_insert_with(|| Arc::clone(backend));
+                }
+            }
+        }
+        self.backends = backends;
+        self
+    }
+
+    /// The addresses to listen on.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.ports.keys().copied()
+    }
+
+    /// What is served to connections that were accepted at `address`.
+    #[must_use]
+    pub fn port(&self, address: &SocketAddr) -> Option<&Arc<Port>> {
+        self.ports.get(address).or(self.elsewhere.as_ref())
+    }
+
+    /// All backends, by name.
+    #[must_use]
+    pub fn backends(&self) -> &BTreeMap<BackendName, Arc<Backend>> {
+        &self.backends
+    }
+
+    /// The backend called `name`.
+    #[must_use]
+    pub fn backend(&self, name: &BackendName) -> Option<&Arc<Backend>> {
+        self.backends.get(name)
+    }
+
+    /// The target that `id` names.
+    #[must_use]
+    pub fn find(&self, id: &TargetId) -> Option<&Arc<Target>> {
+        self.backends.get(&id.backend)?.target(id.name.as_str())
+    }
+
+    /// All targets of all backends.
+    pub fn all_targets(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.backends.values().flat_map(|backend| backend.targets())
+    }
+
+    /// The backend without a name.
+    #[must_use]
+    pub fn only(&self) -> Option<&Arc<Backend>> {
+        self.backends.get(&BackendName::default())
+    }
+
+    /// All targets of the backend without a name, in the order of configuration.
     #[must_use]
     pub fn targets(&self) -> &[Arc<Target>] {
-        &self.targets
+        self.only().map_or(&[], |backend| backend.targets())
     }
 
-    /// The target called `name`.
+    /// The target of the backend without a name that is called `name`.
     #[must_use]
     pub fn target(&self, name: &str) -> Option<&Arc<Target>> {
-        self.targets.iter().find(|target| target.name.as_str() == name)
+        self.only()?.target(name)
     }
 
-    /// The only target, when there is exactly one: then names, URIs and ids pass untouched.
+    /// The only target of the backend without a name.
     #[must_use]
     pub fn single(&self) -> Option<&Arc<Target>> {
-        match self.targets.as_slice() {
-            [only] => Some(only),
-            _ => None,
+        self.only()?.single()
+    }
+}
+
+/// What is served at one address: all listeners there, told apart by host.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Port {
+    /// The most specific host first.
+    listeners: Vec<Listener>,
+}
+
+impl Port {
+    /// `listeners` in any order; they have different hosts.
+    #[must_use]
+    pub fn new(mut listeners: Vec<Listener>) -> Self {
+        listeners.sort_by_key(|listener| listener.host.precedence());
+        Self { listeners }
+    }
+
+    /// The rule for a request, and what of it matched; `None`: nothing is served there (404). The most specific
+    /// listener that covers the host decides alone, whatever others would serve.
+    pub fn rule<'a, H>(&self, facts: &Facts<'_, H>) -> Option<&Entry>
+    where
+        H: Fn(&str) -> Option<&'a str>,
+    {
+        let host = host_name(facts.host);
+        let listener = self.listeners.iter().find(|listener| listener.host.covers(&host))?;
+        listener.entries.iter().find(|entry| entry.host.covers(&host) && entry.on.covers(facts))
+    }
+
+    /// The rules of all listeners.
+    pub fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        self.listeners.iter().flat_map(|listener| &listener.entries).map(|entry| &entry.rule)
+    }
+}
+
+/// One listener of a Gateway and what routes attach to it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listener {
+    host: HostMatch,
+    /// In order of precedence.
+    entries: Vec<Entry>,
+}
+
+impl Listener {
+    /// `entries` in the order in which equal ones win (oldest route, then `namespace/name`, then the order of rules).
+    #[must_use]
+    pub fn new(host: HostMatch, mut entries: Vec<Entry>) -> Self {
+        entries.sort_by_cached_key(|entry| (entry.host.precedence(), entry.on.precedence()));
+        Self { host, entries }
+    }
+}
+
+/// A match of a rule, for one of its route's hosts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Entry {
+    /// The host, already cut to the listener's.
+    pub host: HostMatch,
+    /// What else must hold.
+    pub on: Match,
+    /// What becomes of the request.
+    pub rule: Arc<Rule>,
+}
+
+impl Rule {
+    /// The backend for a request, drawn by weight with any number as `roll`.
+    ///
+    /// # Errors
+    /// Why there is none: 500.
+    pub fn backend(&self, roll: u64) -> Result<&Arc<Backend>, &str> {
+        match &self.answer {
+            Answer::Backends(shares) => match crate::rule::draw(shares, roll) {
+                Some(Share { to, .. }) => to.as_ref().map_err(AsRef::as_ref),
+                None => Err("no backend of this rule has weight"),
+            },
+            Answer::Unsupported(reason) => Err(reason),
+            Answer::Redirect(_) => Err("this rule has no backend"),
         }
+    }
+
+    /// The backend called `name`, if the rule leads there, with or without weight.
+    #[must_use]
+    pub fn leads_to(&self, name: &BackendName) -> Option<&Arc<Backend>> {
+        let Answer::Backends(shares) = &self.answer else { return None };
+        shares.iter().filter_map(|share| share.to.as_ref().ok()).find(|backend| backend.name() == name)
     }
 }

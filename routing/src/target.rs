@@ -1,5 +1,6 @@
 //! One named MCP server behind the gateway: where it is and how it wants to be spoken to.
 
+use crate::{BackendName, Endpoint, TargetId};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -145,10 +146,12 @@ pub struct Process {
 /// One named MCP server and its endpoints.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Target {
+    /// The backend it belongs to, which says so.
+    pub backend: BackendName,
     /// What clients see in front of its tools when there are several targets.
     pub name: TargetName,
     /// Where it listens, always resolved. Empty: known but unreachable; calls to it fail at once.
-    pub endpoints: Vec<SocketAddr>,
+    pub endpoints: Vec<Endpoint>,
     /// The `Host` field it expects (RFC 9110, 7.2).
     pub authority: String,
     /// The path of its MCP endpoint, with query if any.
@@ -169,10 +172,17 @@ impl Target {
     /// A target at one address, with the address as its authority and default deadlines.
     #[must_use]
     pub fn new(name: TargetName, endpoint: SocketAddr, path: &str) -> Self {
+        Self { endpoints: vec![endpoint.into()], ..Self::named(name, &endpoint.to_string(), path) }
+    }
+
+    /// A target without endpoints yet, and default deadlines.
+    #[must_use]
+    pub fn named(name: TargetName, authority: &str, path: &str) -> Self {
         Self {
+            backend: BackendName::default(),
             name,
-            endpoints: vec![endpoint],
-            authority: endpoint.to_string(),
+            endpoints: Vec::new(),
+            authority: authority.to_owned(),
             path: path.to_owned(),
             headers: Vec::new(),
             forward: Forwarding::default(),
@@ -180,6 +190,12 @@ impl Target {
             protocol: Protocol::default(),
             process: None,
         }
+    }
+
+    /// What it is called among all targets of a snapshot.
+    #[must_use]
+    pub fn id(&self) -> TargetId {
+        TargetId { backend: self.backend.clone(), name: self.name.clone() }
     }
 }
 

@@ -4,7 +4,7 @@
 //! but `ui://`, which hosts test for and which therefore becomes `ui://target+…`. In a URI template only the literal
 //! start changes, so expanding a rewritten template equals rewriting its expansion.
 
-use crate::{Routes, Target, TargetName};
+use crate::{Backend, Target, TargetName};
 use std::sync::Arc;
 
 const UI: &str = "ui://";
@@ -20,24 +20,28 @@ pub fn federated(target: &TargetName, uri: &str) -> String {
 
 /// The target that a federated URI names, and the URI the target knows.
 #[must_use]
-pub fn split<'r>(routes: &'r Routes, federated: &str) -> Option<(&'r Arc<Target>, String)> {
+pub fn split<'b>(backend: &'b Backend, federated: &str) -> Option<(&'b Arc<Target>, String)> {
     let (scheme, rest) = match federated.strip_prefix(UI) {
         Some(rest) => (UI, rest),
         None => ("", federated),
     };
     let (target, rest) = rest.split_once('+')?;
-    Some((routes.target(target)?, format!("{scheme}{rest}")))
+    Some((backend.target(target)?, format!("{scheme}{rest}")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::BackendName;
 
     #[test]
     fn every_uri_finds_its_way_back() {
         let name = TargetName::parse("a-b").unwrap();
-        let routes =
-            Routes::new(vec![Target::new(name.clone(), "127.0.0.1:1".parse().unwrap(), "/")]).unwrap();
+        let backend = Backend::mcp(
+            BackendName::default(),
+            vec![Target::new(name.clone(), "127.0.0.1:1".parse().unwrap(), "/")],
+        )
+        .unwrap();
         for (uri, expected) in [
             ("demo://x/1", "a-b+demo://x/1"),
             ("ui://widget/w.html", "ui://a-b+widget/w.html"),
@@ -47,10 +51,10 @@ mod tests {
         ] {
             let federated = federated(&name, uri);
             assert_eq!(federated, expected);
-            let (target, back) = split(&routes, &federated).unwrap();
+            let (target, back) = split(&backend, &federated).unwrap();
             assert_eq!((&target.name, back.as_str()), (&name, uri));
         }
-        assert!(split(&routes, "demo://x").is_none());
-        assert!(split(&routes, "svn+ssh://h/p").is_none());
+        assert!(split(&backend, "demo://x").is_none());
+        assert!(split(&backend, "svn+ssh://h/p").is_none());
     }
 }

@@ -283,18 +283,18 @@ impl Draft {
 
     fn at(self, place: Place) -> Server {
         let host = Some((place.host, place.port));
-        self.server(host, place.authority, place.path, None)
+        self.server(host, &place.authority, &place.path, None)
     }
 
     fn started_by(self, process: Arc<Process>) -> Server {
-        self.server(None, String::new(), String::new(), Some(process))
+        self.server(None, "", "", Some(process))
     }
 
     fn server(
         self,
         host: Option<(String, u16)>,
-        authority: String,
-        path: String,
+        authority: &str,
+        path: &str,
         process: Option<Arc<Process>>,
     ) -> Server {
         let by_transport =
@@ -302,15 +302,12 @@ impl Draft {
         Server {
             written: self.written,
             target: Target {
-                name: self.name,
-                endpoints: Vec::new(),
-                authority,
-                path,
                 headers: self.headers,
                 forward: Forwarding { fields: self.forward },
                 timeouts: self.timeouts,
                 protocol: self.protocol.unwrap_or_else(by_transport),
                 process,
+                ..Target::named(self.name, authority, path)
             },
             host,
         }

@@ -230,7 +230,7 @@ impl Shard {
         {
             return Found::At(Arc::clone(target), Some(original.into()));
         }
-        if let Some((target, inner)) = names::split(&self.routes, name)
+        if let Some((target, inner)) = self.routes.only().and_then(|it| names::split(it, name))
             && (looked_up || !names::may_be_shortened(name) || self.catalogue.has(&target.name, kind, inner))
         {
             return Found::At(Arc::clone(target), Some(inner.into()));
@@ -259,7 +259,7 @@ impl Shard {
         if let Some(target) = self.routes.single() {
             return Found::At(Arc::clone(target), None);
         }
-        match uris::split(&self.routes, uri) {
+        match self.routes.only().and_then(|it| uris::split(it, uri)) {
             Some((target, original)) => Found::At(Arc::clone(target), Some(original.into())),
             None => Found::Nowhere(refusal::RESOURCE_NOT_FOUND, format!("resource not found: {uri}")),
         }

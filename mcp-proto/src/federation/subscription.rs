@@ -207,11 +207,12 @@ impl Shard {
         let mut kept = 0;
         let mut watched = Vec::new();
         for asked in uris {
-            let (target, uri) = match (self.routes.single(), uris::split(&self.routes, &asked)) {
-                (Some(target), _) => (target.name.clone(), asked.clone()),
-                (None, Some((target, uri))) => (target.name.clone(), uri),
-                (None, None) => continue,
-            };
+            let (target, uri) =
+                match (self.routes.single(), self.routes.only().and_then(|it| uris::split(it, &asked))) {
+                    (Some(target), _) => (target.name.clone(), asked.clone()),
+                    (None, Some((target, uri))) => (target.name.clone(), uri),
+                    (None, None) => continue,
+                };
             kept += asked.len();
             if watched.len() >= limits.names || kept > limits.session {
                 break;

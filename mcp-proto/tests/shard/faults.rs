@@ -149,7 +149,9 @@ fn events_that_are_no_messages_are_dropped() {
 #[test]
 fn the_next_endpoint_is_used_when_one_cannot_be_reached() {
     let setup = Setup::new(&["alpha"]);
-    let mut world = setup.targets(|target| target.endpoints.push(([10, 0, 0, 9], 80).into())).build();
+    let mut world = setup
+        .targets(|target| target.endpoints.push(std::net::SocketAddr::from(([10, 0, 0, 9], 80)).into()))
+        .build();
     world.add_server("second", 8);
     world.servers.iter_mut().for_each(|server| server.keeps_sessions = false);
     let (client, session) = world.begin();

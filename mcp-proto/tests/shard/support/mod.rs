@@ -182,7 +182,7 @@ impl World {
     /// A server that no route leads to yet.
     pub(crate) fn add_server(&mut self, name: &str, number: usize) {
         let target = setup::target(name, number);
-        self.servers.push(Server::new(name, target.endpoints[0]));
+        self.servers.push(Server::new(name, target.endpoints[0].address));
     }
 
     /// A target says something on a connection of its own accord, on one it has not ended.

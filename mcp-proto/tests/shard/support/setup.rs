@@ -92,7 +92,7 @@ impl Setup {
         let routes = Arc::new(Routes::new(self.targets.clone()).unwrap());
         let servers = self.targets.iter().enumerate().map(|(number, new)| {
             // Where a process has no address, this one is nobody's.
-            let address = target(new.name.as_str(), number).endpoints[0];
+            let address = target(new.name.as_str(), number).endpoints[0].address;
             let mut server = Server::new(new.name.as_str(), address);
             server.talks = match (&new.process, new.protocol) {
                 (Some(_), _) => Talks::Lines,
