@@ -111,7 +111,7 @@ fn describe(settings: &Settings) -> String {
             Some(process) => process.command.clone(),
             None => format!("http://{}{}", target.authority, target.path),
         };
-        text += &format!("  {:<20} {place}\n", target.name.as_str());
+        text += &format!("  {:<20} {place}\n", target.name().as_str());
     }
     text
 }

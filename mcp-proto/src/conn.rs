@@ -10,7 +10,7 @@ use crate::outbox::Outbox;
 use crate::session::SessionId;
 use crate::{ConnId, Limits};
 use bytes::{Bytes, BytesMut};
-use routing::TargetName;
+use routing::TargetId;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -137,7 +137,7 @@ impl Incoming {
 /// A connection to a target.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    pub(crate) target: TargetName,
+    pub(crate) target: TargetId,
     pub(crate) address: SocketAddr,
     pub(crate) codec: ClientCodec,
     pub(crate) leg: Option<LegId>,

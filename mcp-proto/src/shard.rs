@@ -21,7 +21,7 @@ use crate::{Action, Config, ConnId, Counters, Fault, Parcel, Refused, ShardId, S
 use bytes::{Bytes, BytesMut};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use routing::{Routes, TargetName};
+use routing::{Routes, TargetId};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -53,7 +53,7 @@ pub struct Shard {
     /// Sessions of modern clients at legacy targets, by what they stand for.
     pub(crate) hidden: BTreeMap<Likeness, Vec<SessionId>>,
     pub(crate) parked: Table<ParkedId, Parked>,
-    pub(crate) pools: BTreeMap<TargetName, Pool>,
+    pub(crate) pools: BTreeMap<TargetId, Pool>,
     pub(crate) channels: Channels,
     pub(crate) catalogue: Catalogue,
     pub(crate) clients: usize,
