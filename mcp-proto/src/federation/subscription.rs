@@ -195,7 +195,7 @@ impl Shard {
         }
         self.watch(id.conn);
         self.settle_subscription(id);
-        if self.is_draining() {
+        if self.is_leaving(id.conn) {
             self.end_subscription(id);
         }
     }

@@ -63,7 +63,9 @@ impl Pair {
         let sealed = session.seal(&start.config.keys, [0; 12], 4096);
         let shard = |id| Shard::new(numbered(&start, id, id as u8), now);
         let mut shards = [shard(0), shard(1)];
-        let client = shards[ORIGIN].accepted(([127, 0, 0, 1], 5000).into(), now).unwrap();
+        let client = shards[ORIGIN]
+            .accepted(([127, 0, 0, 1], 8080).into(), ([127, 0, 0, 1], 5000).into(), now)
+            .unwrap();
         Self {
             shards,
             start,
