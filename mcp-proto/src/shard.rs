@@ -287,10 +287,13 @@ impl Shard {
     pub fn reroute(&mut self, routes: Arc<Routes>, now: Instant) {
         self.now = now;
         let before = std::mem::replace(&mut self.routes, routes);
-        self.rebuild_pools();
+        let moved = self.rebuild_pools();
         self.catalogue.retain(&self.routes);
         self.reroute_channels();
         self.announce_changes(&before);
+        if moved {
+            self.leave_endpoints();
+        }
         self.settle();
     }
 
