@@ -145,9 +145,9 @@ impl Serve {
         let (mut problems, mut added) = (Vec::new(), Vec::<Server>::new());
         for (written, url) in &self.target {
             let server = Server::new(written, url, settings.target_timeouts).and_then(|server| {
-                match added.iter().find(|other| other.target.name == server.target.name) {
+                match added.iter().find(|other| other.target.name() == server.target.name()) {
                     Some(other) => {
-                        Err(format!("is the same target \"{}\" as {:?}", server.target.name, other.written))
+                        Err(format!("is the same target \"{}\" as {:?}", server.target.name(), other.written))
                     }
                     None => Ok(server),
                 }
@@ -162,7 +162,9 @@ impl Serve {
                 }),
             }
         }
-        settings.servers.retain(|server| added.iter().all(|other| other.target.name != server.target.name));
+        settings
+            .servers
+            .retain(|server| added.iter().all(|other| other.target.name() != server.target.name()));
         settings.servers.extend(added);
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }

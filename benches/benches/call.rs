@@ -137,7 +137,9 @@ impl Wire {
             counters: Arc::default(),
         };
         let mut shard = Shard::new(start, now);
-        let client = shard.accepted(SocketAddr::from(([127, 0, 0, 1], 9)), now).expect("there is room");
+        let client = shard
+            .accepted(([127, 0, 0, 1], 8080).into(), ([127, 0, 0, 1], 9).into(), now)
+            .expect("there is room");
         let result = row.result();
         let mut wire = Self {
             shard,

@@ -15,7 +15,7 @@ use crate::leg::LegId;
 use crate::session::{Opened, SessionId};
 use crate::{ConnId, Record};
 use bytes::Bytes;
-use routing::TargetName;
+use routing::TargetId;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -113,13 +113,13 @@ pub(crate) enum Work {
     New,
     /// One target answers.
     Relay {
-        target: TargetName,
+        target: TargetId,
         leg: LegId,
     },
     /// Several targets answer, and one answer is made of theirs.
     Gather(Gather),
     /// These were asked, and all is said.
-    Asked(Vec<TargetName>),
+    Asked(Vec<TargetId>),
     Done,
 }
 
@@ -149,7 +149,7 @@ pub(crate) enum What {
 /// One target's share in a gather.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    pub(crate) target: TargetName,
+    pub(crate) target: TargetId,
     pub(crate) outcome: Option<Result<Bytes, String>>,
     /// The outcome is one of before, which holds as long as this.
     pub(crate) until: Option<Instant>,
@@ -160,7 +160,7 @@ pub(crate) struct Slot {
 /// One target's stream under a session's GET stream or a subscription.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    pub(crate) target: TargetName,
+    pub(crate) target: TargetId,
     pub(crate) leg: Option<LegId>,
     /// Takes the place of `leg` once the target has agreed to it.
     pub(crate) next: Option<LegId>,
@@ -293,7 +293,7 @@ impl Exchange {
 }
 
 impl Slot {
-    pub(crate) fn new(target: TargetName) -> Self {
+    pub(crate) fn new(target: TargetId) -> Self {
         Self { target, outcome: None, until: None, begun: false }
     }
 }
@@ -301,11 +301,11 @@ impl Slot {
 impl Work {
     fn targets(&self) -> String {
         match self {
-            Self::Relay { target, .. } => target.to_string(),
+            Self::Relay { target, .. } => target.name.to_string(),
             Self::Gather(gather) => {
-                gather.slots.iter().map(|slot| slot.target.as_str()).collect::<Vec<_>>().join(",")
+                gather.slots.iter().map(|slot| slot.target.name.as_str()).collect::<Vec<_>>().join(",")
             }
-            Self::Asked(targets) => targets.iter().map(TargetName::as_str).collect::<Vec<_>>().join(","),
+            Self::Asked(targets) => targets.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(","),
             Self::New | Self::Done => String::new(),
         }
     }

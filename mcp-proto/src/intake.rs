@@ -290,7 +290,7 @@ impl Shard {
     /// The exchange is over: the next request may be read.
     pub(crate) fn close_exchange(&mut self, id: ExchangeId, keep_alive: bool) {
         let now = self.now;
-        let draining = self.is_draining();
+        let leaving = self.is_leaving(id.conn);
         let Some(client) = self.conns.get_mut(id.conn).and_then(Conn::client) else { return };
         let Some(mut exchange) = client.exchange.take_if(|exchange| exchange.serial == id.serial) else {
             return;
@@ -309,13 +309,13 @@ impl Shard {
         match wire {
             Wire::Socket => {}
             Wire::Lines => return self.close_after_flush(id.conn),
-            Wire::Shard(ticket) => return self.forwarded_over(id.conn, ticket, keep_alive && !draining),
+            Wire::Shard(ticket) => return self.forwarded_over(id.conn, ticket, keep_alive && !leaving),
             Wire::Stream(_) | Wire::Nowhere => return self.close(id.conn, Closing::Finish),
         }
         if let Some(client) = self.conns.get_mut(id.conn).and_then(Conn::client) {
             client.codec.recycle(exchange.head.fields);
         }
-        if !keep_alive || draining {
+        if !keep_alive || leaving {
             return self.close_after_flush(id.conn);
         }
         let Some(client) = self.conns.get_mut(id.conn).and_then(Conn::client) else { return };

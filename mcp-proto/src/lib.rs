@@ -63,7 +63,8 @@
 //! let mut shard = Shard::new(start, now);
 //!
 //! // A client connected and sent a request.
-//! let conn = shard.accepted("127.0.0.1:50000".parse().unwrap(), now).unwrap();
+//! let (at, peer) = ("127.0.0.1:8080".parse().unwrap(), "127.0.0.1:50000".parse().unwrap());
+//! let conn = shard.accepted(at, peer, now).unwrap();
 //! let request = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n\
 //!     {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}";
 //! shard.received(conn, request[..].into(), now);

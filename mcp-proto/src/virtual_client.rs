@@ -120,7 +120,7 @@ mod tests {
     use crate::http::Method;
     use crate::session::{Opened, Revision, Session, TargetState};
     use crate::{AccessLog, Action, Fault, Limits, ShardId, Start};
-    use routing::TargetName;
+    use routing::{BackendName, TargetId};
     use std::time::{Duration, Instant};
 
     const PEER: ([u8; 4], u16) = ([127, 0, 0, 1], 5000);
@@ -128,9 +128,16 @@ mod tests {
     /// A shard before one target, and a session in which that target is open.
     fn shard() -> (Shard, SessionId, Instant) {
         let (start, now) = Start::before_alpha(1, Limits::default(), AccessLog::All);
-        let name = TargetName::parse("alpha").unwrap();
+        let name = TargetId::parse(&BackendName::default(), "alpha").unwrap();
         let mut shard = Shard::new(start, now);
-        let mut session = Session::new(1, ShardId(0), Revision::LATEST, Duration::from_secs(1000), now);
+        let mut session = Session::new(
+            1,
+            ShardId(0),
+            BackendName::default(),
+            Revision::LATEST,
+            Duration::from_secs(1000),
+            now,
+        );
         let opened = Opened { id: None, revision: Revision::LATEST, sse: false };
         *session.target_mut(&name) = TargetState::Ready(opened);
         let session = shard.sessions.insert(session);

@@ -11,7 +11,7 @@ use crate::refusal;
 use crate::session::{Opened, SessionId, TargetState};
 use crate::shard::Shard;
 use bytes::Bytes;
-use routing::{Target, TargetName};
+use routing::{Target, TargetId};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,7 @@ impl Shard {
             .map(|target| Question {
                 target: Arc::clone(target),
                 kept: None,
-                body: match session.and_then(|session| session.target(&target.name)) {
+                body: match session.and_then(|session| session.target(&target.id)) {
                     // Without others there is nothing to answer with but what comes of it.
                     Some(TargetState::Opening { late: true, .. }) if self.routes.single().is_none() => {
                         Err("it is still starting".to_owned())
@@ -72,7 +72,7 @@ impl Shard {
 
     /// Ends target sessions on behalf of a client's DELETE.
     pub(super) fn gather_end(&mut self, id: ExchangeId, targets: Vec<(Arc<Target>, Opened)>) {
-        let slots = targets.iter().map(|(target, _)| Slot::new(target.name.clone())).collect();
+        let slots = targets.iter().map(|(target, _)| Slot::new(target.id.clone())).collect();
         let budget = targets.iter().map(|(target, _)| target.timeouts.gather).max();
         self.begin_gather(id, 0, What::End, slots, budget);
         for (slot, (target, opened)) in (0..).zip(targets) {
@@ -86,7 +86,7 @@ impl Shard {
     }
 
     pub(super) fn gather(&mut self, id: ExchangeId, part: u16, what: What, questions: Vec<Question>) {
-        let slots = questions.iter().map(|it| Slot::new(it.target.name.clone())).collect();
+        let slots = questions.iter().map(|it| Slot::new(it.target.id.clone())).collect();
         let budgets = questions.iter().filter(|it| it.body.is_ok()).map(|it| self.budget(&it.target));
         let budget = budgets.max();
         self.begin_gather(id, part, what, slots, budget);
@@ -206,7 +206,7 @@ impl Shard {
             }
             _ if readable => {
                 if matches!(what, What::Initialize | What::Discover) && leg_is_modern {
-                    self.learn(&target.name, body);
+                    self.learn(&target.id, body);
                 }
                 let outcome = match held + body.len() <= limit {
                     true => Ok(Bytes::copy_from_slice(body)),
@@ -272,7 +272,7 @@ impl Shard {
     }
 
     /// Whether it is news that a target is slow.
-    pub(super) fn mark_slow(&mut self, target: &TargetName) -> bool {
+    pub(super) fn mark_slow(&mut self, target: &TargetId) -> bool {
         self.pools.get_mut(target).is_some_and(|pool| !std::mem::replace(&mut pool.slow, true))
     }
 
@@ -310,7 +310,7 @@ impl Shard {
         if let (None, Some(Slot { target, outcome: Some(Err(reason)), .. })) =
             (answers.clone().next(), slots.first())
         {
-            let words = format!("target \"{target}\" failed: {reason}");
+            let words = format!("target \"{}\" failed: {reason}", target.name);
             return self.fail_part(id, part, refusal::INTERNAL_ERROR, &words, None);
         }
         let refused = answers.clone().next().filter(|_| !answers.any(|body| has_result(&body))).cloned();
@@ -345,7 +345,8 @@ impl Shard {
     ) -> bool {
         let limits = self.config.limits;
         let mut items = Vec::new();
-        let Ok(page) = list::federate(body, kind, &list::View::names(&target.name), limits.depth, &mut items)
+        let Ok(page) =
+            list::federate(body, kind, &list::View::names(&target.id.name), limits.depth, &mut items)
         else {
             return true;
         };
@@ -355,8 +356,8 @@ impl Shard {
                 .get_mut(usize::from(slot))
                 .is_some_and(|slot| !std::mem::replace(&mut slot.begun, true))
         });
-        self.catalogue.learn_irregular(&target.name, kind, page.irregular, &limits);
-        self.catalogue.learn_names(&target.name, kind, page.names, first, &limits);
+        self.catalogue.learn_irregular(&target.id, kind, page.irregular, &limits);
+        self.catalogue.learn_names(&target.id, kind, page.names, first, &limits);
         let Some(cursor) = page.next_cursor else { return true };
         let purpose = Purpose::Part { exchange: id, part, slot: Some(slot) };
         let body = lookup(kind, Some(&cursor));

@@ -99,7 +99,7 @@ impl Shard {
             capabilities,
             client,
             born_here: true,
-            ..Session::new(key, self.id, revision, expires, self.now)
+            ..Session::new(key, self.id, routing::BackendName::default(), revision, expires, self.now)
         };
         let id = self.sessions.insert(session);
         self.by_key.insert(key, id);
@@ -111,7 +111,7 @@ impl Shard {
 
     fn ask_all(&mut self, id: ExchangeId, part: u16, session: SessionId, message: &Bytes) {
         let targets = self.routes.targets().to_vec();
-        let slots = targets.iter().map(|target| Slot::new(target.name.clone())).collect();
+        let slots = targets.iter().map(|target| Slot::new(target.id.clone())).collect();
         let longest = self.config.timeouts.initialize;
         let longest = if targets.len() == 1 { Duration::MAX } else { longest };
         let budget = targets.iter().map(|target| self.budget(target).min(longest)).max();
@@ -119,7 +119,7 @@ impl Shard {
         for (slot, target) in (0..).zip(targets) {
             let purpose = Purpose::Open { asker: Some((id, part, slot)) };
             if let Some(session) = self.sessions.get_mut(session) {
-                *session.target_mut(&target.name) = TargetState::Opening { waiting: Vec::new(), late: false };
+                *session.target_mut(&target.id) = TargetState::Opening { waiting: Vec::new(), late: false };
             }
             let Some(leg) = self.leg_for(id, target, purpose, message.clone()) else { return };
             let leg = self.legs.insert(leg);
@@ -183,15 +183,13 @@ impl Shard {
             let answer = slot.outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
             match answer.and_then(|body| result_of(body)) {
                 Some(mut result) => {
-                    if self.routes.target(slot.target.as_str()).and_then(|it| self.era(it))
-                        == Some(Era::Modern)
-                    {
+                    if self.routes.find(&slot.target).and_then(|it| self.era(it)) == Some(Era::Modern) {
                         result.capabilities.remove("tasks");
                     }
                     let whole = Value::Object(result.capabilities);
                     self.catalogue.learn_capabilities(&slot.target, &whole);
                     capabilities.add(Some(&whole), false);
-                    append_instructions(&mut instructions, &slot.target, result.instructions);
+                    append_instructions(&mut instructions, &slot.target.name, result.instructions);
                 }
                 None => capabilities.add(self.catalogue.capabilities(&slot.target), false),
             }

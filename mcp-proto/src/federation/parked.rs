@@ -35,7 +35,7 @@ use crate::shard::{Closing, Deferred, Shard};
 use crate::table::key;
 use crate::timers::Timed;
 use bytes::Bytes;
-use routing::{Target, TargetName};
+use routing::{Target, TargetId};
 use state::{Purport, State};
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -117,7 +117,7 @@ impl Shard {
                     self.send_quietly(session, Arc::clone(target), Method::Post, body.into());
                     self.cancel_call(leg);
                     let words = "asks its client something, and too many calls wait for such answers";
-                    return self.refuse_call(&target.name, exchange, part, words);
+                    return self.refuse_call(&target.id, exchange, part, words);
                 }
                 let call = self.begin_parking(leg, session, target, (exchange, part));
                 self.keep(call, Kept::Message(raw.to_vec()));
@@ -129,7 +129,7 @@ impl Shard {
     /// The call that a session is used for alone, at this target.
     fn busy(&self, session: SessionId, target: &Target) -> Option<LegId> {
         let busy = self.sessions.get(session)?.hidden.as_ref()?.busy?;
-        (self.legs.get(busy)?.target.name == target.name).then_some(busy)
+        (self.legs.get(busy)?.target.id == target.id).then_some(busy)
     }
 
     /// Whether a client's request can still be answered with a question.
@@ -379,9 +379,9 @@ impl Shard {
     }
 
     /// Opens a target's own stream in a session that one call at a time has to itself: the target may ask on it.
-    pub(super) fn attend(&mut self, id: SessionId, target: &TargetName) {
+    pub(super) fn attend(&mut self, id: SessionId, target: &TargetId) {
         // A channel brings all that its target says.
-        if self.routes.target(target.as_str()).is_none_or(|target| self.is_channel(target)) {
+        if self.routes.find(target).is_none_or(|target| self.is_channel(target)) {
             return;
         }
         let Some(session) = self.sessions.get(id) else { return };

@@ -215,39 +215,39 @@ impl Shard {
 
     fn find_name<'a>(&'a self, kind: list::Kind, name: &'a str, looked_up: bool) -> Found<'a> {
         if let Some(target) = self.routes.single() {
-            let inner = name.strip_prefix(target.name.as_str()).and_then(|rest| rest.strip_prefix('_'));
+            let inner = name.strip_prefix(target.name().as_str()).and_then(|rest| rest.strip_prefix('_'));
             // A client may still use the prefixed names of a time with more targets.
             let Some(inner) = inner else { return Found::At(Arc::clone(target), None) };
-            if !looked_up && !self.catalogue.knows(&target.name, kind) {
+            if !looked_up && !self.catalogue.knows(&target.id, kind) {
                 return Found::Lookup(kind);
             }
-            let is_whole = self.catalogue.has(&target.name, kind, name);
-            let is_inner = self.catalogue.has(&target.name, kind, inner);
+            let is_whole = self.catalogue.has(&target.id, kind, name);
+            let is_inner = self.catalogue.has(&target.id, kind, inner);
             return Found::At(Arc::clone(target), (is_inner && !is_whole).then(|| inner.into()));
         }
         if let Some((target, original)) = self.catalogue.irregular(kind, name)
-            && let Some(target) = self.routes.target(target.as_str())
+            && let Some(target) = self.routes.find(target)
         {
             return Found::At(Arc::clone(target), Some(original.into()));
         }
         if let Some((target, inner)) = self.routes.only().and_then(|it| names::split(it, name))
-            && (looked_up || !names::may_be_shortened(name) || self.catalogue.has(&target.name, kind, inner))
+            && (looked_up || !names::may_be_shortened(name) || self.catalogue.has(&target.id, kind, inner))
         {
             return Found::At(Arc::clone(target), Some(inner.into()));
         }
         let targets = self.routes.targets();
-        let known = targets.iter().all(|target| self.catalogue.knows(&target.name, kind))
-            && targets.iter().any(|target| self.catalogue.has(&target.name, kind, name));
+        let known = targets.iter().all(|target| self.catalogue.knows(&target.id, kind))
+            && targets.iter().any(|target| self.catalogue.has(&target.id, kind, name));
         if !looked_up && !known {
             return Found::Lookup(kind);
         }
         // A client may still use the plain names of a time with one target, if they are still unambiguous.
-        let mut owners = targets.iter().filter(|target| self.catalogue.has(&target.name, kind, name));
+        let mut owners = targets.iter().filter(|target| self.catalogue.has(&target.id, kind, name));
         let what = if kind == list::Kind::Tools { "tool" } else { "prompt" };
         let words = match (owners.next(), owners.next()) {
             (Some(owner), None) => return Found::At(Arc::clone(owner), None),
             (Some(one), Some(other)) => {
-                let (one, other) = (names::federated(&one.name, name), names::federated(&other.name, name));
+                let (one, other) = (names::federated(one.name(), name), names::federated(other.name(), name));
                 format!("ambiguous {what}: {name} may be {one} or {other}")
             }
             (None, _) => format!("unknown {what}: {name}"),
@@ -277,7 +277,7 @@ impl Shard {
             && let Found::At(target, original) = self.find_uri(&uri.value)
         {
             let uri = original.map_or_else(|| uri.value.to_string(), Cow::into_owned);
-            return self.remember_subscription(session, &target.name, uri, on);
+            return self.remember_subscription(session, &target.id, uri, on);
         }
         true
     }

@@ -15,7 +15,7 @@ use crate::refusal;
 use crate::shard::Shard;
 use bytes::Bytes;
 use memchr::memmem;
-use routing::{Target, TargetName};
+use routing::{Target, TargetId};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 /// A task that a client wants to hear of.
 #[derive(Debug)]
 pub(super) struct WatchedTask {
-    pub(super) target: TargetName,
+    pub(super) target: TargetId,
     /// As its target knows it.
     pub(super) inner: String,
     /// As the client knows it.
@@ -78,10 +78,10 @@ impl Shard {
         let single = self.routes.single();
         let found = ids.into_iter().filter_map(|asked| {
             let (target, inner) = match single {
-                Some(target) => (target.name.clone(), asked.clone()),
+                Some(target) => (target.id.clone(), asked.clone()),
                 None => {
                     let (target, inner) = TaskSeal::open(&self.config.keys, NOBODY, &asked)?;
-                    (self.routes.target(&target)?.name.clone(), inner)
+                    (self.routes.target(&target)?.id.clone(), inner)
                 }
             };
             Some(WatchedTask { target, inner, asked })
@@ -90,7 +90,7 @@ impl Shard {
     }
 
     /// How the ids of tasks in an answer are sealed, if there are several targets and the client knows of tasks.
-    pub(super) fn task_seal(&self, id: ExchangeId, part: u16, target: &TargetName) -> Option<Arc<TaskSeal>> {
+    pub(super) fn task_seal(&self, id: ExchangeId, part: u16, target: &TargetId) -> Option<Arc<TaskSeal>> {
         self.routes.single().is_none().then_some(())?;
         let exchange = self.exchange(id)?;
         // A client of 2025-11-25 asks for a task with the request; who knows the extension may be given one any time.
@@ -110,10 +110,9 @@ impl Shard {
     }
 
     /// The same for what a target says on its own.
-    pub(super) fn session_task_seal(&self, owner: u128, target: &TargetName) -> Option<Arc<TaskSeal>> {
-        self.routes
-            .single()
-            .is_none()
-            .then(|| Arc::new(TaskSeal { keys: self.config.keys.clone(), owner, target: target.clone() }))
+    pub(super) fn session_task_seal(&self, owner: u128, target: &TargetId) -> Option<Arc<TaskSeal>> {
+        self.routes.single().is_none().then(|| {
+            Arc::new(TaskSeal { keys: self.config.keys.clone(), owner, target: target.name.clone() })
+        })
     }
 }
