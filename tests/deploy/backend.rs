@@ -2,6 +2,7 @@
 
 use crate::{documents, parse, schema};
 use serde_json::Value;
+use std::process::{Command, Stdio};
 
 const DEFINITION: &str = "deploy/crds/backends.gateway.kgateway.dev.yaml";
 
@@ -125,4 +126,23 @@ fn refuses_what_is_neither() {
 #[test]
 fn the_chart_brings_the_same_definition() {
     assert_eq!(documents(&DEFINITION.replace("crds", "helm/mcp-gateway/crds")), [definition()]);
+}
+
+/// What `mcp-gateway export` writes can be applied.
+#[test]
+fn takes_what_is_exported() {
+    let file = std::env::temp_dir().join(format!("mcp-gateway-export-{}.yaml", std::process::id()));
+    std::fs::write(&file, "mcpServers: { a: { url: \"http://a.example:3001/mcp\" }, b: { command: b } }")
+        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-gateway"));
+    let output = command.arg("export").arg("--config").arg(&file).stdin(Stdio::null()).output().unwrap();
+    std::fs::remove_file(file).unwrap();
+    let note = "note: b: left out, since it is a program; serve it in the cluster and add its address\n";
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), note);
+    let manifests = parse(std::str::from_utf8(&output.stdout).unwrap());
+    let kinds: Vec<&Value> = manifests.iter().map(|object| &object["kind"]).collect();
+    assert_eq!(kinds, ["Gateway", "HTTPRoute", "Backend"]);
+    let schema = &definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    assert_eq!(schema::problems(schema, &manifests[2]), [""; 0]);
+    assert_eq!(manifests[2]["spec"]["mcp"]["targets"][0]["static"]["host"], "a.example");
 }
