@@ -18,7 +18,7 @@ use bytes::Bytes;
 use routing::Target;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 key!(LegId, "A request to a target.");
 
@@ -71,6 +71,8 @@ pub(crate) struct Leg {
     pub(crate) via: Option<Via>,
     /// Set when it is the POST of a channel's message.
     pub(crate) carried: Option<Box<Carried>>,
+    /// What one attempt at the target may take, if the rule of the client's request says so.
+    pub(crate) attempt: Option<Duration>,
     /// When it is given up while it has no connection.
     pub(crate) deadline: Option<Instant>,
     /// When its timer looks at it next.
@@ -114,6 +116,7 @@ impl Leg {
             inbound: Inbound::Head,
             via: None,
             carried: None,
+            attempt: None,
             deadline: None,
             timer: None,
         }

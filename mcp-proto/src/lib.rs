@@ -111,6 +111,7 @@ mod one_stream;
 mod outbox;
 mod pool;
 mod refusal;
+mod reroute;
 pub mod seal;
 mod session;
 mod shard;

@@ -7,11 +7,12 @@ use crate::era::MODERN;
 use crate::federation::{Schemas, Verdict};
 use crate::http::{ClientCodec, ResponseEvent, write};
 use crate::leg::{Inbound, LegId, Purpose, Trouble};
+use crate::reroute::Changes;
 use crate::session::Revision;
 use crate::shard::{Closing, Deferred, Shard};
 use crate::way::passed;
 use crate::{Action, ConnId};
-use routing::{Routes, Target};
+use routing::Target;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,28 +42,31 @@ impl Pool {
 
 impl Shard {
     /// Brings the pools in line with the snapshot. Whether any endpoint came or went.
-    pub(crate) fn rebuild_pools(&mut self) -> bool {
-        let routes = Arc::clone(&self.routes);
-        let mut changed = false;
+    pub(crate) fn rebuild_pools(&mut self, changes: &Changes) -> bool {
+        let mut moved = false;
         let mut stale = Vec::new();
-        for target in routes.all_targets() {
+        for target in &changes.targets {
             let pool = self.pools.entry(target.id.clone()).or_default();
             let followed = pool.endpoints.follow(&target.endpoints);
             if followed.joined {
                 pool.verdict.grow_old();
             }
-            changed |= followed.joined || followed.left;
+            moved |= followed.joined || followed.left;
             stale.extend(followed.stale);
         }
-        for (_, pool) in self.pools.iter_mut().filter(|(id, _)| routes.find(id).is_none()) {
+        for id in &changes.gone {
+            let Some(pool) = self.pools.get_mut(id) else { continue };
             stale.extend(pool.endpoints.follow(&[]).stale);
         }
         for conn in stale {
             self.close(conn, Closing::Abort);
         }
-        // What waits in one is told when what it waits for has ended, on whatever way that is.
-        self.pools.retain(|name, pool| pool.counts() != (0, 0) || routes.find(name).is_some());
-        changed
+        if !changes.gone.is_empty() {
+            // What waits in one is told when what it waits for has ended, on whatever way that is.
+            let routes = &self.routes;
+            self.pools.retain(|id, pool| pool.counts() != (0, 0) || routes.find(id).is_some());
+        }
+        moved
     }
 
     /// Whether merged answers should wait for `target` only briefly.
@@ -402,39 +406,6 @@ impl Shard {
         self.leave_channel(id, &leg);
         if let Some(conn) = leg.conn {
             self.close(conn, Closing::Abort);
-        }
-    }
-
-    /// Targets that came or went change every list.
-    pub(crate) fn announce_changes(&mut self, before: &Routes) {
-        let names =
-            |routes: &Routes| -> Vec<_> { routes.targets().iter().map(|target| target.id.clone()).collect() };
-        let routes = Arc::clone(&self.routes);
-        let had = |id| before.find(id).is_some_and(|target| !target.endpoints.is_empty());
-        let found = routes.targets().iter().filter(|target| !target.endpoints.is_empty() && !had(&target.id));
-        let found: Vec<_> = found.map(|target| target.id.clone()).collect();
-        if names(before) == names(&routes) && found.is_empty() {
-            return;
-        }
-        for id in self.sessions.keys() {
-            // Every shard does this for the streams it has.
-            match self.sessions.get_mut(id) {
-                Some(session) if session.listener.is_none() => session.changed = true,
-                _ => {
-                    self.lists_changed(id);
-                    if let Some(listener) = self.sessions.get(id).and_then(|session| session.listener) {
-                        self.reroute_streams(listener);
-                    }
-                    // One that comes back has its session still; a new one's stream opens with its session.
-                    for (target, _) in self.open_targets(id) {
-                        self.reopen_stream_of(id, &target.id);
-                    }
-                }
-            }
-        }
-        for target in found {
-            // What could not be opened without an endpoint need not wait for its next try.
-            self.streams_by_era(&target);
         }
     }
 }
