@@ -40,9 +40,19 @@ pub(crate) enum Command {
     /// address for other clients or for health and metrics unless --listen and --admin name one. It ends with its
     /// input.
     Stdio(Serve),
+    /// Write a configuration as Kubernetes manifests, on standard output
+    Export(Export),
     /// The parent of all child processes; started by the gateway alone
     #[command(hide = true)]
     Keeper,
+}
+
+/// What to write as manifests.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Export {
+    /// YAML or JSON file, as for serving
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
 }
 
 /// How to serve. Flags win over the file.
@@ -145,9 +155,9 @@ impl Serve {
         let (mut problems, mut added) = (Vec::new(), Vec::<Server>::new());
         for (written, url) in &self.target {
             let server = Server::new(written, url, settings.target_timeouts).and_then(|server| {
-                match added.iter().find(|other| other.target.name == server.target.name) {
+                match added.iter().find(|other| other.target.name() == server.target.name()) {
                     Some(other) => {
-                        Err(format!("is the same target \"{}\" as {:?}", server.target.name, other.written))
+                        Err(format!("is the same target \"{}\" as {:?}", server.target.name(), other.written))
                     }
                     None => Ok(server),
                 }
@@ -162,7 +172,9 @@ impl Serve {
                 }),
             }
         }
-        settings.servers.retain(|server| added.iter().all(|other| other.target.name != server.target.name));
+        settings
+            .servers
+            .retain(|server| added.iter().all(|other| other.target.name() != server.target.name()));
         settings.servers.extend(added);
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }

@@ -16,6 +16,7 @@ mod config;
 mod console;
 mod control;
 mod demo;
+mod export;
 mod greeting;
 mod listeners;
 mod resolve;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
         Some(Command::Check(serve)) => check(serve),
+        Some(Command::Export(from)) => export(from),
         Some(Command::Keeper) => Ok(children::keeper::run()),
         Some(Command::Stdio(arguments)) => serve(&arguments.clone().on_stdio()),
         None => serve(&arguments.serve),
@@ -93,6 +95,17 @@ fn check(arguments: &Serve) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints a configuration as manifests; what is not in them goes to standard error, too.
+fn export(from: &arguments::Export) -> Result<ExitCode, Failure> {
+    let (settings, _) = config::read_file(&from.config)?;
+    let export = export::export(&settings).map_err(|problem| Failure::new(EXIT_USAGE, problem))?;
+    for line in &export.missing {
+        say(io::stderr(), &format!("note: {line}"));
+    }
+    say(io::stdout(), export.manifests.trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
 fn describe(settings: &Settings) -> String {
     let admin = settings.admin.map_or_else(|| "off".to_owned(), |address| format!("http://{address}"));
     let mut text = format!(
@@ -111,7 +124,7 @@ fn describe(settings: &Settings) -> String {
             Some(process) => process.command.clone(),
             None => format!("http://{}{}", target.authority, target.path),
         };
-        text += &format!("  {:<20} {place}\n", target.name.as_str());
+        text += &format!("  {:<20} {place}\n", target.name().as_str());
     }
     text
 }
@@ -141,7 +154,7 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
     let frontend = Frontend::choose(settings.runtime).map_err(|reason| {
         Failure::new(EXIT_UNUSABLE, format!("--runtime glommio can't run here: {reason}"))
     })?;
-    let (listeners, address) = listen(arguments, &settings)?;
+    let bound = listen(arguments, &settings)?;
     let admin = bind_admin(&settings).await?;
     if arguments.is_demo() {
         settings.servers = demo::start()
@@ -159,10 +172,12 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
     let config = Arc::new(workers::config(&settings));
     let keeping = Keeping::start(children::keeper::command);
     let (console, socket) = open_console(arguments, &mut stop)?;
-    let workers = Workers::start(frontend, config, &routes, listeners, socket, keeping.children(), records)
-        .map_err(|error| {
-        Failure::new(1, format!("can't start a worker on {}: {error}", frontend.name()))
-    })?;
+    let workers = Workers::start(frontend, config, &routes, socket, keeping.children(), records)
+        .map_err(|error| Failure::new(1, format!("can't start a worker on {}: {error}", frontend.name())))?;
+    let address = bound.as_ref().map(|(_, address)| *address);
+    if let Some((listeners, address)) = bound {
+        workers.listen(address, listeners).await;
+    }
 
     let status = Arc::new(Status::new(workers, frontend.name()));
     announce(&settings, &status, address, admin.as_ref());
@@ -207,14 +222,12 @@ fn open_console(
 fn listen(
     arguments: &Serve,
     settings: &Settings,
-) -> Result<(Vec<Option<std::net::TcpListener>>, Option<SocketAddr>), Failure> {
-    let workers = workers::count(settings);
+) -> Result<Option<(Vec<std::net::TcpListener>, SocketAddr)>, Failure> {
     if !arguments.listens() {
-        return Ok(((0..workers).map(|_| None).collect(), None));
+        return Ok(None);
     }
-    let (listeners, address) = listeners::bind(settings.listen, workers)
-        .map_err(|error| Failure::new(1, listeners::explain(&error, settings.listen, "--listen")))?;
-    Ok((listeners.into_iter().map(Some).collect(), Some(address)))
+    let bound = listeners::bind(settings.listen, workers::count(settings));
+    bound.map(Some).map_err(|error| Failure::new(1, listeners::explain(&error, settings.listen, "--listen")))
 }
 
 async fn bind_admin(settings: &Settings) -> Result<Option<TcpListener>, Failure> {

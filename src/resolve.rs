@@ -34,7 +34,7 @@ impl Resolver {
         for (server, answer) in settings.servers.iter().zip(answers) {
             if let (Some(host), Some(answer)) = (&server.host, answer) {
                 let known = self.known.entry(host.clone()).or_default();
-                known.learn(answer, &server.target.name, &host.0);
+                known.learn(answer, server.target.name(), &host.0);
             }
         }
         self.known.retain(|host, _| settings.servers.iter().any(|server| server.host.as_ref() == Some(host)));

@@ -29,7 +29,7 @@ impl Shard {
     /// Writes the head of an answer; the body follows with [`Self::write_body`].
     pub(crate) fn begin(&mut self, id: ExchangeId, status: u16, content: Content, fields: &[(&str, &[u8])]) {
         let now = self.now;
-        let draining = self.is_draining();
+        let leaving = self.is_leaving(id.conn);
         let comment = self.config.timeouts.comment;
         let Some(slot) = self.conns.get_mut(id.conn) else { return };
         let Role::Client(client) = &mut slot.role else { return };
@@ -39,7 +39,7 @@ impl Shard {
         exchange.log.status = status;
         let streamed = matches!(content, Content::LongJson | Content::Events);
         let chunked = streamed && !exchange.head.http10;
-        let keep_alive = exchange.head.keep_alive && !draining && (chunked || !streamed);
+        let keep_alive = exchange.head.keep_alive && !leaving && (chunked || !streamed);
         let events = content == Content::Events;
         if client.wire.carries_messages() {
             exchange.answer = Answer::Begun { events, chunked: false };

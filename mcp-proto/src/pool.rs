@@ -8,6 +8,7 @@ use crate::http::{ClientCodec, ResponseEvent, write};
 use crate::leg::{Inbound, LegId, Purpose, Trouble};
 use crate::session::Revision;
 use crate::shard::{Closing, Deferred, Shard};
+use crate::way::passed;
 use crate::{Action, ConnId};
 use routing::{Routes, Target};
 use std::collections::VecDeque;
@@ -48,8 +49,8 @@ impl Shard {
     /// Brings the pools in line with the snapshot.
     pub(crate) fn rebuild_pools(&mut self) {
         let routes = Arc::clone(&self.routes);
-        for target in routes.targets() {
-            let pool = self.pools.entry(target.name.clone()).or_default();
+        for target in routes.all_targets() {
+            let pool = self.pools.entry(target.id.clone()).or_default();
             let endpoints: Vec<_> = target.endpoints.iter().map(|endpoint| endpoint.address).collect();
             if pool.endpoints != endpoints {
                 pool.endpoints = endpoints;
@@ -59,7 +60,7 @@ impl Shard {
         }
         let mut stale = Vec::new();
         for (name, pool) in &mut self.pools {
-            if routes.target(name.as_str()).is_none() {
+            if routes.find(name).is_none() {
                 pool.endpoints.clear();
             }
             stale.append(&mut pool.idle);
@@ -68,12 +69,12 @@ impl Shard {
             self.release(conn);
         }
         // What waits in one is told when what it waits for has ended, on whatever way that is.
-        self.pools.retain(|name, pool| pool.counts() != (0, 0) || routes.target(name.as_str()).is_some());
+        self.pools.retain(|name, pool| pool.counts() != (0, 0) || routes.find(name).is_some());
     }
 
     /// Whether merged answers should wait for `target` only briefly.
     pub(crate) fn is_slow(&self, target: &Target) -> bool {
-        self.pools.get(&target.name).is_some_and(|pool| pool.slow)
+        self.pools.get(&target.id).is_some_and(|pool| pool.slow)
     }
 
     /// Finds a connection for a request, or opens one, or lets it wait.
@@ -88,7 +89,7 @@ impl Shard {
             return self.dispatch_on_channel(id);
         }
         let Some(leg) = self.legs.get_mut(id) else { return };
-        let Some(pool) = self.pools.get_mut(&target.name) else {
+        let Some(pool) = self.pools.get_mut(&target.id) else {
             return self.deferred.push_back(Deferred::Fail(id, Trouble::Nowhere));
         };
         // What was found stale is tried again on a new connection: others that were idle may be as stale.
@@ -119,7 +120,7 @@ impl Shard {
         self.counters.target_connections.add(1);
         self.counters.target_connections_total.add(1);
         let upstream = Upstream {
-            target: target.name.clone(),
+            target: target.id.clone(),
             address,
             codec: ClientCodec::new(&self.config.limits),
             leg: Some(id),
@@ -167,7 +168,9 @@ impl Shard {
         let Role::Target(upstream) = &mut slot.role else { return };
         slot.outbox.write(|out| {
             write::request(out, leg.method, path);
-            write::field(out, "host", leg.target.authority.as_bytes());
+            let given =
+                leg.fields.as_ref().and_then(|fields| fields.given().find(|(name, _)| *name == "host"));
+            write::field(out, "host", given.map_or(leg.target.authority.as_bytes(), |(_, host)| host));
             let accept: &[u8] = match leg.method {
                 crate::http::Method::Get => b"text/event-stream",
                 _ => b"application/json, text/event-stream",
@@ -197,11 +200,7 @@ impl Shard {
                 write::field(out, name, value.as_bytes());
             }
             if let Some(fields) = &leg.fields {
-                for name in &leg.target.forward.fields {
-                    if let Some(value) = fields.first(name) {
-                        write::field(out, name, value);
-                    }
-                }
+                passed(fields, &leg.target).for_each(|(name, value)| write::field(out, name, value));
             }
             write::end(out);
         });
@@ -390,9 +389,8 @@ impl Shard {
 
     /// Targets that came or went change every list.
     pub(crate) fn announce_changes(&mut self, before: &Routes) {
-        let names = |routes: &Routes| -> Vec<_> {
-            routes.targets().iter().map(|target| target.name.clone()).collect()
-        };
+        let names =
+            |routes: &Routes| -> Vec<_> { routes.targets().iter().map(|target| target.id.clone()).collect() };
         if names(before) == names(&self.routes) {
             return;
         }
@@ -407,7 +405,7 @@ impl Shard {
                     }
                     // One that comes back has its session still; a new one's stream opens with its session.
                     for (target, _) in self.open_targets(id) {
-                        self.reopen_stream_of(id, &target.name);
+                        self.reopen_stream_of(id, &target.id);
                     }
                 }
             }

@@ -12,7 +12,7 @@ use crate::seal::{Keys, Kind};
 use crate::table::key;
 use crate::wire::{Reader, Writer};
 use bytes::Bytes;
-use routing::{Target, TargetName};
+use routing::{BackendName, Target, TargetId};
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -71,6 +71,8 @@ impl PartialOrd for Revision {
 pub(crate) struct Session {
     pub(crate) key: SessionKey,
     pub(crate) home: ShardId,
+    /// What serves it: nothing else knows it.
+    pub(crate) backend: BackendName,
     /// Negotiated with the client; offered to every target.
     pub(crate) revision: Revision,
     /// The client's `capabilities` and `clientInfo`, as it wrote them.
@@ -83,7 +85,7 @@ pub(crate) struct Session {
     pub(crate) targets: Vec<TargetSession>,
     /// `params` of the last `logging/setLevel`, for targets opened later.
     pub(crate) level: Option<Bytes>,
-    pub(crate) subscriptions: BTreeSet<(TargetName, String)>,
+    pub(crate) subscriptions: BTreeSet<(TargetId, String)>,
     /// The client's GET stream on this shard.
     pub(crate) listener: Option<ExchangeId>,
     /// A list changed while no stream was open: said when one opens.
@@ -109,7 +111,7 @@ pub(crate) struct Hidden {
 /// A session's session at one target.
 #[derive(Debug)]
 pub(crate) struct TargetSession {
-    pub(crate) target: TargetName,
+    pub(crate) target: TargetId,
     pub(crate) state: TargetState,
 }
 
@@ -147,6 +149,7 @@ impl Session {
     pub(crate) fn new(
         key: SessionKey,
         home: ShardId,
+        backend: BackendName,
         revision: Revision,
         expires: Duration,
         now: Instant,
@@ -154,6 +157,7 @@ impl Session {
         Self {
             key,
             home,
+            backend,
             revision,
             capabilities: Bytes::new(),
             client: Bytes::new(),
@@ -175,12 +179,12 @@ impl Session {
         self.hidden.is_some()
     }
 
-    pub(crate) fn target(&self, name: &TargetName) -> Option<&TargetState> {
+    pub(crate) fn target(&self, name: &TargetId) -> Option<&TargetState> {
         self.targets.iter().find(|entry| entry.target == *name).map(|entry| &entry.state)
     }
 
     /// The state at `name`; a target the session has not met yet is absent.
-    pub(crate) fn target_mut(&mut self, name: &TargetName) -> &mut TargetState {
+    pub(crate) fn target_mut(&mut self, name: &TargetId) -> &mut TargetState {
         let at = match self.targets.iter().position(|entry| entry.target == *name) {
             Some(at) => at,
             None => {
@@ -202,7 +206,7 @@ impl Session {
     }
 
     pub(crate) fn ready(&self, target: &Target) -> Option<&Opened> {
-        match self.target(&target.name) {
+        match self.target(&target.id) {
             Some(TargetState::Ready(opened)) => Some(opened),
             _ => None,
         }
@@ -224,12 +228,13 @@ impl Session {
         writer.u16(self.home.0);
         writer.u8(self.revision as u8);
         writer.u64(self.expires.as_secs());
+        writer.bytes(self.backend.as_str().as_bytes());
         if whole {
             writer.bytes(&self.capabilities);
             writer.bytes(&self.client);
             for entry in &self.targets {
                 let TargetState::Ready(opened) = &entry.state else { continue };
-                writer.bytes(entry.target.as_str().as_bytes());
+                writer.bytes(entry.target.name.as_str().as_bytes());
                 let marks = u8::from(opened.id.is_some()) << 7 | u8::from(opened.sse) << 6;
                 writer.u8(opened.revision as u8 | marks);
                 if let Some(id) = &opened.id {
@@ -240,6 +245,14 @@ impl Session {
         writer.done()
     }
 
+    /// The backend of the session behind `sealed`, if this gateway sealed it.
+    pub(crate) fn backend_of(keys: &Keys, sealed: &[u8]) -> Option<BackendName> {
+        let content = keys.open(Kind::Session, sealed)?;
+        let mut reader = Reader::new(&content);
+        _ = (reader.u8()?, reader.u128()?, reader.u16()?, reader.u8()?, reader.u64()?);
+        Some(reader.text()?.into())
+    }
+
     /// The session behind `sealed`; `None` when this gateway did not seal it or it has expired.
     pub(crate) fn open(keys: &Keys, sealed: &Bytes, unix: Duration, now: Instant) -> Option<Opening> {
         let content = keys.open(Kind::Session, sealed)?;
@@ -247,7 +260,9 @@ impl Session {
         let whole = reader.u8()? == 1;
         let (key, home) = (reader.u128()?, ShardId(reader.u16()?));
         let revision_of_client = revision(reader.u8()?)?;
-        let mut session = Self::new(key, home, revision_of_client, Duration::from_secs(reader.u64()?), now);
+        let expires = Duration::from_secs(reader.u64()?);
+        let backend = reader.text()?.into();
+        let mut session = Self::new(key, home, backend, revision_of_client, expires, now);
         session.sealed = sealed.clone();
         if session.expires < unix {
             return None;
@@ -256,7 +271,7 @@ impl Session {
             session.capabilities = Bytes::copy_from_slice(reader.bytes()?);
             session.client = Bytes::copy_from_slice(reader.bytes()?);
             while !reader.is_empty() {
-                let target = TargetName::parse(std::str::from_utf8(reader.bytes()?).ok()?).ok()?;
+                let target = TargetId::parse(&session.backend, reader.text()?).ok()?;
                 let marks = reader.u8()?;
                 let id = if marks & 0x80 == 0 { None } else { Some(Bytes::copy_from_slice(reader.bytes()?)) };
                 let opened = Opened { id, revision: revision(marks & 0x3f)?, sse: marks & 0x40 != 0 };
@@ -321,7 +336,7 @@ mod tests {
         Session {
             capabilities: Bytes::from_static(b"{\"roots\":{}}"),
             client: Bytes::from_static(b"{\"name\":\"c\"}"),
-            ..Session::new(7, ShardId(3), Revision::V2025_06_18, expires, now)
+            ..Session::new(7, ShardId(3), "ns/backend".into(), Revision::V2025_06_18, expires, now)
         }
     }
 
@@ -334,7 +349,7 @@ mod tests {
             let keys = Keys::new([1; 32], &[]);
             let mut session = session(now);
             for (number, (id, sse)) in ids.into_iter().enumerate() {
-                let target = TargetName::derive(&format!("target-{number}")).unwrap();
+                let target = TargetId::parse(&session.backend, &format!("target-{number}")).unwrap();
                 let opened = Opened { id: id.map(Bytes::from), revision: Revision::V2025_11_25, sse };
                 *session.target_mut(&target) = TargetState::Ready(opened);
             }

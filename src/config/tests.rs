@@ -273,7 +273,7 @@ fn a_program_is_a_server_too() {
     let processes: Vec<_> = targets.iter().map(|target| target.process.as_deref().unwrap()).collect();
     assert_eq!(processes, [&time, &bare, &later]);
     assert_eq!(
-        targets.iter().map(|target| target.name.as_str()).collect::<Vec<_>>(),
+        targets.iter().map(|target| target.name().as_str()).collect::<Vec<_>>(),
         ["time", "bare", "later"]
     );
     assert_eq!(targets[1].protocol, routing::Protocol::Legacy);

@@ -19,7 +19,7 @@ use crate::session::SessionId;
 use crate::shard::Shard;
 use crate::wire::{Reader, Writer};
 use bytes::Bytes;
-use routing::{Target, TargetName};
+use routing::{Target, TargetId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,11 +29,11 @@ use std::time::{Duration, Instant};
 struct Merged {
     /// Items with commas between.
     items: Vec<u8>,
-    cursors: Vec<(TargetName, String)>,
+    cursors: Vec<(TargetId, String)>,
     /// Other members of the targets' results: the first target that has one gives it.
     extra: BTreeMap<String, Vec<u8>>,
     /// Targets whose share is missing, why, and whether an older copy stands in.
-    missing: Vec<(TargetName, String, bool)>,
+    missing: Vec<(TargetId, String, bool)>,
     /// The first error a target answered with.
     error: Option<(i64, String)>,
     /// How long the page holds, in milliseconds: the shortest of the targets' times. Targets that name none change at
@@ -62,11 +62,11 @@ impl Shard {
         let Some(cursor) = cursor else {
             let mut questions = self.questions(id, message);
             for question in &mut questions {
-                question.kept = self.catalogue.fresh(&question.target.name, kind, self.now);
+                question.kept = self.catalogue.fresh(&question.target.id, kind, self.now);
             }
             // An answer keeps the form the target chose, also when it comes from memory.
             if let [Question { target, kept: Some(_), .. }] = questions.as_slice()
-                && self.catalogue.came_as_event(&target.name, kind)
+                && self.catalogue.came_as_event(&target.id, kind)
                 && let Some(exchange) = self.exchange_mut(id)
             {
                 exchange.by_events = exchange.accepts.events;
@@ -76,14 +76,14 @@ impl Shard {
         let Some(cursors) = self.open_cursor(id, kind, &cursor.value) else {
             // It may be the only target's own, from a shard that knew that the target and the client are of one era.
             let legacy = self.exchange(id).is_some_and(|exchange| exchange.modern.is_none());
-            if legacy && self.routes.single().is_some() {
+            if legacy && self.backend_of(id).single().is_some() {
                 return self.gather_message(id, part, What::List(kind), message);
             }
             return self.fail_part(id, part, refusal::INVALID_PARAMS, "unknown cursor", None);
         };
         let mut questions = self.questions(id, message);
         questions.retain_mut(|question| {
-            let Some((_, own)) = cursors.iter().find(|(target, _)| *target == question.target.name) else {
+            let Some((_, own)) = cursors.iter().find(|(target, _)| *target == question.target.id) else {
                 return false;
             };
             let asked = super::route::replace(message, &cursor.span, own);
@@ -119,12 +119,14 @@ impl Shard {
         {
             return self.fail_part(id, part, *code, message, None);
         }
-        if let ([(target, reason, false)], Some(_)) = (merged.missing.as_slice(), self.routes.single()) {
-            let words = format!("target \"{target}\" failed: {reason}");
-            return self.fail_part(id, part, refusal::INTERNAL_ERROR, &words, Some(target.as_str()));
+        if let ([(target, reason, false)], Some(_)) =
+            (merged.missing.as_slice(), self.backend_of(id).single())
+        {
+            let words = format!("target \"{}\" failed: {reason}", target.name);
+            return self.fail_part(id, part, refusal::INTERNAL_ERROR, &words, Some(target.name.as_str()));
         }
         if modern {
-            merged.server_info = Some(match self.routes.single() {
+            merged.server_info = Some(match self.backend_of(id).single() {
                 Some(target) => self.server_info(target),
                 None => Bytes::from_static(OWN_SERVER.as_bytes()),
             });
@@ -144,17 +146,17 @@ impl Shard {
         &mut self,
         merged: &mut Merged,
         kind: list::Kind,
-        target: &TargetName,
+        target: &TargetId,
         outcome: Result<Bytes, String>,
         first: bool,
         until: Option<Instant>,
     ) {
         let limits = self.config.limits;
         let mut items = Vec::new();
-        let era = self.routes.target(target.as_str()).and_then(|target| self.era(target));
-        let single = self.routes.single().is_some();
+        let era = self.routes.find(target).and_then(|target| self.era(target));
+        let single = self.is_alone(target);
         let view = list::View {
-            target: (!single).then_some(target),
+            target: (!single).then_some(&target.name),
             drop_invalid: merged.modern || era == Some(Era::Modern),
             strip_execution: merged.modern,
             wrap_output: !merged.modern && era == Some(Era::Modern),
@@ -199,7 +201,7 @@ impl Shard {
 
     fn keep_list(
         &mut self,
-        target: &TargetName,
+        target: &TargetId,
         kind: list::Kind,
         body: &[u8],
         extra: &[(String, Vec<u8>)],
@@ -213,8 +215,8 @@ impl Shard {
     }
 
     /// A list that depends on the client's own credentials is not kept for others.
-    fn may_keep(&self, target: &TargetName) -> bool {
-        self.routes.target(target.as_str()).is_some_and(|target| target.forward.fields.is_empty())
+    fn may_keep(&self, target: &TargetId) -> bool {
+        self.routes.find(target).is_some_and(|target| target.forward.fields.is_empty())
     }
 
     /// A list came after its answer had been given without it. It is news unless the copy that stood in for it, when it
@@ -230,14 +232,15 @@ impl Shard {
     ) {
         let limits = self.config.limits;
         let mut items = Vec::new();
-        let Ok(page) = list::federate(body, kind, &list::View::names(&target.name), limits.depth, &mut items)
+        let Ok(page) =
+            list::federate(body, kind, &list::View::names(&target.id.name), limits.depth, &mut items)
         else {
             return;
         };
-        self.catalogue.learn_irregular(&target.name, kind, page.irregular, &limits);
-        if first && page.next_cursor.is_none() && self.may_keep(&target.name) {
-            self.keep_list(&target.name, kind, body, &page.extra, false);
-            if asked.is_some_and(|asked| self.catalogue.is_older(&target.name, kind, asked)) {
+        self.catalogue.learn_irregular(&target.id, kind, page.irregular, &limits);
+        if first && page.next_cursor.is_none() && self.may_keep(&target.id) {
+            self.keep_list(&target.id, kind, body, &page.extra, false);
+            if asked.is_some_and(|asked| self.catalogue.is_older(&target.id, kind, asked)) {
                 return;
             }
         }
@@ -248,16 +251,17 @@ impl Shard {
         &mut self,
         id: ExchangeId,
         kind: list::Kind,
-        cursors: &[(TargetName, String)],
+        cursors: &[(TargetId, String)],
     ) -> Option<String> {
         if cursors.is_empty() {
             return None;
         }
         let mut writer = Writer::default();
         writer.u128(self.owner_key(id)?);
+        writer.bytes(self.exchange(id)?.way.backend.as_str().as_bytes());
         writer.bytes(kind.key().as_bytes());
         for (target, cursor) in cursors {
-            writer.bytes(target.as_str().as_bytes());
+            writer.bytes(target.name.as_str().as_bytes());
             writer.bytes(cursor.as_bytes());
         }
         Some(self.config.keys.seal_equal(Kind::Cursor, &writer.done()))
@@ -269,21 +273,17 @@ impl Shard {
     }
 
     /// The targets' cursors in one of ours; `None` when it isn't this session's, or of another list.
-    fn open_cursor(
-        &self,
-        id: ExchangeId,
-        kind: list::Kind,
-        cursor: &str,
-    ) -> Option<Vec<(TargetName, String)>> {
+    fn open_cursor(&self, id: ExchangeId, kind: list::Kind, cursor: &str) -> Option<Vec<(TargetId, String)>> {
         let owner = self.owner_key(id)?;
         let content = self.config.keys.open(Kind::Cursor, cursor.as_bytes())?;
         let mut reader = Reader::new(&content);
-        if reader.u128()? != owner || reader.text()? != kind.key() {
+        let backend = &self.exchange(id)?.way.backend;
+        if reader.u128()? != owner || reader.text()? != backend.as_str() || reader.text()? != kind.key() {
             return None;
         }
         let mut cursors = Vec::new();
         while !reader.is_empty() {
-            cursors.push((TargetName::parse(reader.text()?).ok()?, reader.text()?.to_owned()));
+            cursors.push((TargetId::parse(backend, reader.text()?).ok()?, reader.text()?.to_owned()));
         }
         Some(cursors)
     }
@@ -368,7 +368,7 @@ impl Merged {
                 out.push(b',');
             }
             out.extend_from_slice(b"{\"target\":");
-            quote(target.as_str(), &mut out);
+            quote(target.name.as_str(), &mut out);
             out.extend_from_slice(b",\"reason\":");
             quote(reason, &mut out);
             out.extend_from_slice(if *stale { b",\"stale\":true}" } else { b",\"stale\":false}" });
@@ -379,9 +379,9 @@ impl Merged {
 }
 
 /// What the access log says of targets that are missing in an answer.
-pub(super) fn missing_words<'a>(missing: impl Iterator<Item = (&'a TargetName, &'a str)>) -> Option<String> {
+pub(super) fn missing_words<'a>(missing: impl Iterator<Item = (&'a TargetId, &'a str)>) -> Option<String> {
     let words: Vec<_> =
-        missing.map(|(target, reason)| format!("target \"{target}\" is missing: {reason}")).collect();
+        missing.map(|(target, reason)| format!("target \"{}\" is missing: {reason}", target.name)).collect();
     (!words.is_empty()).then(|| words.join("; "))
 }
 

@@ -48,7 +48,7 @@ impl Shard {
         next.version = leg.version;
         next.poll = Poll { waits: true, in_vain };
         next.dress = leg.dress.take();
-        let target = leg.target.name.clone();
+        let target = leg.target.id.clone();
         let hidden = next.session;
         self.drop_leg(id);
         self.counters.calls.add(1);

@@ -155,7 +155,7 @@ impl Shard {
         if let Some(waiting) = self.exchange_mut(exchange)
             && let Some(part) = waiting.parts.get_mut(usize::from(part))
         {
-            part.work = Work::Relay { target: target.name.clone(), leg };
+            part.work = Work::Relay { target: target.id.clone(), leg };
         }
         let key = session.and_then(|session| self.sessions.get(session)).map(|session| session.key);
         for (question, request) in (0..).zip(&input.requests) {

@@ -86,7 +86,7 @@ impl Shard {
         if let Some(exchange) = self.exchange_mut(id)
             && let Some(part) = exchange.parts.get_mut(usize::from(part))
         {
-            part.work = Work::Relay { target: target.name.clone(), leg };
+            part.work = Work::Relay { target: target.id.clone(), leg };
         }
         for body in bodies {
             self.send_quietly(session, Arc::clone(&target), Method::Post, body.into());
