@@ -170,8 +170,6 @@ pub(crate) fn config(settings: &Settings) -> Config {
     };
     Config {
         shards: count(settings),
-        path: "/mcp".to_owned(),
-        sse_path: "/sse".to_owned(),
         limits: settings.limits,
         timeouts: Timeouts { shutdown: settings.shutdown, ..settings.timeouts },
         access_log: settings.access_log,
