@@ -3,9 +3,9 @@
 use crate::config::{Runtime, Settings};
 use mcp_proto::{Config, Counters, Keys, Mail, Record, ShardId, Start, Timeouts};
 use routing::Routes;
-use runtime::{Spawn, Worker};
+use runtime::{Letter, Spawn, Worker};
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -51,13 +51,12 @@ impl Frontend {
 #[derive(Debug)]
 pub(crate) struct Workers {
     threads: Vec<JoinHandle<()>>,
-    mailboxes: Arc<[async_channel::Sender<Mail>]>,
+    mailboxes: Arc<[async_channel::Sender<Letter>]>,
     counters: Vec<Arc<Counters>>,
 }
 
 impl Workers {
-    /// Starts a worker for each of `listeners`, with a socket or not, and returns once all of them serve. The first one
-    /// has the `console`.
+    /// Starts `config.shards` workers and returns once all of them serve. The first one has the `console`.
     ///
     /// # Errors
     /// When one can't be started.
@@ -65,16 +64,15 @@ impl Workers {
         frontend: Frontend,
         config: Arc<Config>,
         routes: &Arc<Routes>,
-        listeners: Vec<Option<TcpListener>>,
         mut console: Option<UnixStream>,
         children: Arc<dyn Spawn>,
         records: SyncSender<Box<Record>>,
     ) -> io::Result<Self> {
         let (mailboxes, mails): (Vec<_>, Vec<_>) =
-            listeners.iter().map(|_| async_channel::unbounded()).unzip();
+            (0..config.shards).map(|_| async_channel::unbounded()).unzip();
         let mailboxes: Arc<[_]> = mailboxes.into();
         let (mut threads, mut counters) = (Vec::new(), Vec::new());
-        for (id, (listener, mail)) in (0..).zip(listeners.into_iter().zip(mails)) {
+        for (id, mail) in (0..).zip(mails) {
             let counted = Arc::<Counters>::default();
             let start = Start {
                 id: ShardId(id),
@@ -87,7 +85,7 @@ impl Workers {
             counters.push(counted);
             let (peers, children, records) = (mailboxes.clone(), children.clone(), records.clone());
             let console = console.take();
-            let worker = Worker { start, entropy, listener, console, mail, peers, children, records };
+            let worker = Worker { start, entropy, console, mail, peers, children, records };
             threads.push(frontend.spawn(worker)?);
         }
         Ok(Self { threads, mailboxes, counters })
@@ -117,14 +115,28 @@ impl Workers {
     pub(crate) async fn reroute(&self, routes: &Arc<Routes>) {
         for mailbox in self.mailboxes.iter() {
             // Only a worker that is gone has closed its mailbox.
-            _ = mailbox.send(Mail::Reroute(routes.clone())).await;
+            _ = mailbox.send(Letter::Shard(Mail::Reroute(routes.clone()))).await;
+        }
+    }
+
+    /// Accepts at `at` as well, with one of `listeners` for each worker.
+    pub(crate) async fn listen(&self, at: SocketAddr, listeners: Vec<TcpListener>) {
+        for (mailbox, listener) in self.mailboxes.iter().zip(listeners) {
+            _ = mailbox.send(Letter::Listen { at, listener }).await;
+        }
+    }
+
+    /// Accepts no more at `at`; what is under way on connections there may finish.
+    pub(crate) async fn unlisten(&self, at: SocketAddr) {
+        for mailbox in self.mailboxes.iter() {
+            _ = mailbox.send(Letter::Unlisten { at }).await;
         }
     }
 
     /// Lets what is under way finish within `grace`.
     pub(crate) async fn drain(&self, grace: Duration) {
         for mailbox in self.mailboxes.iter() {
-            _ = mailbox.send(Mail::Drain(grace)).await;
+            _ = mailbox.send(Letter::Shard(Mail::Drain(grace))).await;
         }
     }
 }
@@ -158,8 +170,6 @@ pub(crate) fn config(settings: &Settings) -> Config {
     };
     Config {
         shards: count(settings),
-        path: "/mcp".to_owned(),
-        sse_path: "/sse".to_owned(),
         limits: settings.limits,
         timeouts: Timeouts { shutdown: settings.shutdown, ..settings.timeouts },
         access_log: settings.access_log,

@@ -119,8 +119,6 @@ impl Wire {
         let routes = [("b", 1), ("a", 2), ("c", 3)].into_iter().take(row.targets).map(target).collect();
         let config = Config {
             shards: 1,
-            path: "/mcp".to_owned(),
-            sse_path: "/sse".to_owned(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             access_log: AccessLog::default(),
@@ -137,7 +135,9 @@ impl Wire {
             counters: Arc::default(),
         };
         let mut shard = Shard::new(start, now);
-        let client = shard.accepted(SocketAddr::from(([127, 0, 0, 1], 9)), now).expect("there is room");
+        let client = shard
+            .accepted(([127, 0, 0, 1], 8080).into(), ([127, 0, 0, 1], 9).into(), now)
+            .expect("there is room");
         let result = row.result();
         let mut wire = Self {
             shard,

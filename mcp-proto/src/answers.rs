@@ -262,7 +262,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_id) else {
             return self.leg_failed(id, Trouble::Status(404));
         };
-        let state = session.target_mut(&target.name);
+        let state = session.target_mut(&target.id);
         if let TargetState::Ready(opened) = state
             && opened.id.as_ref() == Some(&sent)
         {
@@ -284,18 +284,18 @@ impl Shard {
         self.leave_channel(id, &leg);
         match leg.purpose {
             Purpose::Part { exchange, part, slot: None } => {
-                self.call_failed(&leg.target.name, exchange, part, &trouble);
+                self.call_failed(&leg.target.id, exchange, part, &trouble);
             }
             Purpose::Part { exchange, part, slot: Some(slot) } => {
                 self.slot_done(exchange, part, slot, Err(trouble.to_string()));
             }
             Purpose::Open { asker } => self.target_refused(&leg.target, leg.session, asker, &trouble),
-            Purpose::Stream { exchange } => self.stream_ended(exchange, &leg.target.name),
-            Purpose::Subscribe { exchange } => self.resource_not_told(exchange, &leg.target.name),
+            Purpose::Stream { exchange } => self.stream_ended(exchange, &leg.target.id),
+            Purpose::Subscribe { exchange } => self.resource_not_told(exchange, &leg.target.id),
             Purpose::Resume { exchange } => self.finish_or_fail(exchange, &trouble),
             Purpose::Greet { .. } => self.target_refused(&leg.target, leg.session, None, &trouble),
             Purpose::Probe => self.probe_failed(&leg.target, &trouble),
-            Purpose::Schemas { .. } => self.schemas_failed(&leg.target.name, &trouble),
+            Purpose::Schemas { .. } => self.schemas_failed(&leg.target.id, &trouble),
             Purpose::Remote { shard, leg, .. } => self.remote_failed(shard, leg, trouble),
             Purpose::Feed { channel } => self.feed_failed(channel, &trouble),
             Purpose::Quiet | Purpose::Parked { .. } => {}
@@ -349,7 +349,7 @@ impl Shard {
         let (session, target, waits) = (leg.session, Arc::clone(&leg.target), leg.via.is_none());
         self.deferred.push_back(Deferred::Fail(id, Trouble::Late(what)));
         if let Some(session) = session.filter(|_| waits) {
-            self.ask_again(session, &target.name);
+            self.ask_again(session, &target.id);
         }
     }
 }

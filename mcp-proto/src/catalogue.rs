@@ -8,7 +8,7 @@ use crate::jsonrpc::list::Kind;
 use crate::jsonrpc::mirror::Mirror;
 use crate::refusal;
 use bytes::Bytes;
-use routing::{Routes, TargetName};
+use routing::{BackendName, Routes, TargetId, TargetName};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ const LONGEST_NAME: usize = 1 << 10;
 const LONGEST_TTL: Duration = Duration::from_secs(10 * 60);
 
 /// A target and a kind of list.
-type Place = (TargetName, &'static str);
+type Place = (TargetId, &'static str);
 
 /// A whole list, as a target answered it.
 pub(crate) struct List<'a> {
@@ -47,55 +47,60 @@ struct Kept {
 #[derive(Debug, Default)]
 pub(crate) struct Catalogue {
     names: BTreeMap<Place, BTreeSet<String>>,
-    irregular: BTreeMap<(&'static str, String), (TargetName, String)>,
+    irregular: BTreeMap<(BackendName, &'static str, String), (TargetName, String)>,
     lists: BTreeMap<Place, Kept>,
     /// Which arguments tools want repeated in header fields, of those that want any.
-    mirrors: BTreeMap<TargetName, BTreeMap<String, Vec<Mirror>>>,
-    capabilities: BTreeMap<TargetName, Value>,
+    mirrors: BTreeMap<TargetId, BTreeMap<String, Vec<Mirror>>>,
+    capabilities: BTreeMap<TargetId, Value>,
 }
 
 impl Catalogue {
     /// Whether a target's names have been listed.
-    pub(crate) fn knows(&self, target: &TargetName, kind: Kind) -> bool {
+    pub(crate) fn knows(&self, target: &TargetId, kind: Kind) -> bool {
         self.names.contains_key(&(target.clone(), kind.key()))
     }
 
     /// Whether a target has `name`, as far as is known.
-    pub(crate) fn has(&self, target: &TargetName, kind: Kind, name: &str) -> bool {
+    pub(crate) fn has(&self, target: &TargetId, kind: Kind, name: &str) -> bool {
         self.names.get(&(target.clone(), kind.key())).is_some_and(|names| names.contains(name))
     }
 
     /// What a shortened or cleaned name stands for.
-    pub(crate) fn irregular(&self, kind: Kind, federated: &str) -> Option<(&TargetName, &str)> {
+    pub(crate) fn irregular(
+        &self,
+        backend: &BackendName,
+        kind: Kind,
+        federated: &str,
+    ) -> Option<(&TargetName, &str)> {
         if self.irregular.is_empty() {
             return None;
         }
-        let (target, original) = self.irregular.get(&(kind.key(), federated.to_owned()))?;
+        let (target, original) = self.irregular.get(&(backend.clone(), kind.key(), federated.to_owned()))?;
         Some((target, original))
     }
 
     /// Remembers what irregular names stand for.
     pub(crate) fn learn_irregular(
         &mut self,
-        target: &TargetName,
+        target: &TargetId,
         kind: Kind,
         names: Vec<(String, String)>,
         limits: &Limits,
     ) {
         for (federated, original) in names.into_iter().filter(|(_, original)| original.len() <= LONGEST_NAME)
         {
-            let key = (kind.key(), federated);
+            let key = (target.backend.clone(), kind.key(), federated);
             if self.irregular.len() >= limits.names && !self.irregular.contains_key(&key) {
                 self.irregular.pop_first();
             }
-            self.irregular.insert(key, (target.clone(), original));
+            self.irregular.insert(key, (target.name.clone(), original));
         }
     }
 
     /// Remembers a target's names; the first page of a list replaces what was known.
     pub(crate) fn learn_names(
         &mut self,
-        target: &TargetName,
+        target: &TargetId,
         kind: Kind,
         page: Vec<String>,
         first: bool,
@@ -112,7 +117,7 @@ impl Catalogue {
     /// Keeps a target's whole list, as long as it holds and for when the target is late.
     pub(crate) fn keep_list(
         &mut self,
-        target: &TargetName,
+        target: &TargetId,
         kind: Kind,
         list: &List<'_>,
         limits: &Limits,
@@ -133,25 +138,25 @@ impl Catalogue {
     }
 
     /// The last good list, as an answer.
-    pub(crate) fn list(&self, target: &TargetName, kind: Kind) -> Option<Bytes> {
+    pub(crate) fn list(&self, target: &TargetId, kind: Kind) -> Option<Bytes> {
         self.lists.get(&(target.clone(), kind.key())).map(|kept| kept.body.clone())
     }
 
     /// The same while it holds, and until when it does.
-    pub(crate) fn fresh(&self, target: &TargetName, kind: Kind, now: Instant) -> Option<(Bytes, Instant)> {
+    pub(crate) fn fresh(&self, target: &TargetId, kind: Kind, now: Instant) -> Option<(Bytes, Instant)> {
         let kept = self.lists.get(&(target.clone(), kind.key()))?;
         (kept.until > now).then(|| (kept.body.clone(), kept.until))
     }
 
     /// Whether the last good list came as an event.
-    pub(crate) fn came_as_event(&self, target: &TargetName, kind: Kind) -> bool {
+    pub(crate) fn came_as_event(&self, target: &TargetId, kind: Kind) -> bool {
         self.lists.get(&(target.clone(), kind.key())).is_some_and(|kept| kept.event)
     }
 
     /// Remembers which arguments of a target's tools are repeated; the first page of a list replaces what was known.
     pub(crate) fn learn_mirrors(
         &mut self,
-        target: &TargetName,
+        target: &TargetId,
         tools: Vec<(String, Vec<Mirror>)>,
         first: bool,
         limits: &Limits,
@@ -168,38 +173,40 @@ impl Catalogue {
     }
 
     /// Which arguments of a tool are repeated; `None` when none is, or the tool is not known.
-    pub(crate) fn mirrors(&self, target: &TargetName, tool: &str) -> Option<&[Mirror]> {
+    pub(crate) fn mirrors(&self, target: &TargetId, tool: &str) -> Option<&[Mirror]> {
         self.mirrors.get(target)?.get(tool).map(Vec::as_slice)
     }
 
     /// Whether the last good list has been the same since before `then`: who was given it then missed nothing.
-    pub(crate) fn is_older(&self, target: &TargetName, kind: Kind, then: Instant) -> bool {
+    pub(crate) fn is_older(&self, target: &TargetId, kind: Kind, then: Instant) -> bool {
         self.lists.get(&(target.clone(), kind.key())).is_some_and(|kept| kept.since < then)
     }
 
     /// A list changed: what is remembered of it is no longer good.
-    pub(crate) fn forget(&mut self, target: &TargetName, kind: Kind) {
+    pub(crate) fn forget(&mut self, target: &TargetId, kind: Kind) {
         self.names.remove(&(target.clone(), kind.key()));
         self.lists.remove(&(target.clone(), kind.key()));
     }
 
     /// Forgets targets that are served no more.
     pub(crate) fn retain(&mut self, routes: &Routes) {
-        let stays = |target: &TargetName| routes.target(target.as_str()).is_some();
+        let stays = |target: &TargetId| routes.find(target).is_some();
         self.names.retain(|(target, _), _| stays(target));
-        self.irregular.retain(|_, (target, _)| stays(target));
+        self.irregular.retain(|(backend, ..), (name, _)| {
+            routes.backend(backend).is_some_and(|backend| backend.target(name.as_str()).is_some())
+        });
         self.lists.retain(|(target, _), _| stays(target));
         self.mirrors.retain(|target, _| stays(target));
         self.capabilities.retain(|target, _| stays(target));
     }
 
-    pub(crate) fn learn_capabilities(&mut self, target: &TargetName, capabilities: &Value) {
+    pub(crate) fn learn_capabilities(&mut self, target: &TargetId, capabilities: &Value) {
         if self.capabilities.get(target) != Some(capabilities) {
             self.capabilities.insert(target.clone(), capabilities.clone());
         }
     }
 
-    pub(crate) fn capabilities(&self, target: &TargetName) -> Option<&Value> {
+    pub(crate) fn capabilities(&self, target: &TargetId) -> Option<&Value> {
         self.capabilities.get(target)
     }
 }

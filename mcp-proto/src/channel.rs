@@ -32,6 +32,7 @@ mod sse;
 
 use crate::ConnId;
 use crate::ShardId;
+use crate::endpoints::EndpointId;
 use crate::federation::Era;
 use crate::http::{Fields, Method};
 use crate::leg::{Leg, LegId, Purpose, Trouble};
@@ -42,7 +43,7 @@ use crate::timers::Timed;
 use bytes::Bytes;
 use greeting::Greeting;
 use pace::patience;
-use routing::{Target, TargetName};
+use routing::{Target, TargetId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,7 +75,7 @@ const SHARED: ShardId = ShardId(0);
 pub(crate) struct Channels {
     pub(crate) table: Table<ChannelId, Channel>,
     places: BTreeMap<Place, ChannelId>,
-    starts: BTreeMap<TargetName, Starts>,
+    starts: BTreeMap<TargetId, Starts>,
 }
 
 impl Channels {
@@ -87,7 +88,7 @@ impl Channels {
 /// Whose a channel is.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Place {
-    target: TargetName,
+    target: TargetId,
     /// `None`: everybody's.
     session: Option<SessionId>,
 }
@@ -186,6 +187,8 @@ pub(crate) enum Via {
 /// A message as it is POSTed on behalf of a channel.
 #[derive(Debug)]
 pub(crate) struct Carried {
+    /// Where the channel's stream is.
+    pub(crate) at: Option<EndpointId>,
     pub(crate) path: Arc<str>,
     pub(crate) message: Bytes,
 }
@@ -251,7 +254,7 @@ impl Shard {
     }
 
     /// It is known what a target speaks. If it has no sessions, the process that was asked is not the one that serves.
-    pub(crate) fn channel_judged(&mut self, target: &TargetName, era: Era) {
+    pub(crate) fn channel_judged(&mut self, target: &TargetId, era: Era) {
         let place = Place { target: target.clone(), session: None };
         if era == Era::Modern
             && self.id != SHARED
@@ -279,7 +282,7 @@ impl Shard {
             // It ended while this waited. What began for it now would never end.
             return self.deferred.push_back(Deferred::Fail(id, Trouble::Exited));
         }
-        let place = Place { target: target.name.clone(), session };
+        let place = Place { target: target.id.clone(), session };
         let (opens, fields) = (errand == Errand::Open, leg.fields.clone());
         let known = self.channels.places.get(&place).copied();
         let known = known.or_else(|| if opens { self.adopt(&place) } else { None });
@@ -312,7 +315,7 @@ impl Shard {
         fields: Option<Fields>,
     ) -> Result<ChannelId, Trouble> {
         let now = self.now;
-        let starts = self.channels.starts.get(&target.name);
+        let starts = self.channels.starts.get(&target.id);
         if let Some((until, reason)) = starts.and_then(|starts| starts.rest.as_ref())
             && now < *until
         {
@@ -402,7 +405,7 @@ impl Shard {
         let (target, session) = (Arc::clone(&leg.target), leg.session);
         let Some(session_id) = session else { return };
         let Some(session) = self.sessions.get_mut(session_id) else { return };
-        let state = session.target_mut(&target.name);
+        let state = session.target_mut(&target.id);
         if let TargetState::Ready(opened) = state {
             let lost = opened.clone();
             *state = TargetState::Absent;
@@ -438,13 +441,13 @@ impl Shard {
         let asked =
             |pending: &Pending| self.legs.get(pending.leg).is_some_and(|leg| leg.purpose == Purpose::Probe);
         if !channel.spoke && !channel.pending.values().any(asked) {
-            let starts = self.channels.starts.entry(channel.target.name.clone()).or_default();
+            let starts = self.channels.starts.entry(channel.target.id.clone()).or_default();
             let rest = REST.saturating_mul(1 << starts.failures.min(8)).min(LONGEST_REST);
             starts.failures += 1;
             starts.rest = Some((now + rest, trouble.to_string().into()));
             // That it speaks so was a guess, or it has learnt more since.
             if matches!(trouble, Trouble::Status(400..500) | Trouble::Malformed(_)) {
-                let target = channel.target.name.clone();
+                let target = channel.target.id.clone();
                 self.unsure(&target);
             }
         }
@@ -454,11 +457,11 @@ impl Shard {
     /// A target said something that only one that works can say.
     fn channel_spoke(&mut self, id: ChannelId) {
         let Some(channel) = self.channels.table.get_mut(id) else { return };
-        if let Some(pool) = self.pools.get_mut(&channel.target.name) {
+        if let Some(pool) = self.pools.get_mut(&channel.target.id) {
             pool.slow = false;
         }
         if !std::mem::replace(&mut channel.spoke, true)
-            && let Some(starts) = self.channels.starts.get_mut(&channel.target.name)
+            && let Some(starts) = self.channels.starts.get_mut(&channel.target.id)
         {
             starts.failures = 0;
             starts.rest = None;
@@ -466,7 +469,7 @@ impl Shard {
     }
 
     /// `initialize` has failed: the next begins on a channel of its own.
-    pub(crate) fn end_channel_at(&mut self, session: SessionId, target: &TargetName) {
+    pub(crate) fn end_channel_at(&mut self, session: SessionId, target: &TargetId) {
         let place = Place { target: target.clone(), session: Some(session) };
         if let Some(id) = self.channels.places.get(&place).copied() {
             self.end_channel(id, &Trouble::Exited, Closing::Finish);
@@ -484,17 +487,23 @@ impl Shard {
     /// A new snapshot is in force: a channel to a target that is gone, or another now, ends with its last request.
     pub(crate) fn reroute_channels(&mut self) {
         let routes = Arc::clone(&self.routes);
-        self.channels.starts.retain(|name, _| routes.target(name.as_str()).is_some());
+        self.channels.starts.retain(|name, _| routes.find(name).is_some());
         for id in self.channels.table.keys() {
             let Some(channel) = self.channels.table.get_mut(id) else { continue };
             let old = &channel.target;
-            let same = routes.target(old.name.as_str()).is_some_and(|new| {
+            let same = routes.find(&old.id).is_some_and(|new| {
                 (&new.process, &new.authority, &new.path, &new.headers)
                     == (&old.process, &old.authority, &old.path, &old.headers)
             });
-            if !same {
+            let at = match &channel.link {
+                Link::Sse { stream, .. } => self.legs.get(*stream).and_then(|stream| stream.at),
+                Link::Coming | Link::Process { .. } => None,
+            };
+            let endpoints = self.pools.get(&old.id).map(|pool| &pool.endpoints);
+            let left = at.zip(endpoints).is_some_and(|(at, it)| it.is_any_listed() && !it.lists(at));
+            if !same || left {
                 channel.stale = true;
-                self.channels.starts.remove(&channel.target.name);
+                self.channels.starts.remove(&channel.target.id);
                 self.channels.places.retain(|_, known| *known != id);
                 self.channel_eased(id);
             }

@@ -1,6 +1,7 @@
 //! One connection: a client's or one to a target.
 
 use crate::channel::Child;
+use crate::endpoints::EndpointId;
 use crate::exchange::Exchange;
 use crate::forward::Ticket;
 use crate::http::{ClientCodec, Request, ServerCodec};
@@ -10,7 +11,7 @@ use crate::outbox::Outbox;
 use crate::session::SessionId;
 use crate::{ConnId, Limits};
 use bytes::{Bytes, BytesMut};
-use routing::TargetName;
+use routing::TargetId;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,8 @@ pub(crate) enum Role {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) wire: Wire,
+    /// Where the socket listens that accepted it, if one did.
+    pub(crate) at: Option<SocketAddr>,
     pub(crate) peer: SocketAddr,
     pub(crate) codec: ServerCodec,
     /// A request whose body is still coming, and what came of it.
@@ -57,6 +60,8 @@ pub(crate) struct Client {
     pub(crate) ended: bool,
     /// A request has been answered on it.
     pub(crate) used: bool,
+    /// It ends with what is under way: nobody listens any more where it was accepted.
+    pub(crate) leaving: bool,
 }
 
 /// Where what is written to a client goes. All without a socket are [virtual](crate::virtual_client): made for one
@@ -91,6 +96,7 @@ impl Client {
     pub(crate) fn new(wire: Wire, peer: SocketAddr, limits: &Limits, now: Instant) -> Self {
         Self {
             wire,
+            at: None,
             peer,
             codec: ServerCodec::new(limits),
             incoming: None,
@@ -101,6 +107,7 @@ impl Client {
             since: now,
             ended: false,
             used: false,
+            leaving: false,
         }
     }
 }
@@ -137,8 +144,9 @@ impl Incoming {
 /// A connection to a target.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    pub(crate) target: TargetName,
-    pub(crate) address: SocketAddr,
+    pub(crate) target: TargetId,
+    /// Where it leads.
+    pub(crate) at: EndpointId,
     pub(crate) codec: ClientCodec,
     pub(crate) leg: Option<LegId>,
     pub(crate) phase: Phase,

@@ -5,7 +5,7 @@ use crate::forward::{Forwarded, Ticket};
 use crate::session::{Opened, SessionKey};
 use crate::{Config, Counters};
 use bytes::Bytes;
-use routing::{Process, Routes, TargetName};
+use routing::{Process, Routes, TargetId, TargetName};
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -64,8 +64,6 @@ impl Start {
     ) -> (Self, std::time::Instant) {
         let config = Config {
             shards,
-            path: "/mcp".to_owned(),
-            sse_path: "/sse".to_owned(),
             limits,
             timeouts: crate::Timeouts::default(),
             access_log,
@@ -225,11 +223,11 @@ pub(crate) enum Note {
     /// A session was ended.
     Ended { key: SessionKey },
     /// A shard needs a session's session at a target and has none, or one that was lost; for the home.
-    Ask { sealed: Bytes, target: TargetName, lost: Option<Opened> },
+    Ask { sealed: Bytes, target: TargetId, lost: Option<Opened> },
     /// The home's answer, for all.
-    Opened { key: SessionKey, target: TargetName, outcome: Result<Opened, Arc<str>> },
+    Opened { key: SessionKey, target: TargetId, outcome: Result<Opened, Arc<str>> },
     /// The same where the target turned out to have no sessions.
-    Sessionless { key: SessionKey, target: TargetName },
+    Sessionless { key: SessionKey, target: TargetId },
     /// A client gave up a request that some other shard may be working on.
     Cancel { key: SessionKey, message: Bytes },
     /// A message for a session's GET stream, wherever that is.
@@ -239,9 +237,9 @@ pub(crate) enum Note {
     /// About channels, and the requests on them.
     Channel(crate::channel::Mail),
     /// A target said on one shard that a list changed: what the others remember of it is no longer good.
-    Changed { target: TargetName, method: Box<str> },
+    Changed { target: TargetId, method: Box<str> },
     /// A target lets merged answers wait.
-    Slow { target: TargetName },
+    Slow { target: TargetId },
     /// A request that only the receiver can serve.
     Forward(Box<Forwarded>),
     /// A piece of the answer, as HTTP; the last one tells whether the client's connection outlives it.
@@ -257,11 +255,11 @@ pub(crate) enum Note {
     /// A client's answer to a question, or progress on it; for the shard whose call asks.
     Input { place: Place, message: Bytes },
     /// As `Level`.
-    Subscribed { sealed: Bytes, target: TargetName, uri: String, on: bool },
+    Subscribed { sealed: Bytes, target: TargetId, uri: String, on: bool },
     /// A shard has a session's GET stream and wants to know what its client subscribed to; for the home.
     Listens { sealed: Bytes, shard: ShardId },
     /// The home's answer, and later for all: subscriptions that were added or removed.
-    Watches { key: SessionKey, entries: Vec<(TargetName, String)>, on: bool },
+    Watches { key: SessionKey, entries: Vec<(TargetId, String)>, on: bool },
 }
 
 /// What the outside sends to a shard's thread, whichever frontend drives it.
@@ -284,6 +282,10 @@ pub struct Record {
     pub http_method: &'static str,
     /// The path it was for.
     pub route: String,
+    /// The rule it met, if that has a name.
+    pub rule: String,
+    /// The backend that served it, if that has a name.
+    pub backend: String,
     /// HTTP status of the answer.
     pub status: u16,
     /// JSON-RPC method.

@@ -207,7 +207,7 @@ impl Shard {
         match leg.purpose {
             Purpose::Part { exchange, part, slot: Some(slot) } => {
                 events.answered = true;
-                let single = self.routes.single().is_some();
+                let single = self.is_alone(&leg.target.id);
                 if let Some(exchange) = self.exchange_mut(exchange) {
                     exchange.by_events = single && exchange.accepts.events;
                 }
@@ -288,7 +288,7 @@ impl Shard {
     /// A target's event stream has ended.
     pub(crate) fn events_ended(&mut self, id: LegId, events: &Events) {
         let Some(leg) = self.legs.get(id) else { return };
-        let (target, purpose) = (leg.target.name.clone(), leg.purpose);
+        let (target, purpose) = (leg.target.id.clone(), leg.purpose);
         match purpose {
             Purpose::Quiet => self.drop_leg(id),
             Purpose::Stream { exchange } => {

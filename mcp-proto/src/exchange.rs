@@ -13,9 +13,10 @@ use crate::jsonrpc::list;
 use crate::jsonrpc::params::Filter;
 use crate::leg::LegId;
 use crate::session::{Opened, SessionId};
+use crate::way::Way;
 use crate::{ConnId, Record};
 use bytes::Bytes;
-use routing::TargetName;
+use routing::{Target, TargetId};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,7 @@ pub(crate) struct Accepts {
 pub(crate) struct Exchange {
     pub(crate) serial: u32,
     pub(crate) head: Request,
+    pub(crate) way: Way,
     pub(crate) accepts: Accepts,
     pub(crate) session: Option<SessionId>,
     /// What the message claims, when it belongs to no session (2026-07-28).
@@ -60,6 +62,8 @@ pub(crate) struct Exchange {
     pub(crate) open: usize,
     /// When parts that wait for several targets go on without those that are missing.
     pub(crate) deadline: Option<Instant>,
+    /// When the head of its answer is to be written at the latest, if its rule says so.
+    pub(crate) limit: Option<Instant>,
     /// When a comment is due on an event stream.
     pub(crate) comment: Option<Instant>,
     /// Target streams that feed this one, when it is a session's GET stream or a subscription.
@@ -113,13 +117,13 @@ pub(crate) enum Work {
     New,
     /// One target answers.
     Relay {
-        target: TargetName,
+        target: TargetId,
         leg: LegId,
     },
     /// Several targets answer, and one answer is made of theirs.
     Gather(Gather),
     /// These were asked, and all is said.
-    Asked(Vec<TargetName>),
+    Asked(Vec<TargetId>),
     Done,
 }
 
@@ -149,7 +153,7 @@ pub(crate) enum What {
 /// One target's share in a gather.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    pub(crate) target: TargetName,
+    pub(crate) target: TargetId,
     pub(crate) outcome: Option<Result<Bytes, String>>,
     /// The outcome is one of before, which holds as long as this.
     pub(crate) until: Option<Instant>,
@@ -160,7 +164,7 @@ pub(crate) struct Slot {
 /// One target's stream under a session's GET stream or a subscription.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    pub(crate) target: TargetName,
+    pub(crate) target: TargetId,
     pub(crate) leg: Option<LegId>,
     /// Takes the place of `leg` once the target has agreed to it.
     pub(crate) next: Option<LegId>,
@@ -196,6 +200,7 @@ impl Exchange {
         Self {
             serial,
             head,
+            way: Way::default(),
             accepts,
             session: None,
             modern: None,
@@ -210,6 +215,7 @@ impl Exchange {
             parts: Vec::new(),
             open: 0,
             deadline: None,
+            limit: None,
             comment: None,
             streams: Vec::new(),
             subscription: None,
@@ -217,6 +223,11 @@ impl Exchange {
             sent: 0,
             log: Notes::default(),
         }
+    }
+
+    /// Whether a target is given any field of its head.
+    pub(crate) fn passes(&self, target: &Target) -> bool {
+        !target.forward.fields.is_empty() || self.head.fields.is_edited()
     }
 
     /// Whether an answer may be written piece by piece, as it comes.
@@ -278,6 +289,8 @@ impl Exchange {
             client: None,
             http_method: self.head.method.as_str(),
             route: self.head.path().to_owned(),
+            rule: self.way.rule.as_ref().map(|rule| rule.name.to_string()).unwrap_or_default(),
+            backend: self.way.backend.to_string(),
             status: self.log.status,
             method,
             target: self.parts.first().map(|part| part.work.targets()).unwrap_or_default(),
@@ -293,7 +306,7 @@ impl Exchange {
 }
 
 impl Slot {
-    pub(crate) fn new(target: TargetName) -> Self {
+    pub(crate) fn new(target: TargetId) -> Self {
         Self { target, outcome: None, until: None, begun: false }
     }
 }
@@ -301,11 +314,11 @@ impl Slot {
 impl Work {
     fn targets(&self) -> String {
         match self {
-            Self::Relay { target, .. } => target.to_string(),
+            Self::Relay { target, .. } => target.name.to_string(),
             Self::Gather(gather) => {
-                gather.slots.iter().map(|slot| slot.target.as_str()).collect::<Vec<_>>().join(",")
+                gather.slots.iter().map(|slot| slot.target.name.as_str()).collect::<Vec<_>>().join(",")
             }
-            Self::Asked(targets) => targets.iter().map(TargetName::as_str).collect::<Vec<_>>().join(","),
+            Self::Asked(targets) => targets.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(","),
             Self::New | Self::Done => String::new(),
         }
     }

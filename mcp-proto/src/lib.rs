@@ -23,7 +23,8 @@
 //!
 //! - [`http`], [`sse`], [`mod@line`] and [`jsonrpc`] are codecs: small values that are fed bytes and return events or
 //!   spans. They know nothing of MCP beyond the places where names, URIs and the members of one era stand.
-//! - `intake` checks a client's request and makes an *exchange* of it; `era` tells whether a message stands for itself or
+//! - `intake` checks a client's request and makes an *exchange* of it; `way` finds the rule it meets and the backend that
+//!   serves it; `era` tells whether a message stands for itself or
 //!   belongs to a session; `federation` decides which targets it is for and what it is in their era; each request to a
 //!   target is a *leg*, which `pool` gives a connection and `channel` a place on the one stream of a process.
 //! - `one_stream` and `forward` bring messages that came some other way than over the client's own connection, each as the
@@ -36,14 +37,13 @@
 //!
 //! ```
 //! use mcp_proto::{AccessLog, Action, Config, Keys, Limits, Shard, ShardId, Start, Timeouts};
+//! use routing::Routes;
 //! use std::io::IoSlice;
 //! use std::sync::Arc;
 //! use std::time::{Duration, Instant};
 //!
 //! let config = Config {
 //!     shards: 1,
-//!     path: "/mcp".to_owned(),
-//!     sse_path: "/sse".to_owned(),
 //!     limits: Limits::default(),
 //!     timeouts: Timeouts::default(),
 //!     access_log: AccessLog::Off,
@@ -54,7 +54,7 @@
 //! let start = Start {
 //!     id: ShardId(0),
 //!     config: Arc::new(config),
-//!     routes: Arc::default(),
+//!     routes: Arc::new(Routes::new(Vec::new()).unwrap()),
 //!     seed: [7; 32],
 //!     unix: Duration::ZERO,
 //!     counters: Arc::default(),
@@ -63,7 +63,8 @@
 //! let mut shard = Shard::new(start, now);
 //!
 //! // A client connected and sent a request.
-//! let conn = shard.accepted("127.0.0.1:50000".parse().unwrap(), now).unwrap();
+//! let (at, peer) = ("127.0.0.1:8080".parse().unwrap(), "127.0.0.1:50000".parse().unwrap());
+//! let conn = shard.accepted(at, peer, now).unwrap();
 //! let request = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n\
 //!     {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}";
 //! shard.received(conn, request[..].into(), now);
@@ -95,6 +96,7 @@ mod conn;
 mod counters;
 mod deadlines;
 mod edge;
+mod endpoints;
 mod era;
 mod events;
 mod exchange;
@@ -109,6 +111,7 @@ mod one_stream;
 mod outbox;
 mod pool;
 mod refusal;
+mod reroute;
 pub mod seal;
 mod session;
 mod shard;
@@ -116,6 +119,7 @@ pub mod sse;
 mod table;
 mod timers;
 mod virtual_client;
+mod way;
 mod wire;
 
 pub use census::Census;

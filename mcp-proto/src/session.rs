@@ -5,6 +5,7 @@
 //! subscriptions, the stream) stays in its memory; the session's home shard holds what the others may ask for.
 
 use crate::ShardId;
+use crate::endpoints::EndpointId;
 use crate::exchange::ExchangeId;
 use crate::federation::Likeness;
 use crate::leg::LegId;
@@ -12,7 +13,7 @@ use crate::seal::{Keys, Kind};
 use crate::table::key;
 use crate::wire::{Reader, Writer};
 use bytes::Bytes;
-use routing::{Target, TargetName};
+use routing::{BackendName, Target, TargetId};
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -71,6 +72,8 @@ impl PartialOrd for Revision {
 pub(crate) struct Session {
     pub(crate) key: SessionKey,
     pub(crate) home: ShardId,
+    /// What serves it: nothing else knows it.
+    pub(crate) backend: BackendName,
     /// Negotiated with the client; offered to every target.
     pub(crate) revision: Revision,
     /// The client's `capabilities` and `clientInfo`, as it wrote them.
@@ -83,7 +86,7 @@ pub(crate) struct Session {
     pub(crate) targets: Vec<TargetSession>,
     /// `params` of the last `logging/setLevel`, for targets opened later.
     pub(crate) level: Option<Bytes>,
-    pub(crate) subscriptions: BTreeSet<(TargetName, String)>,
+    pub(crate) subscriptions: BTreeSet<(TargetId, String)>,
     /// The client's GET stream on this shard.
     pub(crate) listener: Option<ExchangeId>,
     /// A list changed while no stream was open: said when one opens.
@@ -109,7 +112,7 @@ pub(crate) struct Hidden {
 /// A session's session at one target.
 #[derive(Debug)]
 pub(crate) struct TargetSession {
-    pub(crate) target: TargetName,
+    pub(crate) target: TargetId,
     pub(crate) state: TargetState,
 }
 
@@ -140,6 +143,8 @@ pub(crate) struct Opened {
     pub(crate) revision: Revision,
     /// It was opened on an event stream of its own (HTTP+SSE): every shard that uses it must go there.
     pub(crate) sse: bool,
+    /// Where it lives, if it is not at home everywhere.
+    pub(crate) at: Option<EndpointId>,
 }
 
 impl Session {
@@ -147,6 +152,7 @@ impl Session {
     pub(crate) fn new(
         key: SessionKey,
         home: ShardId,
+        backend: BackendName,
         revision: Revision,
         expires: Duration,
         now: Instant,
@@ -154,6 +160,7 @@ impl Session {
         Self {
             key,
             home,
+            backend,
             revision,
             capabilities: Bytes::new(),
             client: Bytes::new(),
@@ -175,12 +182,12 @@ impl Session {
         self.hidden.is_some()
     }
 
-    pub(crate) fn target(&self, name: &TargetName) -> Option<&TargetState> {
+    pub(crate) fn target(&self, name: &TargetId) -> Option<&TargetState> {
         self.targets.iter().find(|entry| entry.target == *name).map(|entry| &entry.state)
     }
 
     /// The state at `name`; a target the session has not met yet is absent.
-    pub(crate) fn target_mut(&mut self, name: &TargetName) -> &mut TargetState {
+    pub(crate) fn target_mut(&mut self, name: &TargetId) -> &mut TargetState {
         let at = match self.targets.iter().position(|entry| entry.target == *name) {
             Some(at) => at,
             None => {
@@ -202,7 +209,7 @@ impl Session {
     }
 
     pub(crate) fn ready(&self, target: &Target) -> Option<&Opened> {
-        match self.target(&target.name) {
+        match self.target(&target.id) {
             Some(TargetState::Ready(opened)) => Some(opened),
             _ => None,
         }
@@ -224,20 +231,32 @@ impl Session {
         writer.u16(self.home.0);
         writer.u8(self.revision as u8);
         writer.u64(self.expires.as_secs());
+        writer.bytes(self.backend.as_str().as_bytes());
         if whole {
             writer.bytes(&self.capabilities);
             writer.bytes(&self.client);
             for entry in &self.targets {
                 let TargetState::Ready(opened) = &entry.state else { continue };
-                writer.bytes(entry.target.as_str().as_bytes());
+                writer.bytes(entry.target.name.as_str().as_bytes());
                 let marks = u8::from(opened.id.is_some()) << 7 | u8::from(opened.sse) << 6;
-                writer.u8(opened.revision as u8 | marks);
+                writer.u8(opened.revision as u8 | marks | opened.at.map_or(0, |at| at.marks()));
                 if let Some(id) = &opened.id {
                     writer.bytes(id);
+                }
+                if let Some(at) = &opened.at {
+                    at.write(&mut writer);
                 }
             }
         }
         writer.done()
+    }
+
+    /// The backend of the session behind `sealed`, if this gateway sealed it.
+    pub(crate) fn backend_of(keys: &Keys, sealed: &[u8]) -> Option<BackendName> {
+        let content = keys.open(Kind::Session, sealed)?;
+        let mut reader = Reader::new(&content);
+        _ = (reader.u8()?, reader.u128()?, reader.u16()?, reader.u8()?, reader.u64()?);
+        Some(reader.text()?.into())
     }
 
     /// The session behind `sealed`; `None` when this gateway did not seal it or it has expired.
@@ -247,7 +266,9 @@ impl Session {
         let whole = reader.u8()? == 1;
         let (key, home) = (reader.u128()?, ShardId(reader.u16()?));
         let revision_of_client = revision(reader.u8()?)?;
-        let mut session = Self::new(key, home, revision_of_client, Duration::from_secs(reader.u64()?), now);
+        let expires = Duration::from_secs(reader.u64()?);
+        let backend = reader.text()?.into();
+        let mut session = Self::new(key, home, backend, revision_of_client, expires, now);
         session.sealed = sealed.clone();
         if session.expires < unix {
             return None;
@@ -256,10 +277,11 @@ impl Session {
             session.capabilities = Bytes::copy_from_slice(reader.bytes()?);
             session.client = Bytes::copy_from_slice(reader.bytes()?);
             while !reader.is_empty() {
-                let target = TargetName::parse(std::str::from_utf8(reader.bytes()?).ok()?).ok()?;
+                let target = TargetId::parse(&session.backend, reader.text()?).ok()?;
                 let marks = reader.u8()?;
                 let id = if marks & 0x80 == 0 { None } else { Some(Bytes::copy_from_slice(reader.bytes()?)) };
-                let opened = Opened { id, revision: revision(marks & 0x3f)?, sse: marks & 0x40 != 0 };
+                let at = EndpointId::read(marks, &mut reader)?;
+                let opened = Opened { id, revision: revision(marks & 0x07)?, sse: marks & 0x40 != 0, at };
                 session.targets.push(TargetSession { target, state: TargetState::Ready(opened) });
             }
         }
@@ -321,21 +343,33 @@ mod tests {
         Session {
             capabilities: Bytes::from_static(b"{\"roots\":{}}"),
             client: Bytes::from_static(b"{\"name\":\"c\"}"),
-            ..Session::new(7, ShardId(3), Revision::V2025_06_18, expires, now)
+            ..Session::new(7, ShardId(3), "ns/backend".into(), Revision::V2025_06_18, expires, now)
         }
+    }
+
+    fn place() -> impl Strategy<Value = Option<EndpointId>> {
+        let at = (any::<std::net::SocketAddr>(), prop_oneof![Just(0), any::<u64>()]);
+        prop::option::of(at.prop_map(|(mut address, occupant)| {
+            // Of an address that is reached over one interface only, the interface is not written.
+            if let std::net::SocketAddr::V6(address) = &mut address {
+                address.set_scope_id(0);
+                address.set_flowinfo(0);
+            }
+            EndpointId { address, occupant }
+        }))
     }
 
     proptest! {
         #[test]
         fn what_is_sealed_opens_the_same(
-            ids in prop::collection::vec((prop::option::of("[!-~]{0,60}"), any::<bool>()), 0..20),
+            ids in prop::collection::vec((prop::option::of("[!-~]{0,60}"), any::<bool>(), place()), 0..20),
         ) {
             let now = start();
             let keys = Keys::new([1; 32], &[]);
             let mut session = session(now);
-            for (number, (id, sse)) in ids.into_iter().enumerate() {
-                let target = TargetName::derive(&format!("target-{number}")).unwrap();
-                let opened = Opened { id: id.map(Bytes::from), revision: Revision::V2025_11_25, sse };
+            for (number, (id, sse, at)) in ids.into_iter().enumerate() {
+                let target = TargetId::parse(&session.backend, &format!("target-{number}")).unwrap();
+                let opened = Opened { id: id.map(Bytes::from), revision: Revision::V2025_11_25, sse, at };
                 *session.target_mut(&target) = TargetState::Ready(opened);
             }
             let sealed = session.seal(&keys, [5; 12], 4096);

@@ -14,6 +14,7 @@ use crate::federation::{Likeness, Parked, ParkedId};
 use crate::forward::Forwards;
 use crate::leg::{Leg, LegId, Trouble};
 use crate::pool::Pool;
+use crate::reroute::Changes;
 use crate::session::{Ended, Session, SessionId, SessionKey};
 use crate::table::Table;
 use crate::timers::{Timed, Timers};
@@ -21,7 +22,7 @@ use crate::{Action, Config, ConnId, Counters, Fault, Parcel, Refused, ShardId, S
 use bytes::{Bytes, BytesMut};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use routing::{Routes, TargetName};
+use routing::{Backend, Routes, TargetId};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -37,6 +38,8 @@ pub struct Shard {
     pub(crate) id: ShardId,
     pub(crate) config: Arc<Config>,
     pub(crate) routes: Arc<Routes>,
+    /// Stands for a backend that is gone: it has no targets.
+    pub(crate) gone: Backend,
     pub(crate) counters: Arc<Counters>,
     pub(crate) rng: ChaCha12Rng,
     /// Wall clock at `began`.
@@ -53,7 +56,7 @@ pub struct Shard {
     /// Sessions of modern clients at legacy targets, by what they stand for.
     pub(crate) hidden: BTreeMap<Likeness, Vec<SessionId>>,
     pub(crate) parked: Table<ParkedId, Parked>,
-    pub(crate) pools: BTreeMap<TargetName, Pool>,
+    pub(crate) pools: BTreeMap<TargetId, Pool>,
     pub(crate) channels: Channels,
     pub(crate) catalogue: Catalogue,
     pub(crate) clients: usize,
@@ -98,6 +101,7 @@ impl Shard {
             id: start.id,
             config: start.config,
             routes: start.routes,
+            gone: Backend::default(),
             counters: start.counters,
             rng: ChaCha12Rng::from_seed(start.seed),
             unix: start.unix,
@@ -123,7 +127,7 @@ impl Shard {
             scratch: Vec::new(),
         };
         shard.counters.reset_gauges();
-        shard.rebuild_pools();
+        shard.rebuild_pools(&Changes::between(&Routes::default(), &shard.routes));
         shard
     }
 
@@ -135,11 +139,11 @@ impl Shard {
         shard
     }
 
-    /// A client's connection was accepted. The frontend reads it from now on.
+    /// A client's connection was accepted by the socket that listens at `at`. The frontend reads it from now on.
     ///
     /// # Errors
     /// At the limit of connections, or while draining: close it.
-    pub fn accepted(&mut self, peer: SocketAddr, now: Instant) -> Result<ConnId, Refused> {
+    pub fn accepted(&mut self, at: SocketAddr, peer: SocketAddr, now: Instant) -> Result<ConnId, Refused> {
         self.now = now;
         if self.clients >= self.config.limits.connections || self.draining.is_some() {
             self.counters.client_connections_refused.add(1);
@@ -148,7 +152,7 @@ impl Shard {
         self.clients += 1;
         self.counters.client_connections.add(1);
         self.counters.client_connections_total.add(1);
-        let client = Client::new(Wire::Socket, peer, &self.config.limits, now);
+        let client = Client { at: Some(at), ..Client::new(Wire::Socket, peer, &self.config.limits, now) };
         let conn = self.conns.insert(Conn::new(Role::Client(Box::new(client)), now));
         self.watch(conn);
         Ok(conn)
@@ -283,17 +287,6 @@ impl Shard {
         });
     }
 
-    /// A new snapshot is in force. Sessions and streams survive.
-    pub fn reroute(&mut self, routes: Arc<Routes>, now: Instant) {
-        self.now = now;
-        let before = std::mem::replace(&mut self.routes, routes);
-        self.rebuild_pools();
-        self.catalogue.retain(&self.routes);
-        self.reroute_channels();
-        self.announce_changes(&before);
-        self.settle();
-    }
-
     /// Mail from another shard.
     pub fn deliver(&mut self, parcel: Parcel, now: Instant) {
         self.now = now;
@@ -315,6 +308,19 @@ impl Shard {
         self.timers.set(Timed::Drain, now + grace);
         for conn in self.conns.keys() {
             self.drain_conn(conn);
+        }
+        self.settle();
+    }
+
+    /// Nobody listens at `at` any more. The connections accepted there end with what is under way on them.
+    pub fn unlistened(&mut self, at: SocketAddr, now: Instant) {
+        self.now = now;
+        for conn in self.conns.keys() {
+            let Some(client) = self.conns.get_mut(conn).and_then(Conn::client) else { continue };
+            if client.at == Some(at) {
+                client.leaving = true;
+                self.drain_conn(conn);
+            }
         }
         self.settle();
     }
@@ -361,8 +367,10 @@ impl Shard {
         self.unix + self.now.saturating_duration_since(self.began)
     }
 
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.is_some()
+    /// Whether a client's connection takes no new work.
+    pub(crate) fn is_leaving(&self, conn: ConnId) -> bool {
+        let leaves = |conn: &Conn| matches!(&conn.role, Role::Client(client) if client.leaving);
+        self.draining.is_some() || self.conns.get(conn).is_some_and(leaves)
     }
 
     pub(crate) fn random<const N: usize>(&mut self) -> [u8; N] {
@@ -460,7 +468,7 @@ impl Shard {
     }
 
     /// Does what is deferred until nothing is.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         while let Some(deferred) = self.deferred.pop_front() {
             match deferred {
                 Deferred::Fail(leg, trouble) => self.leg_failed(leg, trouble),

@@ -16,6 +16,7 @@ use crate::line;
 use crate::session::SessionId;
 use crate::shard::Shard;
 use crate::sse;
+use crate::way::Way;
 use bytes::Bytes;
 use std::net::SocketAddr;
 
@@ -32,6 +33,7 @@ impl Shard {
         conn: ConnId,
         head: Request,
         body: Bytes,
+        way: Way,
         session: Option<SessionId>,
     ) -> ExchangeId {
         let now = self.now;
@@ -46,6 +48,7 @@ impl Shard {
         client.serial = id.serial;
         client.used = true;
         let mut exchange = Exchange::new(id.serial, head, accepts, body, now);
+        exchange.way = way;
         exchange.session = session;
         exchange.shared = client.wire.carries_messages();
         exchange.log.silent = client.wire == Wire::Nowhere;
@@ -120,7 +123,7 @@ mod tests {
     use crate::http::Method;
     use crate::session::{Opened, Revision, Session, TargetState};
     use crate::{AccessLog, Action, Fault, Limits, ShardId, Start};
-    use routing::TargetName;
+    use routing::{BackendName, TargetId};
     use std::time::{Duration, Instant};
 
     const PEER: ([u8; 4], u16) = ([127, 0, 0, 1], 5000);
@@ -128,10 +131,17 @@ mod tests {
     /// A shard before one target, and a session in which that target is open.
     fn shard() -> (Shard, SessionId, Instant) {
         let (start, now) = Start::before_alpha(1, Limits::default(), AccessLog::All);
-        let name = TargetName::parse("alpha").unwrap();
+        let name = TargetId::parse(&BackendName::default(), "alpha").unwrap();
         let mut shard = Shard::new(start, now);
-        let mut session = Session::new(1, ShardId(0), Revision::LATEST, Duration::from_secs(1000), now);
-        let opened = Opened { id: None, revision: Revision::LATEST, sse: false };
+        let mut session = Session::new(
+            1,
+            ShardId(0),
+            BackendName::default(),
+            Revision::LATEST,
+            Duration::from_secs(1000),
+            now,
+        );
+        let opened = Opened { id: None, revision: Revision::LATEST, sse: false, at: None };
         *session.target_mut(&name) = TargetState::Ready(opened);
         let session = shard.sessions.insert(session);
         (shard, session, now)
@@ -145,7 +155,8 @@ mod tests {
     fn a_listener_that_writes_nowhere_keeps_its_streams_and_is_silent() {
         let (mut shard, session, now) = shard();
         let conn = shard.virtual_client(Wire::Nowhere, PEER.into());
-        let id = shard.open_virtual(conn, Request::bare(Method::Get), Bytes::new(), Some(session));
+        let id =
+            shard.open_virtual(conn, Request::bare(Method::Get), Bytes::new(), Way::default(), Some(session));
         shard.listen(id, session);
         let opened = actions(&mut shard);
         let [Action::Open { conn: upstream, .. }] = opened[..] else { panic!("{opened:?}") };

@@ -1,6 +1,6 @@
 //! What stands behind a rule: MCP servers that are served as one, or a plain HTTP service.
 
-use crate::{Target, TargetName};
+use crate::{InvalidTargetName, Target, TargetName};
 use std::fmt;
 use std::sync::Arc;
 
@@ -36,6 +36,16 @@ pub struct TargetId {
     pub backend: BackendName,
     /// What it is called there.
     pub name: TargetName,
+}
+
+impl TargetId {
+    /// The target of `backend` that is called `name`, if there is one.
+    ///
+    /// # Errors
+    /// When no target can be called so.
+    pub fn parse(backend: &BackendName, name: &str) -> Result<Self, InvalidTargetName> {
+        Ok(Self { name: TargetName::parse(name)?, backend: backend.clone() })
+    }
 }
 
 impl fmt::Display for TargetId {
@@ -83,7 +93,7 @@ impl Backend {
     /// # Errors
     /// When two targets have the same name.
     pub fn mcp(name: BackendName, targets: Vec<Target>) -> Result<Self, DuplicateTarget> {
-        let mut names: Vec<&TargetName> = targets.iter().map(|target| &target.name).collect();
+        let mut names: Vec<&TargetName> = targets.iter().map(Target::name).collect();
         names.sort_unstable();
         if let Some([twice, _]) = names.array_windows().find(|[a, b]| a == b) {
             return Err(DuplicateTarget((*twice).clone()));
@@ -99,7 +109,7 @@ impl Backend {
 
     fn of(name: BackendName, form: Form, targets: Vec<Target>) -> Self {
         let own = |mut target: Target| {
-            target.backend = name.clone();
+            target.id.backend = name.clone();
             Arc::new(target)
         };
         Self { targets: targets.into_iter().map(own).collect(), form, name }
@@ -126,7 +136,7 @@ impl Backend {
     /// The target called `name`.
     #[must_use]
     pub fn target(&self, name: &str) -> Option<&Arc<Target>> {
-        self.targets.iter().find(|target| target.name.as_str() == name)
+        self.targets.iter().find(|target| target.name().as_str() == name)
     }
 
     /// The only target, when there is exactly one: then names, URIs and ids pass untouched.
@@ -143,7 +153,7 @@ impl Backend {
     #[must_use]
     pub fn sharing(mut self, before: &Self) -> Self {
         for target in &mut self.targets {
-            if let Some(same) = before.target(target.name.as_str()).filter(|old| *old == target) {
+            if let Some(same) = before.target(target.name().as_str()).filter(|old| *old == target) {
                 *target = Arc::clone(same);
             }
         }

@@ -16,9 +16,9 @@
 //! let files = Target::new(TargetName::parse("files").unwrap(), "127.0.0.1:3002".parse().unwrap(), "/mcp");
 //! let backend = Backend::mcp(BackendName::default(), vec![time, files]).unwrap();
 //!
-//! assert_eq!(names::federated(&backend.targets()[0].name, "now"), "time_now");
+//! assert_eq!(names::federated(backend.targets()[0].name(), "now"), "time_now");
 //! let (target, name) = names::split(&backend, "time_now").unwrap();
-//! assert_eq!((target.name.as_str(), name), ("time", "now"));
+//! assert_eq!((target.name().as_str(), name), ("time", "now"));
 //! ```
 
 mod backend;

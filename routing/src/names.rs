@@ -119,7 +119,7 @@ mod tests {
         let target = |text| Target::new(name(text), "127.0.0.1:1".parse().unwrap(), "/mcp");
         let backend = Backend::mcp(BackendName::default(), vec![target("a"), target("a-b")]).unwrap();
         let (target, tool) = split(&backend, "a-b_c_d").unwrap();
-        assert_eq!((target.name.as_str(), tool), ("a-b", "c_d"));
+        assert_eq!((target.name().as_str(), tool), ("a-b", "c_d"));
         assert!(split(&backend, "a_").is_none());
         assert!(split(&backend, "b_c").is_none());
         assert!(split(&backend, "plain").is_none());

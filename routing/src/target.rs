@@ -146,10 +146,9 @@ pub struct Process {
 /// One named MCP server and its endpoints.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Target {
-    /// The backend it belongs to, which says so.
-    pub backend: BackendName,
-    /// What clients see in front of its tools when there are several targets.
-    pub name: TargetName,
+    /// What it is called among all targets of a snapshot. Its name is what clients see in front of its tools when there are
+    /// several targets; its backend is filled in by that.
+    pub id: TargetId,
     /// Where it listens, always resolved. Empty: known but unreachable; calls to it fail at once.
     pub endpoints: Vec<Endpoint>,
     /// The `Host` field it expects (RFC 9110, 7.2).
@@ -179,8 +178,7 @@ impl Target {
     #[must_use]
     pub fn named(name: TargetName, authority: &str, path: &str) -> Self {
         Self {
-            backend: BackendName::default(),
-            name,
+            id: TargetId { backend: BackendName::default(), name },
             endpoints: Vec::new(),
             authority: authority.to_owned(),
             path: path.to_owned(),
@@ -192,10 +190,10 @@ impl Target {
         }
     }
 
-    /// What it is called among all targets of a snapshot.
+    /// What it is called in its backend.
     #[must_use]
-    pub fn id(&self) -> TargetId {
-        TargetId { backend: self.backend.clone(), name: self.name.clone() }
+    pub fn name(&self) -> &TargetName {
+        &self.id.name
     }
 }
 

@@ -52,7 +52,7 @@ mod tests {
             let federated = federated(&name, uri);
             assert_eq!(federated, expected);
             let (target, back) = split(&backend, &federated).unwrap();
-            assert_eq!((&target.name, back.as_str()), (&name, uri));
+            assert_eq!((target.name(), back.as_str()), (&name, uri));
         }
         assert!(split(&backend, "demo://x").is_none());
         assert!(split(&backend, "svn+ssh://h/p").is_none());

@@ -8,7 +8,7 @@ use runtime::Pump;
 use socket2::Socket;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -20,21 +20,21 @@ const TURN: usize = 64;
 
 /// Accepts until dropped. glommio's own listener is not used: it hands out sockets that children inherit, and turns
 /// the listener's non-blocking mode on and off around each of them. The standard library accepts with close-on-exec.
-pub(crate) async fn accept(pump: Rc<Pump<Glommio>>, listener: TcpListener) {
+pub(crate) async fn accept(pump: Rc<Pump<Glommio>>, at: SocketAddr, listener: TcpListener) {
     loop {
-        if let Err(error) = accept_waiting(&pump, &listener).await {
-            tracing::warn!(shard = pump.id(), %error, "can't accept connections, resting");
+        if let Err(error) = accept_waiting(&pump, at, &listener).await {
+            tracing::warn!(shard = pump.id(), %at, %error, "can't accept connections, resting");
             sleep(REST).await;
         }
     }
 }
 
-async fn accept_waiting(pump: &Rc<Pump<Glommio>>, listener: &TcpListener) -> io::Result<()> {
+async fn accept_waiting(pump: &Rc<Pump<Glommio>>, at: SocketAddr, listener: &TcpListener) -> io::Result<()> {
     ready(listener).await?;
     let now = Instant::now();
     for _ in 0..TURN {
         match listener.accept() {
-            Ok((stream, address)) => pump.accepted(Socket::from(stream).into(), address, now),
+            Ok((stream, client)) => pump.accepted(Socket::from(stream).into(), at, client, now),
             // The client was gone before we came: its loss alone.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,

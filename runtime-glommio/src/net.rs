@@ -1,16 +1,18 @@
 //! glommio as a worker needs it.
 
+use crate::listener;
 use bytes::BytesMut;
 use futures_io::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 use glommio::timer::Timer;
-use runtime::{Blocks, Net};
+use runtime::{Blocks, Net, Pump};
 use socket2::Socket;
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
@@ -18,9 +20,14 @@ pub(crate) enum Glommio {}
 
 impl Net for Glommio {
     type Stream = TcpStream;
+    type Task = glommio::Task<()>;
 
     fn spawn(task: impl Future<Output = ()> + 'static) {
         glommio::spawn_local(task).detach();
+    }
+
+    fn run(task: impl Future<Output = ()> + 'static) -> Self::Task {
+        glommio::spawn_local(task)
     }
 
     async fn yield_now() {
@@ -29,6 +36,14 @@ impl Net for Glommio {
 
     async fn sleep_until(at: Instant) {
         Timer::new(at.saturating_duration_since(Instant::now())).await;
+    }
+
+    fn accept(
+        pump: Rc<Pump<Self>>,
+        at: SocketAddr,
+        listener: TcpListener,
+    ) -> io::Result<impl Future<Output = ()> + 'static> {
+        Ok(listener::accept(pump, at, listener))
     }
 
     async fn connect(address: SocketAddr) -> io::Result<TcpStream> {

@@ -1,7 +1,7 @@
 //! What all frontends have in common: how a worker drives its shard. The runtime beneath is a [`Net`].
 //!
 //! ```text
-//!   listener ──► accept task ──┐                        ┌──► sockets, written by whoever runs
+//!   listeners ─► accept tasks ─┐                        ┌──► sockets, written by whoever runs
 //!   sockets ───► peer tasks ───┤  turn: tell the Shard  │
 //!   clock ─────► timer task ───┼──► what happened, then ┼──► new peer tasks, dialling
 //!   mailbox ───► main task ────┘  do what it asks for   ├──► mailboxes of other workers
@@ -10,8 +10,7 @@
 //! ```
 //!
 //! All tasks of a worker share one [`Pump`]. It moves bytes and time and knows nothing of what they mean. A frontend
-//! is a `Net`, a thread set up for it ([`Worker::start`]), and three tasks on that: one that accepts,
-//! [`keep_time`] and [`serve`].
+//! is a `Net`, and a thread set up for it ([`Worker::start`]) that runs [`serve`].
 
 mod blocks;
 mod link;
@@ -28,4 +27,4 @@ pub use net::Net;
 pub use panics::quietly;
 pub use pump::Pump;
 pub use spawn::{Child, Spawn};
-pub use worker::{Worker, keep_time, serve};
+pub use worker::{Letter, Worker, serve};

@@ -7,6 +7,7 @@ use crate::net::Net;
 use crate::peer::{self, Peer};
 use crate::spawn::Spawn;
 use crate::wake::Waiting;
+use crate::worker::Letter;
 use bytes::BytesMut;
 use mcp_proto::{Action, ConnId, Fault, Mail, Parcel, Record, Shard, ShardId, Start};
 use std::cell::{Cell, RefCell};
@@ -46,7 +47,7 @@ pub struct Pump<N: Net> {
     lingering: Cell<usize>,
     /// The main task, which waits for the end.
     end: Waiting,
-    mailboxes: Arc<[async_channel::Sender<Mail>]>,
+    mailboxes: Arc<[async_channel::Sender<Letter>]>,
     pub(crate) children: Arc<dyn Spawn>,
     records: SyncSender<Box<Record>>,
     lost_records: Losses,
@@ -58,7 +59,7 @@ impl<N: Net> Pump<N> {
     pub fn new(
         start: Start,
         entropy: fn() -> [u8; 32],
-        peers: Arc<[async_channel::Sender<Mail>]>,
+        peers: Arc<[async_channel::Sender<Letter>]>,
         children: Arc<dyn Spawn>,
         records: SyncSender<Box<Record>>,
     ) -> Rc<Self> {
@@ -88,15 +89,15 @@ impl<N: Net> Pump<N> {
 
     // What happened outside.
 
-    /// A client has connected.
-    pub fn accepted(self: &Rc<Self>, stream: N::Stream, address: SocketAddr, now: Instant) {
+    /// A client has connected to the socket that listens at `at`.
+    pub fn accepted(self: &Rc<Self>, stream: N::Stream, at: SocketAddr, client: SocketAddr, now: Instant) {
         if let Err(error) = N::set_nodelay(&stream) {
             // The client is gone already.
             return tracing::debug!(shard = self.id(), %error, "accepted connection is unusable");
         }
         self.turn(now, || {
             // Bound first: the borrow must end before the socket is known, and a refused one is closed right here.
-            let accepted = self.shard.borrow_mut().accepted(address, now);
+            let accepted = self.shard.borrow_mut().accepted(at, client, now);
             if let Ok(conn) = accepted {
                 let peer = self.insert(conn, Some(Link::new(stream)));
                 N::spawn(peer::serve(Rc::clone(self), peer));
@@ -157,6 +158,10 @@ impl<N: Net> Pump<N> {
         });
         // The shard may have been empty all along.
         self.end.wake();
+    }
+
+    pub(crate) fn unlistened(self: &Rc<Self>, at: SocketAddr, now: Instant) {
+        self.turn(now, || self.shard.borrow_mut().unlistened(at, now));
     }
 
     pub(crate) fn time_passed(self: &Rc<Self>, now: Instant) {
@@ -266,7 +271,7 @@ impl<N: Net> Pump<N> {
         let mailbox = self.mailboxes.get(usize::from(shard.0)).filter(|mailbox| !mailbox.is_closed());
         let Some(mailbox) = mailbox else { return self.shard.borrow_mut().unreachable(shard, now) };
         let full = mailbox.len() >= MAILBOX && !parcel.must_arrive();
-        if full || mailbox.try_send(Mail::Parcel(parcel)).is_err() {
+        if full || mailbox.try_send(Letter::Shard(Mail::Parcel(parcel))).is_err() {
             self.lost_parcels.count("parcels for other shards", self.id(), now);
         }
     }

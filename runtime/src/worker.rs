@@ -5,9 +5,10 @@ use crate::panics;
 use crate::pump::Pump;
 use crate::spawn::Spawn;
 use mcp_proto::{Mail, Record, Start};
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::rc::Rc;
@@ -27,19 +28,36 @@ pub struct Worker {
     pub start: Start,
     /// Fresh entropy, for the shard that replaces one that panicked.
     pub entropy: fn() -> [u8; 32],
-    /// Where clients connect, if anywhere: non-blocking, one per worker, all bound to one address with SO_REUSEPORT.
-    pub listener: Option<TcpListener>,
     /// The connection of the one client that talks to the process itself, over its standard input and output.
     pub console: Option<UnixStream>,
     /// Mail for this worker.
-    pub mail: async_channel::Receiver<Mail>,
+    pub mail: async_channel::Receiver<Letter>,
     /// The mailboxes of all workers, by shard number. Unbounded: who posts looks how full they are, and what must arrive
     /// is bounded by the shards.
-    pub peers: Arc<[async_channel::Sender<Mail>]>,
+    pub peers: Arc<[async_channel::Sender<Letter>]>,
     /// Who starts child processes.
     pub children: Arc<dyn Spawn>,
     /// Where access-log records go; full means dropped and counted.
     pub records: SyncSender<Box<Record>>,
+}
+
+/// What the outside sends to a worker.
+#[derive(Debug)]
+pub enum Letter {
+    /// For its shard.
+    Shard(Mail),
+    /// Clients connect here from now on, besides where they did before.
+    Listen {
+        /// The address that routes know.
+        at: SocketAddr,
+        /// A socket bound to it: non-blocking, and with SO_REUSEPORT, since every worker has one of its own.
+        listener: TcpListener,
+    },
+    /// Nobody connects here any more: the socket is closed, connections end with what is under way on them.
+    Unlisten {
+        /// The address.
+        at: SocketAddr,
+    },
 }
 
 impl Worker {
@@ -65,32 +83,61 @@ impl Worker {
     }
 }
 
-/// The main task: reads mail until there is nothing left to serve. `close_listener` is called when the shard drains.
-pub async fn serve<N: Net>(
-    pump: Rc<Pump<N>>,
-    mail: async_channel::Receiver<Mail>,
-    close_listener: impl FnOnce(),
-) {
-    let mut close_listener = Some(close_listener);
+/// Serves until the shard is drained, or nobody can write to the worker any more. Says on `serves` when it begins.
+///
+/// # Errors
+/// When the runtime can't wait for the console's socket.
+pub async fn serve<N: Net>(worker: Worker, serves: &SyncSender<io::Result<()>>) -> io::Result<()> {
+    let Worker { start, entropy, console, mail, peers, children, records } = worker;
+    let pump = Pump::<N>::new(start, entropy, peers, children, records);
+    let keeping_time = N::run(keep_time(Rc::clone(&pump)));
+    if let Some(console) = console {
+        pump.attached(console, Instant::now())?;
+    }
+    drop(serves.send(Ok(())));
+    read_mail(&pump, &mail).await;
+    drop(keeping_time);
+    // Not every runtime drops its tasks when it ends.
+    pump.close_all();
+    Ok(())
+}
+
+/// The main task. Each address has a task that accepts; with it goes the socket.
+async fn read_mail<N: Net>(pump: &Rc<Pump<N>>, mail: &async_channel::Receiver<Letter>) {
+    // None once the shard drains.
+    let mut accepting = Some(BTreeMap::<SocketAddr, N::Task>::new());
     let mut turn = 0;
-    while let Some(letter) = next(&mail, &pump).await {
-        if matches!(letter, Mail::Drain(_))
-            && let Some(close) = close_listener.take()
-        {
-            close();
+    while let Some(letter) = next(mail, pump).await {
+        let now = Instant::now();
+        match letter {
+            Letter::Shard(mail) => {
+                if matches!(mail, Mail::Drain(_)) {
+                    accepting = None;
+                }
+                pump.mail(mail, now);
+            }
+            Letter::Listen { at, listener } => {
+                let Some(accepting) = &mut accepting else { continue };
+                match N::accept(Rc::clone(pump), at, listener) {
+                    Ok(task) => _ = accepting.insert(at, N::run(task)),
+                    Err(error) => tracing::error!(shard = pump.id(), %at, %error, "can't accept connections"),
+                }
+            }
+            Letter::Unlisten { at } => {
+                if accepting.as_mut().and_then(|accepting| accepting.remove(&at)).is_some() {
+                    pump.unlistened(at, now);
+                }
+            }
         }
-        pump.mail(letter, Instant::now());
         turn += 1;
         if turn % MAIL_TURN == 0 {
             N::yield_now().await;
         }
     }
-    // Not every runtime drops its tasks when it ends.
-    pump.close_all();
 }
 
 /// The next letter; `None` when the shard is drained or nobody can write any more.
-async fn next<N: Net>(mail: &async_channel::Receiver<Mail>, pump: &Pump<N>) -> Option<Mail> {
+async fn next<N: Net>(mail: &async_channel::Receiver<Letter>, pump: &Pump<N>) -> Option<Letter> {
     let mut letter = pin!(mail.recv());
     poll_fn(|cx| {
         if pump.poll_done(cx).is_ready() {
@@ -103,7 +150,7 @@ async fn next<N: Net>(mail: &async_channel::Receiver<Mail>, pump: &Pump<N>) -> O
 }
 
 /// The shard's one timer.
-pub async fn keep_time<N: Net>(pump: Rc<Pump<N>>) {
+async fn keep_time<N: Net>(pump: Rc<Pump<N>>) {
     let mut set = None;
     let mut timer = pin!(None);
     poll_fn(|cx| {

@@ -93,6 +93,7 @@ fn yaml_and_json_say_the_same() {
     search.target.forward.fields = vec!["x-user".to_owned()];
     let files = Server::new("files", "http://127.0.0.1:3001/", timeouts).unwrap();
     let expected = Settings {
+        manifests: None,
         listen: "0.0.0.0:80".parse().unwrap(),
         admin: None,
         runtime: Runtime::Tokio,
@@ -273,7 +274,7 @@ fn a_program_is_a_server_too() {
     let processes: Vec<_> = targets.iter().map(|target| target.process.as_deref().unwrap()).collect();
     assert_eq!(processes, [&time, &bare, &later]);
     assert_eq!(
-        targets.iter().map(|target| target.name.as_str()).collect::<Vec<_>>(),
+        targets.iter().map(|target| target.name().as_str()).collect::<Vec<_>>(),
         ["time", "bare", "later"]
     );
     assert_eq!(targets[1].protocol, routing::Protocol::Legacy);

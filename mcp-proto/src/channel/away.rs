@@ -19,7 +19,7 @@ use crate::leg::{Leg, LegId, Purpose, Trouble};
 use crate::session::{SessionId, SessionKey};
 use crate::shard::{Deferred, Shard};
 use bytes::Bytes;
-use routing::TargetName;
+use routing::TargetId;
 use std::sync::Arc;
 
 /// What shards say to one another about channels.
@@ -38,9 +38,9 @@ pub(crate) enum Mail {
     /// Nobody waits for this request of the sender's any more.
     Gone { from: ShardId, leg: LegId },
     /// A shared target said something to all who use it.
-    Noticed { target: TargetName, message: Bytes },
+    Noticed { target: TargetId, message: Bytes },
     /// A shared target began anew and has forgotten what sessions had told it.
-    Renewed { target: TargetName },
+    Renewed { target: TargetId },
 }
 
 /// One message on its way.
@@ -48,7 +48,7 @@ pub(crate) enum Mail {
 pub(crate) struct Call {
     from: ShardId,
     leg: LegId,
-    target: TargetName,
+    target: TargetId,
     /// Whose it is: the session's key, and its id as the client holds it.
     asker: Option<(SessionKey, Bytes)>,
     /// It is for a channel that all sessions use; the reader may not know yet what the target speaks.
@@ -82,7 +82,7 @@ impl Shard {
         let call = Call {
             from: self.id,
             leg: id,
-            target: leg.target.name.clone(),
+            target: leg.target.id.clone(),
             asker: session.map(|session| (session.key, session.sealed.clone())),
             shared,
             errand: leg.errand(),
@@ -151,7 +151,7 @@ impl Shard {
     }
 
     fn call_arrived(&mut self, call: Call) {
-        let Some(target) = self.routes.target(call.target.as_str()).map(Arc::clone) else {
+        let Some(target) = self.routes.find(&call.target).map(Arc::clone) else {
             return self.mail(call.from, Mail::Failed { leg: call.leg, trouble: Trouble::Nowhere });
         };
         let asker = call.asker.as_ref().map(|(key, _)| *key);
@@ -171,8 +171,8 @@ impl Shard {
     }
 
     /// A shared target's notice, for the sessions at home here.
-    fn noticed(&mut self, name: &TargetName, message: &Bytes) {
-        let Some(target) = self.routes.target(name.as_str()).map(Arc::clone) else { return };
+    fn noticed(&mut self, name: &TargetId, message: &Bytes) {
+        let Some(target) = self.routes.find(name).map(Arc::clone) else { return };
         let uri = Envelope::parse(message, usize::MAX).ok().and_then(|envelope| envelope.params.uri);
         for session in self.sessions_at(name) {
             let subscribed = uri.as_ref().is_none_or(|uri| {
@@ -188,8 +188,8 @@ impl Shard {
     }
 
     /// A shared target must be told again what sessions at home here had told it.
-    fn renewed(&mut self, name: &TargetName) {
-        let Some(target) = self.routes.target(name.as_str()).map(Arc::clone) else { return };
+    fn renewed(&mut self, name: &TargetId) {
+        let Some(target) = self.routes.find(name).map(Arc::clone) else { return };
         for session in self.sessions_at(name) {
             self.restore(session, &target);
             self.lists_changed(session);
@@ -197,8 +197,8 @@ impl Shard {
     }
 
     /// The sessions at home here that are open at a target.
-    fn sessions_at(&self, name: &TargetName) -> Vec<SessionId> {
-        let Some(target) = self.routes.target(name.as_str()) else { return Vec::new() };
+    fn sessions_at(&self, name: &TargetId) -> Vec<SessionId> {
+        let Some(target) = self.routes.find(name) else { return Vec::new() };
         let home = |session: &crate::session::Session| session.home == self.id;
         let all =
             self.sessions.iter().filter(|(_, session)| home(session) && session.ready(target).is_some());

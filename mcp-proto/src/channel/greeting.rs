@@ -107,7 +107,7 @@ impl Shard {
         }
         let Some(channel) = self.channels.table.get_mut(id) else { return };
         channel.greeting = Greeting::Done(answer);
-        let target = channel.target.name.clone();
+        let target = channel.target.id.clone();
         let initialized = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
         self.write_on_channel(id, Bytes::from_static(initialized));
         let starts = self.channels.starts.entry(target.clone()).or_default();

@@ -166,7 +166,7 @@ impl Shard {
                 None => self.session_told(id, raw),
             },
             _ if shared && is_general(method) => {
-                let target = channel.target.name.clone();
+                let target = channel.target.id.clone();
                 self.tell_all(Mail::Noticed { target, message: raw.clone() });
             }
             _ if is_general(method) && self.has_listener(id) => self.session_told(id, raw),

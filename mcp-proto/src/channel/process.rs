@@ -24,7 +24,7 @@ impl Shard {
         let conn = self.conns.insert(Conn::new(Role::Child(Box::new(child)), self.now));
         self.counters.processes.add(1);
         self.counters.processes_total.add(1);
-        let (target, process) = (target.name.clone(), Arc::clone(process));
+        let (target, process) = (target.name().clone(), Arc::clone(process));
         self.act(Action::Spawn { conn, target, process });
         Link::Process { conn, open: false }
     }

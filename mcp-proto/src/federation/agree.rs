@@ -23,7 +23,7 @@ use crate::refusal;
 use crate::session::SessionId;
 use crate::shard::Shard;
 use bytes::Bytes;
-use routing::{Target, TargetName};
+use routing::{Target, TargetId};
 use std::sync::Arc;
 
 impl Shard {
@@ -31,7 +31,7 @@ impl Shard {
 
     /// Makes of the request for a stream what its target knows: a listen.
     pub(super) fn ask_to_listen(&mut self, id: LegId, exchange: ExchangeId) {
-        let Some(target) = self.legs.get(id).map(|leg| leg.target.name.clone()) else { return };
+        let Some(target) = self.legs.get(id).map(|leg| leg.target.id.clone()) else { return };
         let share = self.share(exchange, &target).unwrap_or_default();
         self.numbers += 1;
         let message = self.exchange(exchange).map(|exchange| listen_message(exchange, self.numbers, &share));
@@ -44,7 +44,7 @@ impl Shard {
 
     /// Makes it the GET that a legacy target knows.
     pub(super) fn ask_for_stream(&mut self, id: LegId, exchange: ExchangeId) {
-        let Some(target) = self.legs.get(id).map(|leg| leg.target.name.clone()) else { return };
+        let Some(target) = self.legs.get(id).map(|leg| leg.target.id.clone()) else { return };
         let streams = self.exchange(exchange).map(|exchange| exchange.streams.as_slice()).unwrap_or_default();
         let last =
             streams.iter().find(|stream| stream.target == target).and_then(|stream| stream.last.clone());
@@ -56,10 +56,10 @@ impl Shard {
     }
 
     /// What a client's stream wants to hear from a target; `None` when that is nothing.
-    pub(super) fn share(&self, id: ExchangeId, target: &TargetName) -> Option<Filter> {
+    pub(super) fn share(&self, id: ExchangeId, target: &TargetId) -> Option<Filter> {
         let exchange = self.exchange(id)?;
         let share = match &exchange.subscription {
-            Some(subscription) => subscription.share(target, self.routes.single().is_some()),
+            Some(subscription) => subscription.share(target, self.is_alone(target)),
             None => {
                 let session = exchange.session.and_then(|session| self.sessions.get(session))?;
                 let own = session.subscriptions.iter().filter(|(name, _)| name == target);
@@ -137,13 +137,13 @@ impl Shard {
 
     /// A listen ends, though its connection may not.
     fn listen_over(&mut self, id: LegId, exchange: ExchangeId) {
-        let Some(target) = self.legs.get(id).map(|leg| leg.target.name.clone()) else { return };
+        let Some(target) = self.legs.get(id).map(|leg| leg.target.id.clone()) else { return };
         self.abandon(id);
         self.stream_ended(exchange, &target);
     }
 
     /// What a legacy client subscribed to has changed: a modern target is asked anew, while what it is asked holds.
-    pub(super) fn filter_changed(&mut self, session: SessionId, target: &TargetName) {
+    pub(super) fn filter_changed(&mut self, session: SessionId, target: &TargetId) {
         let listener = self.sessions.get(session).and_then(|session| session.listener);
         let Some(exchange) = listener.and_then(|listener| self.exchange(listener)) else { return };
         let stream = exchange.streams.iter().find(|stream| stream.target == *target);
@@ -153,7 +153,7 @@ impl Shard {
         }
     }
 
-    fn ask_anew(&mut self, id: ExchangeId, target: &TargetName) {
+    fn ask_anew(&mut self, id: ExchangeId, target: &TargetId) {
         let now = self.now;
         let Some(exchange) = self.exchange_mut(id) else { return };
         let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == *target) else {
@@ -169,7 +169,7 @@ impl Shard {
     }
 
     /// What a target speaks has changed: streams that it has not offered may be offered now.
-    pub(super) fn streams_by_era(&mut self, target: &TargetName) {
+    pub(crate) fn streams_by_era(&mut self, target: &TargetId) {
         let listeners: Vec<_> = self.sessions.iter().filter_map(|(_, session)| session.listener).collect();
         for listener in listeners {
             let has = |stream: &Stream| stream.target == *target && stream.leg.is_none();
@@ -184,13 +184,15 @@ impl Shard {
     /// A legacy target's stream is open. What a subscription wants of it is said now, unless its session knows.
     pub(super) fn tell_resources(&mut self, id: LegId, exchange: ExchangeId) {
         let Some(leg) = self.legs.get(id) else { return };
-        let (target, resumes) = (leg.target.name.clone(), leg.last_event.is_some() && leg.reopened == 0);
+        let (target, resumes) = (leg.target.id.clone(), leg.last_event.is_some() && leg.reopened == 0);
         let session = leg.session.and_then(|session| self.sessions.get(session));
         let opened = session.and_then(|session| session.ready(&leg.target)).cloned();
         let refused = self.may_subscribe(&target) == Some(false);
         let Some(stream) = self.stream_of(exchange, id) else { return };
         let known = stream.told.is_some() && stream.told == opened;
         let known = known && opened.as_ref().is_some_and(|opened| opened.id.is_some());
+        // What happened between two sessions no event id leads back to.
+        let missed = stream.gap && stream.told.is_some() && stream.told != opened;
         stream.told = opened;
         stream.resumes = resumes && known;
         if self.subscription_mut(exchange).is_none()
@@ -199,6 +201,10 @@ impl Shard {
             stream.state = State::Open(None);
             stream.gap = false;
             stream.pause = Stream::PAUSE;
+            if missed {
+                // That lists have changed was said when the session was opened.
+                self.tell_updates_missed(exchange, &target);
+            }
         }
         let Some(subscription) = self.subscription_mut(exchange) else { return };
         for watched in subscription.watched.iter_mut().filter(|watched| watched.target == target) {
@@ -212,7 +218,7 @@ impl Shard {
     }
 
     /// Tells a target of the next resource, or that is all.
-    fn tell_resource(&mut self, id: ExchangeId, target: &TargetName) {
+    fn tell_resource(&mut self, id: ExchangeId, target: &TargetId) {
         let Some(exchange) = self.exchange_mut(id) else { return };
         let session = exchange.session;
         let Some(subscription) = &exchange.subscription else { return };
@@ -231,7 +237,7 @@ impl Shard {
         let mut body = b"{\"jsonrpc\":\"2.0\",\"id\":\"mcp-gateway-subscribe\",\"method\":\"resources/subscribe\",\"params\":{\"uri\":".to_vec();
         splice::quote(&next.uri, &mut body);
         body.extend_from_slice(b"}}");
-        let Some(target) = self.routes.target(target.as_str()).map(Arc::clone) else { return };
+        let Some(target) = self.routes.find(target).map(Arc::clone) else { return };
         let purpose = Purpose::Subscribe { exchange: id };
         let leg = self.legs.insert(Leg::new(target, session, purpose, Method::Post, body.into()));
         self.start(leg);
@@ -240,7 +246,7 @@ impl Shard {
     /// A target answered `resources/subscribe`.
     pub(crate) fn resource_told(&mut self, id: LegId, exchange: ExchangeId, answer: &[u8]) {
         let Some(leg) = self.legs.get(id) else { return };
-        let target = leg.target.name.clone();
+        let target = leg.target.id.clone();
         let asked = Envelope::parse(&leg.body, usize::MAX).ok().and_then(|envelope| envelope.params.uri);
         let uri = asked.map(|uri| uri.value.into_owned()).unwrap_or_default();
         let answer = Envelope::parse(answer, self.config.limits.depth).ok();
@@ -260,7 +266,7 @@ impl Shard {
     }
 
     /// It did not: it is asked again when its stream is opened again.
-    pub(crate) fn resource_not_told(&mut self, exchange: ExchangeId, target: &TargetName) {
+    pub(crate) fn resource_not_told(&mut self, exchange: ExchangeId, target: &TargetId) {
         let Some(waiting) = self.exchange(exchange) else { return };
         let stream = waiting.streams.iter().find(|stream| stream.target == *target);
         if let Some(leg) = stream.and_then(|stream| stream.leg) {
@@ -272,7 +278,7 @@ impl Shard {
     // --- both ---
 
     /// A target's stream is in force. Unless it `resumes` where it ended, what was said in between is lost.
-    fn stream_opened(&mut self, id: ExchangeId, target: &TargetName, resumes: bool) {
+    fn stream_opened(&mut self, id: ExchangeId, target: &TargetId, resumes: bool) {
         let Some(exchange) = self.exchange_mut(id) else { return };
         let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == *target) else {
             return;
@@ -289,13 +295,19 @@ impl Shard {
     }
 
     /// The same as [`Self::tell_missed`], for a legacy client.
-    fn tell_session_missed(&mut self, listener: ExchangeId, target: &TargetName) {
+    fn tell_session_missed(&mut self, listener: ExchangeId, target: &TargetId) {
         let Some(id) = self.exchange(listener).and_then(|exchange| exchange.session) else { return };
         for kind in [list::Kind::Tools, list::Kind::Prompts, list::Kind::Resources] {
             self.invalidate(target, Topic::of(kind).notice());
             self.list_changed(id, kind);
         }
-        let Some(routed) = self.routes.target(target.as_str()).map(Arc::clone) else { return };
+        self.tell_updates_missed(listener, target);
+    }
+
+    /// Each resource that a legacy client is subscribed to at a target may have changed.
+    fn tell_updates_missed(&mut self, listener: ExchangeId, target: &TargetId) {
+        let Some(id) = self.exchange(listener).and_then(|exchange| exchange.session) else { return };
+        let Some(routed) = self.routes.find(target).map(Arc::clone) else { return };
         let Some(session) = self.sessions.get(id) else { return };
         let own = session.subscriptions.iter().filter(|(name, _)| name == target);
         let uris: Vec<_> = own.map(|(_, uri)| uri.clone()).collect();
@@ -329,12 +341,12 @@ impl Shard {
     }
 
     /// One was added or removed: whoever has the session's stream must know.
-    pub(super) fn spread_subscription(&mut self, id: SessionId, target: &TargetName, uri: String, on: bool) {
+    pub(super) fn spread_subscription(&mut self, id: SessionId, target: &TargetId, uri: String, on: bool) {
         let own = self.id;
         let legacy = |target: &Arc<Target>| matches!(self.era(target), Some(Era::Legacy | Era::Sse));
         let Some(session) = self.sessions.get(id) else { return };
         // A legacy target remembers by itself.
-        if session.home == own && !self.routes.target(target.as_str()).is_some_and(legacy) {
+        if session.home == own && !self.routes.find(target).is_some_and(legacy) {
             let note = Note::Watches { key: session.key, entries: vec![(target.clone(), uri)], on };
             self.broadcast(&note);
         }
@@ -342,9 +354,9 @@ impl Shard {
     }
 
     /// The home says what a session's client is subscribed to, or no more.
-    pub(super) fn subscriptions_told(&mut self, id: SessionId, entries: Vec<(TargetName, String)>, on: bool) {
+    pub(super) fn subscriptions_told(&mut self, id: SessionId, entries: Vec<(TargetId, String)>, on: bool) {
         let Some(session) = self.sessions.get_mut(id) else { return };
-        let mut changed: Vec<TargetName> = Vec::new();
+        let mut changed: Vec<TargetId> = Vec::new();
         for entry in entries {
             let target = entry.0.clone();
             let news =

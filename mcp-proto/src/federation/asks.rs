@@ -21,7 +21,7 @@ use crate::jsonrpc::rewrite::ResultType;
 use crate::leg::LegId;
 use crate::refusal;
 use crate::shard::Shard;
-use routing::TargetName;
+use routing::TargetId;
 
 impl Shard {
     /// Whether an answer that crosses eras is none, but asks its client something, which is then under way.
@@ -72,14 +72,14 @@ impl Shard {
 
     /// A call fails because of what its target asks, which the client reads about.
     pub(super) fn give_up_call(&mut self, id: LegId, exchange: ExchangeId, part: u16, words: &str) {
-        let Some(target) = self.legs.get(id).map(|leg| leg.target.name.clone()) else { return };
+        let Some(target) = self.legs.get(id).map(|leg| leg.target.id.clone()) else { return };
         self.settle_leg(id);
         self.refuse_call(&target, exchange, part, words);
     }
 
     /// The same for a call that has no request at its target any more.
-    pub(super) fn refuse_call(&mut self, target: &TargetName, exchange: ExchangeId, part: u16, words: &str) {
-        let words = format!("target \"{target}\" {words}");
+    pub(super) fn refuse_call(&mut self, target: &TargetId, exchange: ExchangeId, part: u16, words: &str) {
+        let words = format!("target \"{}\" {words}", target.name);
         if let Some(exchange) = self.exchange_mut(exchange) {
             exchange.log.error = Some(words.clone());
         }

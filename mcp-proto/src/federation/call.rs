@@ -13,7 +13,7 @@ use crate::session::{Revision, SessionId, TargetState};
 use crate::shard::{Deferred, Shard};
 use crate::sse;
 use bytes::Bytes;
-use routing::{Target, TargetName};
+use routing::{Target, TargetId, TargetName};
 use std::sync::Arc;
 
 /// An answer up to this size is rewritten whole, so that it can say its length.
@@ -30,7 +30,7 @@ impl Shard {
         repeatable: bool,
     ) {
         let purpose = Purpose::Part { exchange: id, part, slot: None };
-        let name = target.name.clone();
+        let name = target.id.clone();
         let Some(mut leg) = self.leg_for(id, target, purpose, body) else { return };
         leg.repeatable = repeatable;
         let leg = self.legs.insert(leg);
@@ -51,12 +51,13 @@ impl Shard {
         body: Bytes,
     ) -> Option<Leg> {
         let exchange = self.exchange(id)?;
-        let fields = (!target.forward.fields.is_empty()).then(|| exchange.head.fields.clone());
+        let fields = exchange.passes(&target).then(|| exchange.head.fields.clone());
         let said = exchange.head.fields.text("mcp-protocol-version").and_then(Revision::parse);
         let agreed = exchange.session.and_then(|session| self.sessions.get(session)).map(|it| it.revision);
         let mut leg = Leg::new(target, exchange.session, purpose, Method::Post, body);
         leg.version = said.filter(|said| Some(*said) != agreed);
         leg.fields = fields;
+        leg.attempt = exchange.way.rule.as_ref().and_then(|rule| rule.backend_timeout);
         Some(leg)
     }
 
@@ -130,7 +131,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_id) else {
             return self.deferred.push_back(Deferred::Fail(id, Trouble::Lost(crate::Fault::Other)));
         };
-        match session.target_mut(&target.name) {
+        match session.target_mut(&target.id) {
             TargetState::Ready(_) => {
                 self.fit(id);
                 return self.dispatch_leg(id);
@@ -235,7 +236,7 @@ impl Shard {
 
     /// The name that goes in front of what `target` calls things: none when it is the only one.
     pub(crate) fn renames(&self, target: &Target) -> Option<TargetName> {
-        self.routes.single().is_none().then(|| target.name.clone())
+        (!self.is_alone(&target.id)).then(|| target.name().clone())
     }
 
     pub(crate) fn rewriter(&self, plan: Plan) -> Box<Rewriter> {
@@ -341,12 +342,12 @@ impl Shard {
     /// A call could not be made, or its answer broke off.
     pub(crate) fn call_failed(
         &mut self,
-        target: &TargetName,
+        target: &TargetId,
         exchange: ExchangeId,
         part: u16,
         trouble: &Trouble,
     ) {
-        let words = format!("target \"{target}\" failed: {trouble}");
+        let words = format!("target \"{}\" failed: {trouble}", target.name);
         let Some(waiting) = self.exchange_mut(exchange) else { return };
         waiting.log.error = Some(words.clone());
         let is_request = waiting.is_request(part);
@@ -367,7 +368,7 @@ impl Shard {
     /// The answer to a request that its target did not serve: for a model to read where there is one.
     pub(crate) fn answer_failed_call(
         &mut self,
-        target: &TargetName,
+        target: &TargetId,
         exchange: ExchangeId,
         part: u16,
         words: &str,
@@ -377,7 +378,7 @@ impl Shard {
                 .exchange(exchange)
                 .map(|it| refusal::tool_failure(it.id_text(part), words, it.modern.is_some())),
             false => self.exchange(exchange).map(|it| {
-                refusal::error(it.id_text(part), refusal::INTERNAL_ERROR, words, Some(target.as_str()))
+                refusal::error(it.id_text(part), refusal::INTERNAL_ERROR, words, Some(target.name.as_str()))
             }),
         };
         if let Some(body) = body {

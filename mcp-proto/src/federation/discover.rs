@@ -13,7 +13,7 @@ use crate::refusal;
 use crate::session::SessionId;
 use crate::shard::Shard;
 use bytes::Bytes;
-use routing::{Target, TargetName};
+use routing::{Target, TargetId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ struct Meta<'a> {
 impl Shard {
     /// Asks every target that has not said lately what it is.
     pub(super) fn discover(&mut self, id: ExchangeId, part: u16) {
-        let targets = self.routes.targets().to_vec();
+        let targets = self.backend_of(id).targets().to_vec();
         let questions = targets.into_iter().map(|target| Question {
             target,
             body: Ok(Bytes::from_static(PING)),
@@ -53,13 +53,13 @@ impl Shard {
     }
 
     /// What a target said of itself, if that was lately.
-    pub(super) fn discovered(&self, target: &TargetName) -> Option<Bytes> {
+    pub(super) fn discovered(&self, target: &TargetId) -> Option<Bytes> {
         let discovered = self.pools.get(target)?.verdict.discovered.as_ref()?;
         (discovered.at + AGE > self.now).then(|| discovered.body.clone())
     }
 
     /// A target said what it is, in answer to `initialize` or `server/discover`.
-    pub(super) fn learn(&mut self, target: &TargetName, body: &[u8]) {
+    pub(super) fn learn(&mut self, target: &TargetId, body: &[u8]) {
         let at = self.now;
         if let Some(pool) = self.pools.get_mut(target)
             && result_of(body).is_some()
@@ -70,7 +70,7 @@ impl Shard {
 
     /// `serverInfo` of a target, raw; the gateway's own where it is not known.
     pub(super) fn server_info(&self, target: &Target) -> Bytes {
-        let discovered = self.pools.get(&target.name).and_then(|pool| pool.verdict.discovered.as_ref());
+        let discovered = self.pools.get(&target.id).and_then(|pool| pool.verdict.discovered.as_ref());
         let body = discovered.map(|discovered| discovered.body.clone()).unwrap_or_default();
         named(&body).unwrap_or_else(|| Bytes::from_static(OWN_SERVER.as_bytes()))
     }
@@ -79,7 +79,7 @@ impl Shard {
     pub(super) fn all_discovered(&mut self, id: ExchangeId, part: u16, slots: &[Slot]) {
         let mut capabilities = Capabilities::default();
         let mut instructions = String::new();
-        let single = self.routes.single().cloned();
+        let single = self.backend_of(id).single().cloned();
         for Slot { target, .. } in slots {
             let said = self.pools.get(target).and_then(|pool| pool.verdict.discovered.as_ref());
             match said.and_then(|said| result_of(&said.body)) {
@@ -87,7 +87,7 @@ impl Shard {
                     capabilities.add(Some(&Value::Object(result.capabilities)), single.is_some());
                     match &single {
                         Some(_) => instructions = result.instructions.unwrap_or_default(),
-                        None => append_instructions(&mut instructions, target, result.instructions),
+                        None => append_instructions(&mut instructions, &target.name, result.instructions),
                     }
                 }
                 None => capabilities.add(self.catalogue.capabilities(target), false),

@@ -157,7 +157,7 @@ impl Shard {
     pub(crate) fn plan(&self, id: LegId, exchange: ExchangeId, part: u16) -> Plan {
         let Some(leg) = self.legs.get(id) else { return Plan::default() };
         let mut plan = Plan::names(self.renames(&leg.target), Scope::Result);
-        plan.task = self.task_seal(exchange, part, &leg.target.name);
+        plan.task = self.task_seal(exchange, part, &leg.target.id);
         let Some(exchange) = self.exchange(exchange) else { return plan };
         let dress = leg.dress.as_deref();
         let target = dress.map_or(Era::Legacy, |dress| dress.era);

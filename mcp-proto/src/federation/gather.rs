@@ -11,7 +11,7 @@ use crate::refusal;
 use crate::session::{Opened, SessionId, TargetState};
 use crate::shard::Shard;
 use bytes::Bytes;
-use routing::{Target, TargetName};
+use routing::{Target, TargetId};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,14 +45,15 @@ impl Shard {
     pub(super) fn questions(&self, id: ExchangeId, message: &Bytes) -> Vec<Question> {
         let session = self.exchange(id).and_then(|exchange| exchange.session);
         let session = session.and_then(|session| self.sessions.get(session));
-        let targets = self.routes.targets().iter();
+        let backend = self.backend_of(id);
+        let targets = backend.targets().iter();
         targets
             .map(|target| Question {
                 target: Arc::clone(target),
                 kept: None,
-                body: match session.and_then(|session| session.target(&target.name)) {
+                body: match session.and_then(|session| session.target(&target.id)) {
                     // Without others there is nothing to answer with but what comes of it.
-                    Some(TargetState::Opening { late: true, .. }) if self.routes.single().is_none() => {
+                    Some(TargetState::Opening { late: true, .. }) if backend.single().is_none() => {
                         Err("it is still starting".to_owned())
                     }
                     _ => Ok(message.clone()),
@@ -72,7 +73,7 @@ impl Shard {
 
     /// Ends target sessions on behalf of a client's DELETE.
     pub(super) fn gather_end(&mut self, id: ExchangeId, targets: Vec<(Arc<Target>, Opened)>) {
-        let slots = targets.iter().map(|(target, _)| Slot::new(target.name.clone())).collect();
+        let slots = targets.iter().map(|(target, _)| Slot::new(target.id.clone())).collect();
         let budget = targets.iter().map(|(target, _)| target.timeouts.gather).max();
         self.begin_gather(id, 0, What::End, slots, budget);
         for (slot, (target, opened)) in (0..).zip(targets) {
@@ -86,7 +87,7 @@ impl Shard {
     }
 
     pub(super) fn gather(&mut self, id: ExchangeId, part: u16, what: What, questions: Vec<Question>) {
-        let slots = questions.iter().map(|it| Slot::new(it.target.name.clone())).collect();
+        let slots = questions.iter().map(|it| Slot::new(it.target.id.clone())).collect();
         let budgets = questions.iter().filter(|it| it.body.is_ok()).map(|it| self.budget(&it.target));
         let budget = budgets.max();
         self.begin_gather(id, part, what, slots, budget);
@@ -138,7 +139,7 @@ impl Shard {
     }
 
     pub(super) fn budget(&self, target: &Target) -> Duration {
-        if self.routes.single().is_some() {
+        if self.is_alone(&target.id) {
             return target.timeouts.gather.max(ALONE).min(target.timeouts.first_byte);
         }
         if self.is_slow(target) { target.timeouts.gather.min(BRIEF) } else { target.timeouts.gather }
@@ -181,7 +182,7 @@ impl Shard {
         let limit = self.config.limits.gather;
         let Some(leg) = self.legs.get(id) else { return };
         let (session, target, list) = (leg.session, Arc::clone(&leg.target), leg.list);
-        let (asked, question) = (leg.sent_at, leg.body.clone());
+        let (asked, question, keeps) = (leg.sent_at, leg.body.clone(), leg.fields.is_none());
         let leg_is_modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
         self.settle_leg(id);
         let readable =
@@ -190,7 +191,7 @@ impl Shard {
             if let (Some(session), Some(kind), true) = (session, list, readable) {
                 let question = Envelope::parse(&question, usize::MAX);
                 let first = question.is_ok_and(|question| question.params.cursor.is_none());
-                self.list_arrived(session, asked, &target, kind, body, first);
+                self.list_arrived(session, asked, &target, kind, body, first && keeps);
             }
             return;
         };
@@ -206,7 +207,7 @@ impl Shard {
             }
             _ if readable => {
                 if matches!(what, What::Initialize | What::Discover) && leg_is_modern {
-                    self.learn(&target.name, body);
+                    self.learn(&target.id, body);
                 }
                 let outcome = match held + body.len() <= limit {
                     true => Ok(Bytes::copy_from_slice(body)),
@@ -238,7 +239,7 @@ impl Shard {
         // Those that are left let others wait in vain before: a brief wait is all they get.
         let names: Vec<_> = missing.into_iter().map(|slot| slot.target.clone()).collect();
         let slow = |name| self.pools.get(name).is_some_and(|pool| pool.slow);
-        if self.routes.single().is_none()
+        if self.backend_of(id).single().is_none()
             && names.iter().all(slow)
             && let Some(exchange) = self.exchange_mut(id)
         {
@@ -272,7 +273,7 @@ impl Shard {
     }
 
     /// Whether it is news that a target is slow.
-    pub(super) fn mark_slow(&mut self, target: &TargetName) -> bool {
+    pub(super) fn mark_slow(&mut self, target: &TargetId) -> bool {
         self.pools.get_mut(target).is_some_and(|pool| !std::mem::replace(&mut pool.slow, true))
     }
 
@@ -310,7 +311,7 @@ impl Shard {
         if let (None, Some(Slot { target, outcome: Some(Err(reason)), .. })) =
             (answers.clone().next(), slots.first())
         {
-            let words = format!("target \"{target}\" failed: {reason}");
+            let words = format!("target \"{}\" failed: {reason}", target.name);
             return self.fail_part(id, part, refusal::INTERNAL_ERROR, &words, None);
         }
         let refused = answers.clone().next().filter(|_| !answers.any(|body| has_result(&body))).cloned();
@@ -345,7 +346,8 @@ impl Shard {
     ) -> bool {
         let limits = self.config.limits;
         let mut items = Vec::new();
-        let Ok(page) = list::federate(body, kind, &list::View::names(&target.name), limits.depth, &mut items)
+        let Ok(page) =
+            list::federate(body, kind, &list::View::names(&target.id.name), limits.depth, &mut items)
         else {
             return true;
         };
@@ -355,8 +357,8 @@ impl Shard {
                 .get_mut(usize::from(slot))
                 .is_some_and(|slot| !std::mem::replace(&mut slot.begun, true))
         });
-        self.catalogue.learn_irregular(&target.name, kind, page.irregular, &limits);
-        self.catalogue.learn_names(&target.name, kind, page.names, first, &limits);
+        self.catalogue.learn_irregular(&target.id, kind, page.irregular, &limits);
+        self.catalogue.learn_names(&target.id, kind, page.names, first, &limits);
         let Some(cursor) = page.next_cursor else { return true };
         let purpose = Purpose::Part { exchange: id, part, slot: Some(slot) };
         let body = lookup(kind, Some(&cursor));

@@ -13,7 +13,7 @@ use crate::shard::Shard;
 use crate::sse;
 use crate::wire::{Reader, Writer};
 use bytes::Bytes;
-use routing::TargetName;
+use routing::TargetId;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 struct Point {
     /// A POST's answer stream, or else the session's GET stream.
     post: bool,
-    places: Vec<(TargetName, Bytes)>,
+    places: Vec<(TargetId, Bytes)>,
 }
 
 impl Shard {
@@ -50,12 +50,7 @@ impl Shard {
         self.become_listener_from(id, session, &[]);
     }
 
-    fn become_listener_from(
-        &mut self,
-        id: ExchangeId,
-        session_id: SessionId,
-        places: &[(TargetName, Bytes)],
-    ) {
+    fn become_listener_from(&mut self, id: ExchangeId, session_id: SessionId, places: &[(TargetId, Bytes)]) {
         let Some(session) = self.sessions.get_mut(session_id) else { return };
         let before = session.listener.replace(id).filter(|before| *before != id);
         let changed = std::mem::take(&mut session.changed);
@@ -74,10 +69,10 @@ impl Shard {
     }
 
     /// Opens a stream at every target that something is wanted of.
-    pub(super) fn open_streams(&mut self, id: ExchangeId, places: &[(TargetName, Bytes)]) {
-        let targets = self.routes.targets().to_vec();
-        let wanted = targets.into_iter().filter(|target| self.share(id, &target.name).is_some());
-        let wanted: Vec<_> = wanted.map(|target| target.name.clone()).collect();
+    pub(super) fn open_streams(&mut self, id: ExchangeId, places: &[(TargetId, Bytes)]) {
+        let targets = self.backend_of(id).targets().to_vec();
+        let wanted = targets.into_iter().filter(|target| self.share(id, &target.id).is_some());
+        let wanted: Vec<_> = wanted.map(|target| target.id.clone()).collect();
         if let Some(exchange) = self.exchange_mut(id) {
             exchange.streams = wanted.iter().map(|target| Stream::new(target.clone(), places)).collect();
         }
@@ -88,26 +83,26 @@ impl Shard {
 
     /// Follows the routes: a target that is gone is heard no more, and one that is new and has no sessions is heard now.
     pub(crate) fn reroute_streams(&mut self, id: ExchangeId) {
-        let routes = Arc::clone(&self.routes);
+        let targets = self.backend_of(id).targets().to_vec();
         let Some(exchange) = self.exchange_mut(id) else { return };
         let subscribes = exchange.subscription.is_some();
         let (stay, go) = std::mem::take(&mut exchange.streams)
             .into_iter()
-            .partition::<Vec<_>, _>(|stream| routes.target(stream.target.as_str()).is_some());
+            .partition::<Vec<_>, _>(|stream| targets.iter().any(|target| target.id == stream.target));
         exchange.streams = stay;
         for stream in go {
             self.end_target_stream(stream);
         }
-        for target in routes.targets() {
-            let known = |stream: &Stream| stream.target == target.name;
+        for target in &targets {
+            let known = |stream: &Stream| stream.target == target.id;
             let later = !subscribes && matches!(self.era(target), Some(Era::Legacy | Era::Sse));
-            if later || self.share(id, &target.name).is_none() {
+            if later || self.share(id, &target.id).is_none() {
                 continue;
             }
             let Some(exchange) = self.exchange_mut(id) else { return };
             if !exchange.streams.iter().any(known) {
-                exchange.streams.push(Stream::new(target.name.clone(), &[]));
-                self.open_stream(id, &target.name);
+                exchange.streams.push(Stream::new(target.id.clone(), &[]));
+                self.open_stream(id, &target.id);
             }
         }
     }
@@ -130,7 +125,7 @@ impl Shard {
         let post = reader.u8()? == 1;
         let mut places = Vec::new();
         while !reader.is_empty() {
-            let target = TargetName::parse(reader.text()?).ok()?;
+            let target = TargetId::parse(&session.backend, reader.text()?).ok()?;
             places.push((target, Bytes::copy_from_slice(reader.bytes()?)));
         }
         Some(Point { post, places })
@@ -139,7 +134,7 @@ impl Shard {
     /// Our id for a target's event: what the target needs to go on from there.
     pub(crate) fn event_id(&mut self, id: LegId, last: &Bytes) -> Option<String> {
         let leg = self.legs.get(id)?;
-        let target = leg.target.name.clone();
+        let target = leg.target.id.clone();
         let session = self.sessions.get(leg.session?)?;
         // Streams of clients that know no session can't be resumed; the target's still can, by the gateway.
         let (key, hidden) = (session.key, session.is_hidden());
@@ -152,7 +147,7 @@ impl Shard {
             Purpose::Part { exchange, .. } if !self.exchange(exchange)?.takes_pieces() => return None,
             Purpose::Part { slot: None, .. } | Purpose::Resume { .. } if !hidden => {
                 writer.u8(1);
-                writer.bytes(target.as_str().as_bytes());
+                writer.bytes(target.name.as_str().as_bytes());
                 writer.bytes(last);
             }
             Purpose::Stream { exchange } => {
@@ -166,7 +161,7 @@ impl Shard {
                 }
                 for stream in &exchange.streams {
                     let Some(last) = &stream.last else { continue };
-                    writer.bytes(stream.target.as_str().as_bytes());
+                    writer.bytes(stream.target.name.as_str().as_bytes());
                     writer.bytes(last);
                 }
             }
@@ -175,11 +170,11 @@ impl Shard {
         Some(self.config.keys.seal_equal(Kind::Event, &writer.done()))
     }
 
-    fn resume_call(&mut self, id: ExchangeId, session: SessionId, target: &TargetName, last: Bytes) {
-        let Some(target) = self.routes.target(target.as_str()).map(Arc::clone) else {
+    fn resume_call(&mut self, id: ExchangeId, session: SessionId, target: &TargetId, last: Bytes) {
+        let Some(target) = self.routes.find(target).map(Arc::clone) else {
             return self.refuse(id, &Refusal::http(404, "the target of this stream is gone"));
         };
-        let stream = Stream::new(target.name.clone(), &[]);
+        let stream = Stream::new(target.id.clone(), &[]);
         let mut leg =
             Leg::new(target, Some(session), Purpose::Resume { exchange: id }, Method::Get, Bytes::new());
         leg.last_event = Some(last);
@@ -219,16 +214,16 @@ impl Shard {
     }
 
     /// Opens the stream of one target, unless it is open; if that is to be replaced, one beside it.
-    pub(super) fn open_stream(&mut self, id: ExchangeId, target: &TargetName) {
-        let routed = self.routes.target(target.as_str()).map(Arc::clone);
+    pub(crate) fn open_stream(&mut self, id: ExchangeId, target: &TargetId) {
+        let routed = self.routes.find(target).map(Arc::clone);
         let Some(exchange) = self.exchange_mut(id) else { return };
         let Some(target) = routed else {
             // The target is gone, and with it what there was to open again.
             return exchange.streams.retain(|stream| stream.target != *target || stream.leg.is_some());
         };
         let session = exchange.session;
-        let fields = (!target.forward.fields.is_empty()).then(|| exchange.head.fields.clone());
-        let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target.name) else {
+        let fields = exchange.passes(&target).then(|| exchange.head.fields.clone());
+        let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target.id) else {
             return;
         };
         if stream.leg.is_some() && (stream.again.is_none() || stream.next.is_some()) {
@@ -236,7 +231,7 @@ impl Shard {
         }
         stream.again = None;
         stream.stale = false;
-        let name = target.name.clone();
+        let name = target.id.clone();
         let mut leg = Leg::new(target, session, Purpose::Stream { exchange: id }, Method::Get, Bytes::new());
         leg.fields = fields;
         let leg = self.legs.insert(leg);
@@ -272,14 +267,14 @@ impl Shard {
         self.tell_resources(id, exchange);
     }
 
-    pub(super) fn stream_of(&mut self, exchange: ExchangeId, leg: LegId) -> Option<&mut Stream> {
+    pub(crate) fn stream_of(&mut self, exchange: ExchangeId, leg: LegId) -> Option<&mut Stream> {
         let mut streams = self.exchange_mut(exchange)?.streams.iter_mut();
         streams.find(|stream| stream.leg == Some(leg) || stream.next == Some(leg))
     }
 
     /// A target without such a stream is left alone; one that is busy or unwell is asked again.
     pub(crate) fn stream_refused(&mut self, id: LegId, exchange: ExchangeId, status: u16) {
-        let target = self.legs.get(id).map(|leg| leg.target.name.clone());
+        let target = self.legs.get(id).map(|leg| leg.target.id.clone());
         self.abandon(id);
         let Some(stream) = self.stream_of(exchange, id) else { return };
         // It does not take a second one: then the first must go before.
@@ -300,7 +295,7 @@ impl Shard {
     }
 
     /// A target's stream ended, or the one that was to replace it: it is opened again after a pause.
-    pub(crate) fn stream_ended(&mut self, id: ExchangeId, target: &TargetName) {
+    pub(crate) fn stream_ended(&mut self, id: ExchangeId, target: &TargetId) {
         let now = self.now;
         let Some(exchange) = self.exchange(id) else { return };
         let Some(stream) = exchange.streams.iter().find(|stream| stream.target == *target) else { return };
@@ -361,7 +356,7 @@ impl Shard {
     }
 
     /// A target session was opened: its stream can be, too.
-    pub(crate) fn reopen_stream_of(&mut self, session: SessionId, target: &TargetName) {
+    pub(crate) fn reopen_stream_of(&mut self, session: SessionId, target: &TargetId) {
         let Some(session) = self.sessions.get(session) else { return };
         let Some(listener) = session.listener else { return };
         let Some(exchange) = self.exchange_mut(listener) else { return };
@@ -421,7 +416,7 @@ impl Stream {
     /// The first pause before a target's stream is opened again; it doubles with every failure.
     pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
-    fn new(target: TargetName, places: &[(TargetName, Bytes)]) -> Self {
+    fn new(target: TargetId, places: &[(TargetId, Bytes)]) -> Self {
         let last = places.iter().find(|(name, _)| *name == target).map(|(_, last)| last.clone());
         Self {
             target,

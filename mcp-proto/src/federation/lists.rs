@@ -19,7 +19,7 @@ use crate::session::SessionId;
 use crate::shard::Shard;
 use crate::wire::{Reader, Writer};
 use bytes::Bytes;
-use routing::{Target, TargetName};
+use routing::{BackendName, Target, TargetId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,11 +29,11 @@ use std::time::{Duration, Instant};
 struct Merged {
     /// Items with commas between.
     items: Vec<u8>,
-    cursors: Vec<(TargetName, String)>,
+    cursors: Vec<(TargetId, String)>,
     /// Other members of the targets' results: the first target that has one gives it.
     extra: BTreeMap<String, Vec<u8>>,
     /// Targets whose share is missing, why, and whether an older copy stands in.
-    missing: Vec<(TargetName, String, bool)>,
+    missing: Vec<(TargetId, String, bool)>,
     /// The first error a target answered with.
     error: Option<(i64, String)>,
     /// How long the page holds, in milliseconds: the shortest of the targets' times. Targets that name none change at
@@ -45,6 +45,8 @@ struct Merged {
     modern: bool,
     /// The only target answered with an event.
     event: bool,
+    /// What the targets were asked with depends on a rule.
+    edited: bool,
     /// Who answers such a client, raw.
     server_info: Option<Bytes>,
 }
@@ -62,28 +64,32 @@ impl Shard {
         let Some(cursor) = cursor else {
             let mut questions = self.questions(id, message);
             for question in &mut questions {
-                question.kept = self.catalogue.fresh(&question.target.name, kind, self.now);
+                if self.may_keep_for(id) {
+                    question.kept = self.catalogue.fresh(&question.target.id, kind, self.now);
+                }
             }
             // An answer keeps the form the target chose, also when it comes from memory.
             if let [Question { target, kept: Some(_), .. }] = questions.as_slice()
-                && self.catalogue.came_as_event(&target.name, kind)
+                && self.catalogue.came_as_event(&target.id, kind)
                 && let Some(exchange) = self.exchange_mut(id)
             {
                 exchange.by_events = exchange.accepts.events;
             }
             return self.gather(id, part, What::List(kind), questions);
         };
-        let Some(cursors) = self.open_cursor(id, kind, &cursor.value) else {
+        let opened = self.open_cursor(id, kind, &cursor.value);
+        let opened = opened.filter(|(backend, _)| self.turn_to(id, backend));
+        let Some((_, cursors)) = opened else {
             // It may be the only target's own, from a shard that knew that the target and the client are of one era.
             let legacy = self.exchange(id).is_some_and(|exchange| exchange.modern.is_none());
-            if legacy && self.routes.single().is_some() {
+            if legacy && self.backend_of(id).single().is_some() {
                 return self.gather_message(id, part, What::List(kind), message);
             }
             return self.fail_part(id, part, refusal::INVALID_PARAMS, "unknown cursor", None);
         };
         let mut questions = self.questions(id, message);
         questions.retain_mut(|question| {
-            let Some((_, own)) = cursors.iter().find(|(target, _)| *target == question.target.name) else {
+            let Some((_, own)) = cursors.iter().find(|(target, _)| *target == question.target.id) else {
                 return false;
             };
             let asked = super::route::replace(message, &cursor.span, own);
@@ -105,7 +111,8 @@ impl Shard {
         let exchange = self.exchange(id);
         let modern = exchange.is_some_and(|exchange| exchange.modern.is_some());
         let event = exchange.is_some_and(|exchange| exchange.by_events);
-        let mut merged = Merged { modern, event, public: true, ..Merged::default() };
+        let edited = !self.may_keep_for(id);
+        let mut merged = Merged { modern, event, edited, public: true, ..Merged::default() };
         for slot in slots {
             let outcome = slot.outcome.unwrap_or_else(|| Err("it was not asked".to_owned()));
             self.merge(&mut merged, kind, &slot.target, outcome, first, slot.until);
@@ -119,12 +126,14 @@ impl Shard {
         {
             return self.fail_part(id, part, *code, message, None);
         }
-        if let ([(target, reason, false)], Some(_)) = (merged.missing.as_slice(), self.routes.single()) {
-            let words = format!("target \"{target}\" failed: {reason}");
-            return self.fail_part(id, part, refusal::INTERNAL_ERROR, &words, Some(target.as_str()));
+        if let ([(target, reason, false)], Some(_)) =
+            (merged.missing.as_slice(), self.backend_of(id).single())
+        {
+            let words = format!("target \"{}\" failed: {reason}", target.name);
+            return self.fail_part(id, part, refusal::INTERNAL_ERROR, &words, Some(target.name.as_str()));
         }
         if modern {
-            merged.server_info = Some(match self.routes.single() {
+            merged.server_info = Some(match self.backend_of(id).single() {
                 Some(target) => self.server_info(target),
                 None => Bytes::from_static(OWN_SERVER.as_bytes()),
             });
@@ -144,17 +153,17 @@ impl Shard {
         &mut self,
         merged: &mut Merged,
         kind: list::Kind,
-        target: &TargetName,
+        target: &TargetId,
         outcome: Result<Bytes, String>,
         first: bool,
         until: Option<Instant>,
     ) {
         let limits = self.config.limits;
         let mut items = Vec::new();
-        let era = self.routes.target(target.as_str()).and_then(|target| self.era(target));
-        let single = self.routes.single().is_some();
+        let era = self.routes.find(target).and_then(|target| self.era(target));
+        let single = self.is_alone(target);
         let view = list::View {
-            target: (!single).then_some(target),
+            target: (!single).then_some(&target.name),
             drop_invalid: merged.modern || era == Some(Era::Modern),
             strip_execution: merged.modern,
             wrap_output: !merged.modern && era == Some(Era::Modern),
@@ -167,8 +176,9 @@ impl Shard {
                     // The client will write its calls by this list.
                     self.catalogue.learn_mirrors(target, page.mirrors, true, &limits);
                 }
+                let keeps = !merged.edited && self.may_keep(target);
                 let left = until.map(|until| until.saturating_duration_since(self.now).as_millis() as u64);
-                if first && page.next_cursor.is_none() && left.is_none() && self.may_keep(target) {
+                if first && page.next_cursor.is_none() && left.is_none() && keeps {
                     self.keep_list(target, kind, &body, &page.extra, merged.event);
                 }
                 if let Some(cursor) = page.next_cursor {
@@ -176,7 +186,7 @@ impl Shard {
                 }
                 merged.add_extra(page.extra, era == Some(Era::Modern), left);
                 // What a target shows to one with these credentials is for none but those who have them.
-                merged.public &= self.may_keep(target);
+                merged.public &= keeps;
                 return merged.append(&items);
             }
             // A target without such a list has nothing to add.
@@ -190,7 +200,7 @@ impl Shard {
             Err(reason) => reason,
         };
         items.clear();
-        let kept = if first { self.catalogue.list(target, kind) } else { None };
+        let kept = self.catalogue.list(target, kind).filter(|_| first && !merged.edited);
         let stale =
             kept.is_some_and(|body| list::federate(&body, kind, &view, limits.depth, &mut items).is_ok());
         merged.missing.push((target.clone(), reason, stale));
@@ -199,7 +209,7 @@ impl Shard {
 
     fn keep_list(
         &mut self,
-        target: &TargetName,
+        target: &TargetId,
         kind: list::Kind,
         body: &[u8],
         extra: &[(String, Vec<u8>)],
@@ -213,8 +223,13 @@ impl Shard {
     }
 
     /// A list that depends on the client's own credentials is not kept for others.
-    fn may_keep(&self, target: &TargetName) -> bool {
-        self.routes.target(target.as_str()).is_some_and(|target| target.forward.fields.is_empty())
+    fn may_keep(&self, target: &TargetId) -> bool {
+        self.routes.find(target).is_some_and(|target| target.forward.fields.is_empty())
+    }
+
+    /// Nor is one that may depend on what a rule adds to the request.
+    fn may_keep_for(&self, id: ExchangeId) -> bool {
+        self.exchange(id).is_none_or(|exchange| !exchange.head.fields.is_edited())
     }
 
     /// A list came after its answer had been given without it. It is news unless the copy that stood in for it, when it
@@ -230,14 +245,15 @@ impl Shard {
     ) {
         let limits = self.config.limits;
         let mut items = Vec::new();
-        let Ok(page) = list::federate(body, kind, &list::View::names(&target.name), limits.depth, &mut items)
+        let Ok(page) =
+            list::federate(body, kind, &list::View::names(&target.id.name), limits.depth, &mut items)
         else {
             return;
         };
-        self.catalogue.learn_irregular(&target.name, kind, page.irregular, &limits);
-        if first && page.next_cursor.is_none() && self.may_keep(&target.name) {
-            self.keep_list(&target.name, kind, body, &page.extra, false);
-            if asked.is_some_and(|asked| self.catalogue.is_older(&target.name, kind, asked)) {
+        self.catalogue.learn_irregular(&target.id, kind, page.irregular, &limits);
+        if first && page.next_cursor.is_none() && self.may_keep(&target.id) {
+            self.keep_list(&target.id, kind, body, &page.extra, false);
+            if asked.is_some_and(|asked| self.catalogue.is_older(&target.id, kind, asked)) {
                 return;
             }
         }
@@ -248,16 +264,17 @@ impl Shard {
         &mut self,
         id: ExchangeId,
         kind: list::Kind,
-        cursors: &[(TargetName, String)],
+        cursors: &[(TargetId, String)],
     ) -> Option<String> {
         if cursors.is_empty() {
             return None;
         }
         let mut writer = Writer::default();
         writer.u128(self.owner_key(id)?);
+        writer.bytes(self.exchange(id)?.way.backend.as_str().as_bytes());
         writer.bytes(kind.key().as_bytes());
         for (target, cursor) in cursors {
-            writer.bytes(target.as_str().as_bytes());
+            writer.bytes(target.name.as_str().as_bytes());
             writer.bytes(cursor.as_bytes());
         }
         Some(self.config.keys.seal_equal(Kind::Cursor, &writer.done()))
@@ -268,24 +285,28 @@ impl Shard {
         self.open_cursor(id, kind, cursor).is_some()
     }
 
-    /// The targets' cursors in one of ours; `None` when it isn't this session's, or of another list.
+    /// The backend and the targets' cursors in one of ours; `None` when it isn't this session's, or of another list.
     fn open_cursor(
         &self,
         id: ExchangeId,
         kind: list::Kind,
         cursor: &str,
-    ) -> Option<Vec<(TargetName, String)>> {
+    ) -> Option<(BackendName, Vec<(TargetId, String)>)> {
         let owner = self.owner_key(id)?;
         let content = self.config.keys.open(Kind::Cursor, cursor.as_bytes())?;
         let mut reader = Reader::new(&content);
-        if reader.u128()? != owner || reader.text()? != kind.key() {
+        if reader.u128()? != owner {
+            return None;
+        }
+        let backend = reader.text()?.into();
+        if reader.text()? != kind.key() {
             return None;
         }
         let mut cursors = Vec::new();
         while !reader.is_empty() {
-            cursors.push((TargetName::parse(reader.text()?).ok()?, reader.text()?.to_owned()));
+            cursors.push((TargetId::parse(&backend, reader.text()?).ok()?, reader.text()?.to_owned()));
         }
-        Some(cursors)
+        Some((backend, cursors))
     }
 }
 
@@ -368,7 +389,7 @@ impl Merged {
                 out.push(b',');
             }
             out.extend_from_slice(b"{\"target\":");
-            quote(target.as_str(), &mut out);
+            quote(target.name.as_str(), &mut out);
             out.extend_from_slice(b",\"reason\":");
             quote(reason, &mut out);
             out.extend_from_slice(if *stale { b",\"stale\":true}" } else { b",\"stale\":false}" });
@@ -379,9 +400,9 @@ impl Merged {
 }
 
 /// What the access log says of targets that are missing in an answer.
-pub(super) fn missing_words<'a>(missing: impl Iterator<Item = (&'a TargetName, &'a str)>) -> Option<String> {
+pub(super) fn missing_words<'a>(missing: impl Iterator<Item = (&'a TargetId, &'a str)>) -> Option<String> {
     let words: Vec<_> =
-        missing.map(|(target, reason)| format!("target \"{target}\" is missing: {reason}")).collect();
+        missing.map(|(target, reason)| format!("target \"{}\" is missing: {reason}", target.name)).collect();
     (!words.is_empty()).then(|| words.join("; "))
 }
 

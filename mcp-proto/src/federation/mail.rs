@@ -4,7 +4,7 @@ use crate::edge::Note;
 use crate::session::{Opened, Session, TargetState};
 use crate::shard::Shard;
 use bytes::Bytes;
-use routing::TargetName;
+use routing::TargetId;
 use std::sync::Arc;
 
 impl Shard {
@@ -84,20 +84,20 @@ impl Shard {
     }
 
     /// The home answers for a target session: with the one there is, or with a new one.
-    fn asked(&mut self, sealed: &Bytes, target: &TargetName, lost: Option<Opened>) {
+    fn asked(&mut self, sealed: &Bytes, target: &TargetId, lost: Option<Opened>) {
         let Some(id) = self.open_sealed(sealed) else { return };
-        let Some(target) = self.routes.target(target.as_str()).map(Arc::clone) else { return };
+        let Some(target) = self.routes.find(target).map(Arc::clone) else { return };
         let now = self.now;
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.used = now;
         let key = session.key;
-        let outcome = match session.target_mut(&target.name) {
+        let outcome = match session.target_mut(&target.id) {
             TargetState::Ready(opened) if lost.as_ref() != Some(opened) => Ok(opened.clone()),
             TargetState::Failed { until, reason } if now < *until => Err(Arc::clone(reason)),
             TargetState::Opening { .. } => return,
             _ => return self.open_target(id, &target, lost, Vec::new()),
         };
-        self.broadcast(&Note::Opened { key, target: target.name.clone(), outcome });
+        self.broadcast(&Note::Opened { key, target: target.id.clone(), outcome });
     }
 
     /// The shard that took the DELETE ended what the id told it of; the home knows whether there is more.

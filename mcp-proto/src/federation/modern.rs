@@ -12,7 +12,7 @@ use crate::refusal;
 use crate::session::{Session, SessionId, TargetState};
 use crate::shard::{Deferred, Shard};
 use bytes::Bytes;
-use routing::{Protocol, Target, TargetName};
+use routing::{Protocol, Target, TargetId};
 use std::sync::Arc;
 
 impl Shard {
@@ -64,7 +64,7 @@ impl Shard {
                 leg.purpose = Purpose::Part { exchange, part, slot: Some(slot) };
                 leg.body = Bytes::from_static(DISCOVER);
                 if let Some(session) = leg.session.and_then(|session| self.sessions.get_mut(session)) {
-                    *session.target_mut(&target.name) = TargetState::Absent;
+                    *session.target_mut(&target.id) = TargetState::Absent;
                 }
             }
             // It is wanted on a shard that knows the target as one with sessions: that may be news.
@@ -76,10 +76,10 @@ impl Shard {
                 let session = leg.session;
                 self.drop_leg(id);
                 let Some(session) = session else { return };
-                self.go_without_session(session, &target.name);
+                self.go_without_session(session, &target.id);
                 let known = self.sessions.get(session).filter(|session| !session.is_hidden());
                 if let Some(key) = known.map(|session| session.key) {
-                    self.broadcast(&Note::Sessionless { key, target: target.name.clone() });
+                    self.broadcast(&Note::Sessionless { key, target: target.id.clone() });
                 }
                 return;
             }
@@ -97,7 +97,7 @@ impl Shard {
             | Purpose::Feed { .. }
             | Purpose::Remote { .. } => {}
         }
-        if self.is_settled_here(id, &target.name) {
+        if self.is_settled_here(id, &target.id) {
             return;
         }
         if purpose.exchange().is_some_and(|id| self.lacks_mirrors(id)) && self.await_schemas(id, &target) {
@@ -108,7 +108,7 @@ impl Shard {
     }
 
     /// What waited for a target session goes on without: the target has none.
-    pub(super) fn go_without_session(&mut self, session: SessionId, target: &TargetName) {
+    pub(super) fn go_without_session(&mut self, session: SessionId, target: &TargetId) {
         let Some(session) = self.sessions.get_mut(session) else { return };
         let state = session.target_mut(target);
         if let TargetState::Opening { waiting, .. } = state {
@@ -119,7 +119,7 @@ impl Shard {
     }
 
     /// What a modern target need not be asked: notices of sessions, and requests that only sessions have.
-    fn is_settled_here(&mut self, id: LegId, target: &TargetName) -> bool {
+    fn is_settled_here(&mut self, id: LegId, target: &TargetId) -> bool {
         let Some(leg) = self.legs.get_mut(id) else { return true };
         let Purpose::Part { exchange, part, slot } = leg.purpose else { return false };
         let parsed = Envelope::parse(&leg.body, usize::MAX).ok();
@@ -276,7 +276,7 @@ impl Shard {
         if std::mem::replace(&mut leg.mirrored_anew, true) {
             return false;
         }
-        self.forget_schemas(&target.name);
+        self.forget_schemas(&target.id);
         self.deferred.push_back(Deferred::Start(id));
         true
     }

@@ -34,8 +34,9 @@ use crate::session::SessionId;
 use crate::shard::{Closing, Deferred, Shard};
 use crate::table::key;
 use crate::timers::Timed;
+use crate::way::Way;
 use bytes::Bytes;
-use routing::{Target, TargetName};
+use routing::{Target, TargetId};
 use state::{Purport, State};
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -117,7 +118,7 @@ impl Shard {
                     self.send_quietly(session, Arc::clone(target), Method::Post, body.into());
                     self.cancel_call(leg);
                     let words = "asks its client something, and too many calls wait for such answers";
-                    return self.refuse_call(&target.name, exchange, part, words);
+                    return self.refuse_call(&target.id, exchange, part, words);
                 }
                 let call = self.begin_parking(leg, session, target, (exchange, part));
                 self.keep(call, Kept::Message(raw.to_vec()));
@@ -129,7 +130,7 @@ impl Shard {
     /// The call that a session is used for alone, at this target.
     fn busy(&self, session: SessionId, target: &Target) -> Option<LegId> {
         let busy = self.sessions.get(session)?.hidden.as_ref()?.busy?;
-        (self.legs.get(busy)?.target.name == target.name).then_some(busy)
+        (self.legs.get(busy)?.target.id == target.id).then_some(busy)
     }
 
     /// Whether a client's request can still be answered with a question.
@@ -302,7 +303,8 @@ impl Shard {
         let Some(waiting) = self.exchange(exchange) else { return };
         let message = waiting.parts.get(usize::from(part)).map(|part| part.message.clone());
         let message = message.and_then(|span| waiting.body.get(span)).unwrap_or_default();
-        let state = State::new(purport, message, &keys, expires).seal(&keys, nonce);
+        let state =
+            State::new(purport, waiting.way.backend.clone(), message, &keys, expires).seal(&keys, nonce);
         let result = [
             b"{\"resultType\":\"input_required\",\"inputRequests\":".as_slice(),
             asked,
@@ -373,15 +375,15 @@ impl Shard {
     }
 
     /// Whether somebody is at the other end of a client's stream.
-    pub(super) fn reads(&self, listener: ExchangeId) -> bool {
+    pub(crate) fn reads(&self, listener: ExchangeId) -> bool {
         let role = self.conns.get(listener.conn).map(|slot| &slot.role);
         role.is_some_and(|role| !matches!(role, Role::Client(client) if client.wire == Wire::Nowhere))
     }
 
     /// Opens a target's own stream in a session that one call at a time has to itself: the target may ask on it.
-    pub(super) fn attend(&mut self, id: SessionId, target: &TargetName) {
+    pub(super) fn attend(&mut self, id: SessionId, target: &TargetId) {
         // A channel brings all that its target says.
-        if self.routes.target(target.as_str()).is_none_or(|target| self.is_channel(target)) {
+        if self.routes.find(target).is_none_or(|target| self.is_channel(target)) {
             return;
         }
         let Some(session) = self.sessions.get(id) else { return };
@@ -389,9 +391,10 @@ impl Shard {
         if !exclusive || session.listener.is_some() {
             return;
         }
+        let way = Way::to(session.backend.clone());
         let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let conn = self.virtual_client(Wire::Nowhere, nobody);
-        let listener = self.open_virtual(conn, Request::bare(Method::Get), Bytes::new(), Some(id));
+        let listener = self.open_virtual(conn, Request::bare(Method::Get), Bytes::new(), way, Some(id));
         self.begin(listener, 200, Content::Events, &[]);
         if let Some(session) = self.sessions.get_mut(id) {
             session.listener = Some(listener);

@@ -13,7 +13,7 @@ use crate::refusal;
 use crate::session::Opened;
 use crate::shard::{Deferred, Shard};
 use bytes::Bytes;
-use routing::{Protocol, Target, TargetName};
+use routing::{Protocol, Target, TargetId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -111,7 +111,7 @@ impl Shard {
             Protocol::Modern => Some(Era::Modern),
             Protocol::Legacy => Some(Era::Legacy),
             Protocol::Sse => Some(Era::Sse),
-            Protocol::Auto => self.pools.get(&target.name)?.verdict.known.map(|known| known.era),
+            Protocol::Auto => self.pools.get(&target.id)?.verdict.known.map(|known| known.era),
         }
     }
 
@@ -120,7 +120,7 @@ impl Shard {
         if target.protocol != Protocol::Auto {
             return self.era(target);
         }
-        let known = self.pools.get(&target.name)?.verdict.known?;
+        let known = self.pools.get(&target.id)?.verdict.known?;
         // A process learns nothing new while it runs, and asking means starting another.
         let grows_old = target.process.is_none() && known.era != Era::Modern;
         if grows_old && known.since + LEGACY_AGE <= self.now {
@@ -132,7 +132,7 @@ impl Shard {
     /// Lets a request wait until it is known what its target speaks.
     pub(crate) fn await_era(&mut self, id: LegId, target: &Arc<Target>) {
         self.probe(id, target);
-        let waiting = self.pools.get_mut(&target.name).and_then(|pool| pool.verdict.asking.as_mut());
+        let waiting = self.pools.get_mut(&target.id).and_then(|pool| pool.verdict.asking.as_mut());
         match waiting {
             Some(waiting) => waiting.push(id),
             None => self.deferred.push_back(Deferred::Fail(id, Trouble::Nowhere)),
@@ -142,7 +142,7 @@ impl Shard {
     /// Asks a target what it speaks, unless it is being asked, with the credentials that `asker` has for it.
     fn probe(&mut self, asker: LegId, target: &Arc<Target>) {
         let fields = self.legs.get(asker).and_then(|leg| leg.fields.clone());
-        let Some(pool) = self.pools.get_mut(&target.name) else { return };
+        let Some(pool) = self.pools.get_mut(&target.id) else { return };
         if pool.verdict.asking.is_some() {
             return;
         }
@@ -161,7 +161,7 @@ impl Shard {
     /// the target says it speaks, or is made anew if that is known to be another by now; else the answer stands.
     pub(crate) fn doubt(&mut self, id: LegId, target: &Arc<Target>, status: u16, body: &[u8]) -> bool {
         let now = self.now;
-        let Some(known) = self.pools.get(&target.name).map(|pool| pool.verdict.known) else { return false };
+        let Some(known) = self.pools.get(&target.id).map(|pool| pool.verdict.known) else { return false };
         let Some(leg) = self.legs.get_mut(id) else { return false };
         let modern = leg.is_modern();
         let other = known.is_some_and(|known| (known.era == Era::Modern) != modern);
@@ -185,7 +185,7 @@ impl Shard {
             return false;
         }
         match self.era(target) {
-            Some(Era::Legacy) => self.judge(&target.name, Era::Sse, false),
+            Some(Era::Legacy) => self.judge(&target.id, Era::Sse, false),
             // Another that was refused at the same time has found it out.
             Some(Era::Sse) => {}
             Some(Era::Modern) | None => return false,
@@ -196,8 +196,8 @@ impl Shard {
 
     /// A session that another shard opened tells of its target what only opening one does: that it is older than it
     /// says on being asked.
-    pub(super) fn learn_era(&mut self, name: &TargetName, opened: &Opened) {
-        let auto = self.routes.target(name.as_str()).is_some_and(|it| it.protocol == Protocol::Auto);
+    pub(super) fn learn_era(&mut self, name: &TargetId, opened: &Opened) {
+        let auto = self.routes.find(name).is_some_and(|it| it.protocol == Protocol::Auto);
         let known = self.pools.get(name).and_then(|pool| pool.verdict.known);
         if opened.sse && auto && known.is_none_or(|known| known.era == Era::Legacy) {
             self.judge(name, Era::Sse, false);
@@ -205,21 +205,21 @@ impl Shard {
     }
 
     /// A target opened a session: that it speaks so is a guess no more.
-    pub(super) fn confirm(&mut self, name: &TargetName) {
+    pub(super) fn confirm(&mut self, name: &TargetId) {
         if let Some(known) = self.pools.get_mut(name).and_then(|pool| pool.verdict.known.as_mut()) {
             known.guessed &= known.era == Era::Modern;
         }
     }
 
     /// Another shard, which had to open a session, was told that there are none any more.
-    pub(super) fn learn_modern(&mut self, name: &TargetName) {
-        if self.routes.target(name.as_str()).is_some_and(|it| it.protocol == Protocol::Auto) {
+    pub(super) fn learn_modern(&mut self, name: &TargetId) {
+        if self.routes.find(name).is_some_and(|it| it.protocol == Protocol::Auto) {
             self.judge(name, Era::Modern, false);
         }
     }
 
     /// A verdict turned out to be wrong, and what is right is not known.
-    pub(crate) fn unsure(&mut self, target: &TargetName) {
+    pub(crate) fn unsure(&mut self, target: &TargetId) {
         if let Some(pool) = self.pools.get_mut(target) {
             // Where the configuration says it, this is never asked.
             pool.verdict.known = None;
@@ -233,14 +233,14 @@ impl Shard {
         match said(status, body, self.config.limits.depth) {
             Said::Era(era) => {
                 let now = self.now;
-                if let Some(pool) = self.pools.get_mut(&target.name) {
+                if let Some(pool) = self.pools.get_mut(&target.id) {
                     let is_answer = era == Era::Modern && (200..300).contains(&status);
                     pool.verdict.discovered =
                         is_answer.then(|| Discovered { body: Bytes::copy_from_slice(body), at: now });
                 }
-                self.judge(&target.name, era, false);
+                self.judge(&target.id, era, false);
             }
-            Said::Nothing => self.unjudged(&target.name, &Trouble::Status(status)),
+            Said::Nothing => self.unjudged(&target.id, &Trouble::Status(status)),
         }
     }
 
@@ -253,14 +253,14 @@ impl Shard {
             | Trouble::Malformed(_)
             | Trouble::Lost(_)
             | Trouble::Exited => {
-                self.judge(&target.name, Era::Legacy, true);
+                self.judge(&target.id, Era::Legacy, true);
             }
-            _ => self.unjudged(&target.name, trouble),
+            _ => self.unjudged(&target.id, trouble),
         }
     }
 
     /// It is known what a target speaks, or guessed.
-    pub(crate) fn judge(&mut self, target: &TargetName, era: Era, guessed: bool) {
+    pub(crate) fn judge(&mut self, target: &TargetId, era: Era, guessed: bool) {
         let now = self.now;
         let Some(pool) = self.pools.get_mut(target) else { return };
         // One that is known to be older than its siblings answers the question no other way than they do.
@@ -278,7 +278,7 @@ impl Shard {
     }
 
     /// It can't be known now. What was known before still holds.
-    fn unjudged(&mut self, target: &TargetName, trouble: &Trouble) {
+    fn unjudged(&mut self, target: &TargetId, trouble: &Trouble) {
         let Some(pool) = self.pools.get_mut(target) else { return };
         let waiting = pool.verdict.asking.take().unwrap_or_default();
         let known = pool.verdict.known.is_some();

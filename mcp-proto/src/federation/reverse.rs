@@ -19,7 +19,7 @@ use crate::shard::Shard;
 use crate::sse;
 use crate::wire::{Reader, Writer};
 use bytes::Bytes;
-use routing::{Target, TargetName};
+use routing::{Target, TargetId};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -95,15 +95,15 @@ impl Shard {
         let Some(key) = self.sessions.get(session).map(|session| session.key) else { return };
         let mut edits = Vec::new();
         if let Some(span) = envelope.id_span.clone() {
-            edits.push((span, self.seal_for(Kind::Reply, key, &target.name, rpc_id.as_bytes())));
+            edits.push((span, self.seal_for(Kind::Reply, key, &target.id, rpc_id.as_bytes())));
         }
         if let Some(span) = envelope.params.meta_progress_token.clone().filter(|_| renames.is_some()) {
             let token = raw.get(span.clone()).unwrap_or_default();
-            edits.push((span, self.seal_for(Kind::Progress, key, &target.name, token)));
+            edits.push((span, self.seal_for(Kind::Progress, key, &target.id, token)));
         }
         let scope = if method == "sampling/createMessage" { Scope::Sampling } else { Scope::Nothing };
         let message = params::edited(raw, edits);
-        let task = self.session_task_seal(key, &target.name);
+        let task = self.session_task_seal(key, &target.id);
         let message = self.rewritten(Plan { task, ..Plan::names(renames, scope) }, &message);
         self.tell(id, reader, &message, event_id);
     }
@@ -127,7 +127,7 @@ impl Shard {
         let plain = params::without_subscription(&held.raw, envelope);
         let raw = plain.as_deref().unwrap_or(&held.raw);
         let name = || self.renames(target);
-        let task = self.sessions.get(session).and_then(|it| self.session_task_seal(it.key, &target.name));
+        let task = self.sessions.get(session).and_then(|it| self.session_task_seal(it.key, &target.id));
         let plan = |scope| Plan { task: task.clone(), ..Plan::names(name(), scope) };
         let method = envelope.method.as_ref().map_or("", |method| &method.value);
         let message = match method {
@@ -137,7 +137,7 @@ impl Shard {
                     return self.counters.malformed.add(1);
                 };
                 let request = held.raw.get(span.clone()).unwrap_or_default();
-                let edits = vec![(span, self.seal_for(Kind::Reply, key, &target.name, request))];
+                let edits = vec![(span, self.seal_for(Kind::Reply, key, &target.id, request))];
                 self.rewritten(Plan::default(), &params::edited(&held.raw, edits))
             }
             "notifications/resources/updated" => self.rewritten(plan(Scope::Updated), raw),
@@ -147,7 +147,7 @@ impl Shard {
                 self.rewritten(plan(Scope::Nothing), raw)
             }
             _ => {
-                self.invalidate(&target.name, method);
+                self.invalidate(&target.id, method);
                 plain.unwrap_or_else(|| held.out.clone())
             }
         };
@@ -158,7 +158,7 @@ impl Shard {
     }
 
     /// A change notice makes what is remembered of a list worthless, wherever its reader asks for the list next.
-    pub(super) fn invalidate(&mut self, target: &TargetName, method: &str) {
+    pub(super) fn invalidate(&mut self, target: &TargetId, method: &str) {
         if method.ends_with("/list_changed") {
             self.invalidate_here(target, method);
             self.broadcast(&Note::Changed { target: target.clone(), method: method.into() });
@@ -166,7 +166,7 @@ impl Shard {
     }
 
     /// The same for this shard.
-    pub(super) fn invalidate_here(&mut self, target: &TargetName, method: &str) {
+    pub(super) fn invalidate_here(&mut self, target: &TargetId, method: &str) {
         let kinds: &[list::Kind] = match method {
             "notifications/tools/list_changed" => &[list::Kind::Tools],
             "notifications/prompts/list_changed" => &[list::Kind::Prompts],
@@ -230,10 +230,10 @@ impl Shard {
     }
 
     /// A JSON string that stands for `inner` of `target` in this session.
-    fn seal_for(&self, kind: Kind, key: SessionKey, target: &TargetName, inner: &[u8]) -> Vec<u8> {
+    fn seal_for(&self, kind: Kind, key: SessionKey, target: &TargetId, inner: &[u8]) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.u128(key);
-        writer.bytes(target.as_str().as_bytes());
+        writer.bytes(target.name.as_str().as_bytes());
         writer.bytes(inner);
         format!("\"{}\"", self.config.keys.seal_equal(kind, &writer.done())).into_bytes()
     }
@@ -247,7 +247,7 @@ impl Shard {
         if reader.u128()? != session.key {
             return None;
         }
-        let target = self.routes.target(reader.text()?)?;
+        let target = self.backend(&session.backend).target(reader.text()?)?;
         Some((Arc::clone(target), reader.bytes()?.to_vec()))
     }
 
@@ -269,7 +269,7 @@ impl Shard {
         if let Some(place) = self.session_of(id).and_then(|session| self.place(session, raw)) {
             return self.input(id, part, place, message);
         }
-        if let Some(target) = self.routes.single().cloned() {
+        if let Some(target) = self.backend_of(id).single().cloned() {
             return self.relay(id, part, target, message.clone(), false);
         }
         let found = self.session_of(id).and_then(|session| self.unseal_for(Kind::Progress, session, raw));
@@ -304,7 +304,8 @@ impl Shard {
             self.withdraw(leg);
             return self.part_done(id, part);
         }
-        let single = self.routes.single().filter(|target| self.era(target) != Some(Era::Modern)).cloned();
+        let single =
+            self.backend_of(id).single().filter(|target| self.era(target) != Some(Era::Modern)).cloned();
         let found = found.and_then(|leg| self.legs.get(leg)).map(|leg| Arc::clone(&leg.target));
         match found.or(single) {
             Some(target) => self.relay(id, part, target, message.clone(), false),

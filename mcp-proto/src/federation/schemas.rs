@@ -16,7 +16,7 @@ use crate::refusal::Refusal;
 use crate::session::SessionId;
 use crate::shard::{Deferred, Shard};
 use bytes::Bytes;
-use routing::{Target, TargetName};
+use routing::{Target, TargetId};
 use std::sync::Arc;
 
 /// A list that has more pages is taken to have no end.
@@ -48,7 +48,7 @@ impl Shard {
         if !is_call(&leg.body) {
             return false;
         }
-        let Some(pool) = self.pools.get_mut(&target.name) else { return false };
+        let Some(pool) = self.pools.get_mut(&target.id) else { return false };
         if pool.schemas.known {
             return false;
         }
@@ -92,19 +92,19 @@ impl Shard {
         // A target without tools will say so to the call.
         let page = list::federate(body, Kind::Tools, &View::default(), limits.depth, &mut items).ok();
         let page = page.unwrap_or_default();
-        self.catalogue.learn_mirrors(&target.name, page.mirrors, first, &limits);
-        let pages = self.pools.get_mut(&target.name).map_or(0, |pool| {
+        self.catalogue.learn_mirrors(&target.id, page.mirrors, first, &limits);
+        let pages = self.pools.get_mut(&target.id).map_or(0, |pool| {
             pool.schemas.pages = if first { 1 } else { pool.schemas.pages + 1 };
             pool.schemas.pages
         });
         match page.next_cursor.filter(|_| pages < PAGES) {
             Some(cursor) => self.ask_schemas(exchange, session, &target, fields, Some(&cursor)),
-            None => self.schemas_known(&target.name, true),
+            None => self.schemas_known(&target.id, true),
         }
     }
 
     /// They can't be had now: what waits goes on without, and is told by the target if they matter.
-    pub(crate) fn schemas_failed(&mut self, target: &TargetName, trouble: &Trouble) {
+    pub(crate) fn schemas_failed(&mut self, target: &TargetId, trouble: &Trouble) {
         match trouble {
             Trouble::Malformed(_) | Trouble::TooLarge | Trouble::Status(_) => {
                 self.schemas_known(target, true)
@@ -118,7 +118,7 @@ impl Shard {
         }
     }
 
-    fn schemas_known(&mut self, target: &TargetName, known: bool) {
+    fn schemas_known(&mut self, target: &TargetId, known: bool) {
         let Some(pool) = self.pools.get_mut(target) else { return };
         pool.schemas.known = known;
         let waiting = pool.schemas.asking.take().unwrap_or_default();
@@ -126,7 +126,7 @@ impl Shard {
     }
 
     /// The tools of a target changed.
-    pub(super) fn forget_schemas(&mut self, target: &TargetName) {
+    pub(super) fn forget_schemas(&mut self, target: &TargetId) {
         if let Some(pool) = self.pools.get_mut(target) {
             pool.schemas.known = false;
         }
@@ -140,7 +140,7 @@ impl Shard {
     /// The fields that repeat the arguments of a call; none where the arguments can't be read.
     pub(super) fn mirrored(&self, leg: &Leg, envelope: &Envelope<'_>) -> Vec<(String, Bytes)> {
         let Some(name) = envelope.params.name.as_ref() else { return Vec::new() };
-        let Some(mirrors) = self.catalogue.mirrors(&leg.target.name, &name.value) else { return Vec::new() };
+        let Some(mirrors) = self.catalogue.mirrors(&leg.target.id, &name.value) else { return Vec::new() };
         let arguments = envelope.params.arguments.clone().and_then(|span| leg.body.get(span));
         let values = mirror::values(arguments, mirrors).unwrap_or_default();
         let written = values.into_iter().filter_map(|(header, text)| {
@@ -155,7 +155,7 @@ impl Shard {
         let (Some(leg), Some(exchange)) = (self.legs.get(id), self.exchange(exchange)) else { return Ok(()) };
         let Ok(envelope) = Envelope::parse(&leg.body, usize::MAX) else { return Ok(()) };
         let Some(name) = envelope.params.name.as_ref().filter(|_| is_call(&leg.body)) else { return Ok(()) };
-        let Some(mirrors) = self.catalogue.mirrors(&leg.target.name, &name.value) else { return Ok(()) };
+        let Some(mirrors) = self.catalogue.mirrors(&leg.target.id, &name.value) else { return Ok(()) };
         let arguments = envelope.params.arguments.clone().and_then(|span| leg.body.get(span));
         let values = mirror::values(arguments, mirrors).map_err(era::mismatch)?;
         for (mirror, (header, argument)) in mirrors.iter().zip(values) {

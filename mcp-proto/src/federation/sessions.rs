@@ -18,7 +18,7 @@ use crate::session::{Opened, Revision, Session, SessionId, TargetState};
 use crate::shard::{Deferred, Shard};
 use crate::timers::Timed;
 use bytes::Bytes;
-use routing::{Target, TargetName};
+use routing::{Target, TargetId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,7 +153,7 @@ impl Shard {
     /// The target sessions there are to end.
     pub(crate) fn open_targets(&self, id: SessionId) -> Vec<(Arc<Target>, Opened)> {
         let Some(session) = self.sessions.get(id) else { return Vec::new() };
-        let targets = self.routes.targets().iter();
+        let targets = self.backend(&session.backend).targets().iter();
         targets
             .filter_map(|target| Some((Arc::clone(target), session.ready(target)?.clone())))
             .filter(|(_, opened)| opened.id.is_some())
@@ -208,10 +208,10 @@ impl Shard {
         let late = lost.is_none();
         // It is opened for who waits for it, and so with their credentials.
         let fields = waiting.iter().find_map(|leg| self.legs.get(*leg)?.fields.clone());
-        *session.target_mut(&target.name) = TargetState::Opening { waiting, late: false };
+        *session.target_mut(&target.id) = TargetState::Opening { waiting, late: false };
         if session.home != self.id {
             let (home, sealed) = (session.home, session.sealed.clone());
-            return self.post(home, Note::Ask { sealed, target: target.name.clone(), lost });
+            return self.post(home, Note::Ask { sealed, target: target.id.clone(), lost });
         }
         let purpose = Purpose::Open { asker: None };
         let mut leg = Leg::new(Arc::clone(target), Some(id), purpose, Method::Post, message);
@@ -222,7 +222,7 @@ impl Shard {
     }
 
     /// A session's home has not answered in time: it may not have known the target yet, or have been rebuilt since.
-    pub(crate) fn ask_again(&mut self, id: SessionId, target: &TargetName) {
+    pub(crate) fn ask_again(&mut self, id: SessionId, target: &TargetId) {
         let Some(session) = self.sessions.get_mut(id).filter(|session| session.home != self.id) else {
             return;
         };
@@ -242,16 +242,17 @@ impl Shard {
     ) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let (target, session_id, again) = (Arc::clone(&leg.target), leg.session, leg.reopened > 0);
-        let (given_id, fields) = (leg.given_id.take(), leg.fields.take());
+        let (given_id, fields, at) = (leg.given_id.take(), leg.fields.take(), leg.at);
         self.settle_leg(id);
         let revision = match negotiated(status, body, self.config.limits.depth) {
             Ok(revision) => revision,
             Err(trouble) => return self.target_refused_with(&target, session_id, asker, &trouble, body),
         };
-        self.learn(&target.name, body);
-        self.confirm(&target.name);
-        let opened = Opened { id: given_id, revision, sse: self.era(&target) == Some(Era::Sse) };
-        let single = self.routes.single().is_some();
+        self.learn(&target.id, body);
+        self.confirm(&target.id);
+        let at = at.filter(|_| given_id.is_some()).and_then(|at| self.memory(&target, at));
+        let opened = Opened { id: given_id, revision, sse: self.era(&target) == Some(Era::Sse), at };
+        let single = self.is_alone(&target.id);
         let asker = asker.filter(|(exchange, ..)| self.exchange(*exchange).is_some());
         let Some(session) = session_id.and_then(|session| self.sessions.get_mut(session)) else {
             // The session ended while its target was opening it.
@@ -261,7 +262,7 @@ impl Shard {
             if single {
                 session.revision = revision;
             }
-            let waiting = session.set_ready(&target.name, opened);
+            let waiting = session.set_ready(&target.id, opened);
             self.resume(waiting);
             return self.slot_done(exchange, part, slot, Ok(Bytes::copy_from_slice(body)));
         }
@@ -308,13 +309,13 @@ impl Shard {
             self.restore(id, &target);
         }
         if !hidden {
-            self.broadcast(&Note::Opened { key, target: target.name.clone(), outcome: Ok(opened.clone()) });
+            self.broadcast(&Note::Opened { key, target: target.id.clone(), outcome: Ok(opened.clone()) });
         }
-        self.target_ready(id, &target.name, opened, !hidden);
+        self.target_ready(id, &target.id, opened, !hidden);
     }
 
     /// A target session is open, here or at the session's home.
-    pub(super) fn target_ready(&mut self, id: SessionId, target: &TargetName, opened: Opened, news: bool) {
+    pub(super) fn target_ready(&mut self, id: SessionId, target: &TargetId, opened: Opened, news: bool) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let waiting = session.set_ready(target, opened);
         self.resume(waiting);
@@ -337,7 +338,7 @@ impl Shard {
         if let Some(level) = &session.level {
             messages.push(own_request("logging/setLevel", level));
         }
-        for (_, uri) in session.subscriptions.iter().filter(|(name, _)| *name == target.name) {
+        for (_, uri) in session.subscriptions.iter().filter(|(name, _)| *name == target.id) {
             let mut params = b"{\"uri\":".to_vec();
             quote(uri, &mut params);
             params.push(b'}');
@@ -352,7 +353,7 @@ impl Shard {
 
     /// Whether a client's request that waits for the target session says the same.
     fn says_itself(&self, id: SessionId, target: &Target, message: &[u8]) -> bool {
-        let state = self.sessions.get(id).and_then(|session| session.target(&target.name));
+        let state = self.sessions.get(id).and_then(|session| session.target(&target.id));
         let Some(TargetState::Opening { waiting, .. }) = state else { return false };
         let Ok(own) = Envelope::parse(message, usize::MAX) else { return false };
         let said = |text: Option<&Text<'_>>| text.map(|text| text.value.clone().into_owned());
@@ -386,22 +387,22 @@ impl Shard {
     ) {
         let reason: Arc<str> = trouble.to_string().into();
         if let Some(id) = session {
-            self.target_unavailable(id, &target.name, Arc::clone(&reason));
-            self.end_channel_at(id, &target.name);
+            self.target_unavailable(id, &target.id, Arc::clone(&reason));
+            self.end_channel_at(id, &target.id);
             if let Some(session) = self.sessions.get(id)
                 && !session.sealed.is_empty()
             {
-                let (key, target) = (session.key, target.name.clone());
+                let (key, target) = (session.key, target.id.clone());
                 self.broadcast(&Note::Opened { key, target, outcome: Err(Arc::clone(&reason)) });
             }
         }
         let Some((exchange, part, slot)) = asker else { return };
-        let is_error = matches!(trouble, Trouble::Refused(_)) && self.routes.single().is_some();
+        let is_error = matches!(trouble, Trouble::Refused(_)) && self.is_alone(&target.id);
         let outcome = if is_error { Ok(Bytes::copy_from_slice(body)) } else { Err(reason.to_string()) };
         self.slot_done(exchange, part, slot, outcome);
     }
 
-    pub(super) fn target_unavailable(&mut self, id: SessionId, target: &TargetName, reason: Arc<str>) {
+    pub(super) fn target_unavailable(&mut self, id: SessionId, target: &TargetId, reason: Arc<str>) {
         let until = self.now + REST;
         let Some(session) = self.sessions.get_mut(id) else { return };
         let failed = TargetState::Failed { until, reason: Arc::clone(&reason) };
@@ -426,7 +427,7 @@ impl Shard {
     pub(super) fn remember_subscription(
         &mut self,
         id: SessionId,
-        target: &TargetName,
+        target: &TargetId,
         uri: String,
         on: bool,
     ) -> bool {
@@ -488,7 +489,7 @@ impl Shard {
 
 impl Session {
     /// Notes an open target session; returns what waited for it.
-    fn set_ready(&mut self, target: &TargetName, opened: Opened) -> Vec<LegId> {
+    fn set_ready(&mut self, target: &TargetId, opened: Opened) -> Vec<LegId> {
         match std::mem::replace(self.target_mut(target), TargetState::Ready(opened)) {
             TargetState::Opening { waiting, .. } => waiting,
             _ => Vec::new(),

@@ -34,7 +34,7 @@ use crate::refusal::{self, Refusal};
 use crate::shard::Shard;
 use crate::sse;
 use bytes::Bytes;
-use routing::{Target, TargetName, uris};
+use routing::{Backend, Target, TargetId, uris};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,7 +73,7 @@ pub(crate) struct Subscription {
 /// A resource that a client listens to.
 #[derive(Debug)]
 pub(super) struct Watched {
-    pub(super) target: TargetName,
+    pub(super) target: TargetId,
     /// As its target knows it.
     pub(super) uri: String,
     /// As the client wrote it, and wants to read it.
@@ -107,7 +107,7 @@ impl Subscription {
     }
 
     /// What is to be asked of a target. Members that are not known here can go to one target only.
-    pub(super) fn share(&self, target: &TargetName, single: bool) -> Filter {
+    pub(super) fn share(&self, target: &TargetId, single: bool) -> Filter {
         let own = self.watched.iter().filter(|watched| watched.target == *target);
         let tasks = self.tasks.iter().filter(|task| task.target == *target);
         Filter {
@@ -119,7 +119,7 @@ impl Subscription {
     }
 
     /// What the client calls a resource that it listens to: itself, or one below it.
-    fn name_of(&self, target: &TargetName, uri: &str) -> Option<String> {
+    fn name_of(&self, target: &TargetId, uri: &str) -> Option<String> {
         let acknowledged = self.is_acknowledged();
         let own = self.watched.iter().filter(|watched| watched.target == *target);
         let known = own.filter(|watched| watched.honoured || !acknowledged);
@@ -157,10 +157,11 @@ impl Shard {
             let words = "params.notifications is no filter of notifications";
             return self.fail_part(id, part, refusal::INVALID_PARAMS, words, None);
         };
-        let watched = self.watched(std::mem::take(&mut asked.uris));
-        let tasks = self.watched_tasks(std::mem::take(&mut asked.task_ids));
+        let watched = self.watched(self.backend_of(id), std::mem::take(&mut asked.uris));
+        let tasks = self.watched_tasks(id, std::mem::take(&mut asked.task_ids));
         let (client, capabilities, _) = exchange.claimed();
         let likeness = Likeness {
+            backend: exchange.way.backend.clone(),
             capabilities: mute(capabilities),
             client: Bytes::copy_from_slice(client),
             ..Likeness::default()
@@ -195,24 +196,23 @@ impl Shard {
         }
         self.watch(id.conn);
         self.settle_subscription(id);
-        if self.is_draining() {
+        if self.is_leaving(id.conn) {
             self.end_subscription(id);
         }
     }
 
     /// The resources that lead somewhere, as many as one client may have.
-    fn watched(&self, uris: Vec<String>) -> Vec<Watched> {
+    fn watched(&self, backend: &Backend, uris: Vec<String>) -> Vec<Watched> {
         let limits = &self.config.limits;
         let mut seen = BTreeSet::new();
         let mut kept = 0;
         let mut watched = Vec::new();
         for asked in uris {
-            let (target, uri) =
-                match (self.routes.single(), self.routes.only().and_then(|it| uris::split(it, &asked))) {
-                    (Some(target), _) => (target.name.clone(), asked.clone()),
-                    (None, Some((target, uri))) => (target.name.clone(), uri),
-                    (None, None) => continue,
-                };
+            let (target, uri) = match (backend.single(), uris::split(backend, &asked)) {
+                (Some(target), _) => (target.id.clone(), asked.clone()),
+                (None, Some((target, uri))) => (target.id.clone(), uri),
+                (None, None) => continue,
+            };
             kept += asked.len();
             if watched.len() >= limits.names || kept > limits.session {
                 break;
@@ -258,12 +258,12 @@ impl Shard {
     }
 
     /// Targets that have not said yet what they can do, and are not known to be slow.
-    fn unknown_targets(&self, id: ExchangeId) -> Vec<TargetName> {
+    fn unknown_targets(&self, id: ExchangeId) -> Vec<TargetId> {
         let Some(exchange) = self.exchange(id) else { return Vec::new() };
         let waiting = exchange.streams.iter().filter(|it| it.leg.is_some() && it.state == State::Waiting);
-        let targets = waiting.filter_map(|stream| self.routes.target(stream.target.as_str()));
-        let unknown = targets.filter(|it| !self.is_slow(it) && self.capabilities(&it.name).is_none());
-        unknown.map(|target| target.name.clone()).collect()
+        let targets = waiting.filter_map(|stream| self.routes.find(&stream.target));
+        let unknown = targets.filter(|it| !self.is_slow(it) && self.capabilities(&it.id).is_none());
+        unknown.map(|target| target.id.clone()).collect()
     }
 
     fn set_due(&mut self, id: ExchangeId, at: Instant) {
@@ -283,10 +283,10 @@ impl Shard {
             Some((exchange, it)) => it.watched.iter().map(|it| self.is_heard(exchange, it)).collect(),
             None => return,
         };
-        let lists = Topic::ALL.map(|topic| self.may_change(topic));
-        let single = self.routes.single().cloned();
+        let lists = Topic::ALL.map(|topic| self.may_change(id, topic));
+        let single = self.backend_of(id).single().cloned();
         let Some(exchange) = self.exchange_mut(id) else { return };
-        let agreed = single.and_then(|target| exchange.agreed(&target.name)).cloned().unwrap_or_default();
+        let agreed = single.and_then(|target| exchange.agreed(&target.id)).cloned().unwrap_or_default();
         let tasks = exchange.subscription.iter().flat_map(|subscription| &subscription.tasks);
         let told = |task: &&WatchedTask| {
             exchange.agreed(&task.target).is_some_and(|agreed| agreed.task_ids.contains(&task.inner))
@@ -346,25 +346,25 @@ impl Shard {
 
     /// Whether any target has such a list: several change it together, and so does a new route, even if none of them
     /// ever says so.
-    fn may_change(&self, topic: Topic) -> bool {
-        let targets = self.routes.targets();
-        targets.is_empty() || targets.iter().any(|target| self.has_list(&target.name, topic))
+    fn may_change(&self, id: ExchangeId, topic: Topic) -> bool {
+        let targets = self.backend_of(id).targets();
+        targets.is_empty() || targets.iter().any(|target| self.has_list(&target.id, topic))
     }
 
     /// Whether a target has such a list, or may have.
-    fn has_list(&self, target: &TargetName, topic: Topic) -> bool {
+    fn has_list(&self, target: &TargetId, topic: Topic) -> bool {
         self.capabilities(target).is_none_or(|capabilities| capabilities.contains_key(topic.capability()))
     }
 
     /// Whether a target takes `resources/subscribe`, if it has said.
-    pub(super) fn may_subscribe(&self, target: &TargetName) -> Option<bool> {
+    pub(super) fn may_subscribe(&self, target: &TargetId) -> Option<bool> {
         let capabilities = self.capabilities(target)?;
         let subscribe = capabilities.get("resources").and_then(|resources| resources.get("subscribe"));
         Some(subscribe.and_then(serde_json::Value::as_bool).unwrap_or_default())
     }
 
     /// What a target said last that it can do.
-    fn capabilities(&self, target: &TargetName) -> Option<serde_json::Map<String, serde_json::Value>> {
+    fn capabilities(&self, target: &TargetId) -> Option<serde_json::Map<String, serde_json::Value>> {
         let discovered = self.pools.get(target)?.verdict.discovered.as_ref()?;
         Some(result_of(&discovered.body)?.capabilities)
     }
@@ -380,7 +380,7 @@ impl Shard {
     ) {
         let method = envelope.method.as_ref().map_or("", |method| &method.value);
         if let Some(topic) = Topic::of_notice(method) {
-            self.invalidate(&target.name, method);
+            self.invalidate(&target.id, method);
             let words = self.exchange(listener).map(|exchange| exchange.tagged(raw, envelope, Vec::new()));
             return self.topic_changed(listener, topic, words);
         }
@@ -397,7 +397,7 @@ impl Shard {
         }
         let message = exchange.tagged(raw, envelope, Vec::new());
         let plan = Plan {
-            task: self.session_task_seal(NOBODY, &target.name),
+            task: self.session_task_seal(NOBODY, &target.id),
             ..Plan::names(self.renames(target), Scope::Task)
         };
         let message = if method == "notifications/tasks" { self.rewritten(plan, &message) } else { message };
@@ -428,7 +428,7 @@ impl Shard {
         let Some(exchange) = self.exchange_mut(listener) else { return };
         let Some(subscription) = &mut exchange.subscription else { return };
         let Some(uri) = &envelope.params.uri else { return self.counters.malformed.add(1) };
-        let Some(name) = subscription.name_of(&target.name, &uri.value) else {
+        let Some(name) = subscription.name_of(&target.id, &uri.value) else {
             return self.counters.dropped.add(1);
         };
         let acknowledged = subscription.is_acknowledged();
@@ -446,7 +446,7 @@ impl Shard {
     }
 
     /// A target was not heard for a time in which the client relied on it: whatever it has may have changed.
-    pub(super) fn tell_missed(&mut self, listener: ExchangeId, target: &TargetName) {
+    pub(super) fn tell_missed(&mut self, listener: ExchangeId, target: &TargetId) {
         for topic in Topic::ALL {
             if self.has_list(target, topic) {
                 self.invalidate(target, topic.notice());
@@ -549,7 +549,7 @@ impl Exchange {
     }
 
     /// What a target agreed to on its own terms.
-    fn agreed(&self, target: &TargetName) -> Option<&Filter> {
+    fn agreed(&self, target: &TargetId) -> Option<&Filter> {
         match &self.streams.iter().find(|stream| stream.target == *target)?.state {
             State::Open(agreed) => agreed.as_ref(),
             State::Waiting | State::Refused => None,

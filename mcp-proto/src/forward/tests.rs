@@ -7,7 +7,7 @@ use crate::http::RequestEvent;
 use crate::session::{Opened, Revision, Session, TargetState};
 use crate::{AccessLog, Action, Config, Fault, Limits, Record, Start};
 use bytes::BytesMut;
-use routing::TargetName;
+use routing::{BackendName, TargetId};
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,14 +49,23 @@ impl Pair {
         let mut limits = Limits { buffer: BUFFER, ..Limits::default() };
         change(&mut limits);
         let (start, now) = Start::before_alpha(2, limits, AccessLog::All);
-        let name = TargetName::parse("alpha").unwrap();
-        let mut session = Session::new(1, ShardId(1), Revision::LATEST, Duration::from_secs(1000), now);
+        let name = TargetId::parse(&BackendName::default(), "alpha").unwrap();
+        let mut session = Session::new(
+            1,
+            ShardId(1),
+            BackendName::default(),
+            Revision::LATEST,
+            Duration::from_secs(1000),
+            now,
+        );
         *session.target_mut(&name) =
-            TargetState::Ready(Opened { id: None, revision: Revision::LATEST, sse: false });
+            TargetState::Ready(Opened { id: None, revision: Revision::LATEST, sse: false, at: None });
         let sealed = session.seal(&start.config.keys, [0; 12], 4096);
         let shard = |id| Shard::new(numbered(&start, id, id as u8), now);
         let mut shards = [shard(0), shard(1)];
-        let client = shards[ORIGIN].accepted(([127, 0, 0, 1], 5000).into(), now).unwrap();
+        let client = shards[ORIGIN]
+            .accepted(([127, 0, 0, 1], 8080).into(), ([127, 0, 0, 1], 5000).into(), now)
+            .unwrap();
         Self {
             shards,
             start,

@@ -2,7 +2,7 @@
 
 use crate::support::client::{call, post, request, session_field};
 use crate::support::server::{self, chunk, event, event_with, open_stream, reply, stream};
-use crate::support::{End, Setup, Step, World};
+use crate::support::{AT, End, Setup, Step, World};
 use serde_json::json;
 use std::time::Duration;
 
@@ -283,6 +283,32 @@ fn a_client_that_closes_its_side_of_a_stream_has_left() {
 }
 
 #[test]
+fn an_address_given_up_ends_its_own_connections_and_no_others() {
+    let mut world = World::new(&["alpha"]);
+    let elsewhere = world.connect_at(([127, 0, 0, 1], 9090).into(), 0);
+    let (client, session) = world.begin();
+    let listener = world.listen(0, &session);
+    let idle = world.connect(0);
+    world.server("alpha").delay = 2 * SECOND;
+    let asked = world.ask_later(client, &session, &call("echo"));
+    world.unlisten(AT);
+    assert!(world.clients[listener].answer().complete);
+    assert_eq!([listener, idle].map(|it| world.clients[it].end), [Some(End::Finished); 2]);
+    world.advance(2 * SECOND);
+    assert!(world.is_answered(client, asked));
+    assert_eq!(world.clients[client].answer().field("connection"), Some("close"));
+    assert_eq!([client, elsewhere].map(|it| world.clients[it].end), [Some(End::Finished), None]);
+    // Who listens there again serves anew, and whoever was elsewhere stayed.
+    let again = world.connect(0);
+    for client in [again, elsewhere] {
+        let asked = world.ask_later(client, &session, &call("echo"));
+        world.advance(2 * SECOND);
+        assert!(world.is_answered(client, asked));
+        assert_eq!(world.clients[client].end, None);
+    }
+}
+
+#[test]
 fn draining_ends_streams_and_lets_calls_finish() {
     let mut world = World::new(&["alpha"]);
     let (client, session) = world.begin();
@@ -293,7 +319,7 @@ fn draining_ends_streams_and_lets_calls_finish() {
     world.drain(10 * SECOND);
     assert!(world.clients[listener].answer().complete);
     assert_eq!([listener, idle].map(|it| world.clients[it].end), [Some(End::Finished); 2]);
-    assert!(world.shards[0].accepted(([127, 0, 0, 1], 1).into(), world.now).is_err());
+    assert!(world.shards[0].accepted(AT, ([127, 0, 0, 1], 1).into(), world.now).is_err());
     assert!(!world.shards[0].is_drained());
     world.advance(2 * SECOND);
     assert!(world.is_answered(client, asked));

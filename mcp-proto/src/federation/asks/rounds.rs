@@ -146,6 +146,7 @@ impl Shard {
         let mut leg = Leg::new(Arc::clone(&target), before.session, purpose, Method::Post, Bytes::new());
         leg.fields = before.fields.take();
         leg.version = before.version;
+        leg.attempt = before.attempt;
         leg.round = Some(Box::new(Round { number, original, asking: Some(asking) }));
         let session = leg.session;
         self.settle_leg(id);
@@ -155,7 +156,7 @@ impl Shard {
         if let Some(waiting) = self.exchange_mut(exchange)
             && let Some(part) = waiting.parts.get_mut(usize::from(part))
         {
-            part.work = Work::Relay { target: target.name.clone(), leg };
+            part.work = Work::Relay { target: target.id.clone(), leg };
         }
         let key = session.and_then(|session| self.sessions.get(session)).map(|session| session.key);
         for (question, request) in (0..).zip(&input.requests) {

@@ -36,7 +36,7 @@ impl Shard {
         let own = id.filter(|id| self.legs.get(*id).is_some_and(is_call));
         let found = own.or_else(|| self.busy(session, target));
         let Some(leg) = found else {
-            self.invalidate(&target.name, method);
+            self.invalidate(&target.id, method);
             return self.counters.dropped.add(1);
         };
         match (method, self.legs.get(leg).map(|leg| leg.purpose)) {
@@ -59,7 +59,7 @@ impl Shard {
                 }
             }
             _ => {
-                self.invalidate(&target.name, method);
+                self.invalidate(&target.id, method);
                 self.counters.dropped.add(1);
             }
         }

@@ -35,6 +35,9 @@ impl Shard {
         if !is_for {
             return invalid(self, "params.requestState was given for another request");
         }
+        if !self.turn_to(id, &state.backend) {
+            return invalid(self, "params.requestState is not known");
+        }
         if has_expired {
             return invalid(self, "params.requestState has expired");
         }
@@ -86,7 +89,7 @@ impl Shard {
         if let Some(exchange) = self.exchange_mut(id)
             && let Some(part) = exchange.parts.get_mut(usize::from(part))
         {
-            part.work = Work::Relay { target: target.name.clone(), leg };
+            part.work = Work::Relay { target: target.id.clone(), leg };
         }
         for body in bodies {
             self.send_quietly(session, Arc::clone(&target), Method::Post, body.into());

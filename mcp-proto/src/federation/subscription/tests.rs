@@ -6,6 +6,7 @@ use crate::http::{Method, Request};
 use crate::{AccessLog, Action, ConnId, Fault, Limits, Start};
 use std::io::IoSlice;
 
+const AT: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
 const PEER: ([u8; 4], u16) = ([127, 0, 0, 1], 5000);
 
 fn shard() -> (Shard, Instant) {
@@ -16,7 +17,7 @@ fn shard() -> (Shard, Instant) {
 
 /// A client's one stream.
 fn stream(shard: &mut Shard, now: Instant) -> ConnId {
-    let conn = shard.accepted(PEER.into(), now).unwrap();
+    let conn = shard.accepted(AT.into(), PEER.into(), now).unwrap();
     let accepts = Accepts { json: false, events: true };
     let exchange = Exchange::new(1, Request::bare(Method::Get), accepts, Bytes::new(), now);
     shard.conns.get_mut(conn).unwrap().client().unwrap().exchange = Some(exchange);
@@ -31,7 +32,8 @@ fn subscribe(shard: &mut Shard, stream: ConnId, id: &str, now: Instant) -> Excha
         r#"{{"jsonrpc":"2.0","id":{id},"method":"subscriptions/listen","params":{{"_meta":{{"{PREFIX}protocolVersion":"2026-07-28","{PREFIX}clientCapabilities":{{}}}},"notifications":{{"toolsListChanged":true}}}}}}"#
     );
     let conn = shard.virtual_client(Wire::Stream(stream), PEER.into());
-    let exchange = shard.open_virtual(conn, Request::bare(Method::Post), body.into(), None);
+    let exchange =
+        shard.open_virtual(conn, Request::bare(Method::Post), body.into(), crate::way::Way::default(), None);
     shard.serve_message(exchange);
     while let Some(action) = shard.poll() {
         if let Action::Open { conn, .. } = action {

@@ -9,6 +9,7 @@ pub(crate) mod eras;
 pub(crate) mod listening;
 pub(crate) mod modern;
 pub(crate) mod parking;
+pub(crate) mod replicas;
 pub(crate) mod server;
 pub(crate) mod setup;
 
@@ -23,11 +24,14 @@ use rand::Dice;
 use routing::Routes;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) mod rand;
+
+/// Where clients connect, unless a test says otherwise.
+pub(crate) const AT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// A connection of one of the shards.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -97,9 +101,14 @@ impl World {
 
     /// A client connects to a shard.
     pub(crate) fn connect(&mut self, shard: usize) -> usize {
+        self.connect_at(AT, shard)
+    }
+
+    /// The same, to a socket that listens at `at`.
+    pub(crate) fn connect_at(&mut self, at: SocketAddr, shard: usize) -> usize {
         let number = self.clients.len();
         let peer = SocketAddr::from(([127, 0, 0, 1], 40_000 + number as u16));
-        let accepted = self.shards[shard].accepted(peer, self.now);
+        let accepted = self.shards[shard].accepted(at, peer, self.now);
         let key = accepted.ok().map(|conn| Key { shard, conn });
         self.clients.push(Client::new(key));
         if let Some(key) = key {
@@ -242,6 +251,14 @@ impl World {
     pub(crate) fn drain(&mut self, grace: Duration) {
         for shard in &mut self.shards {
             shard.drain(grace, self.now);
+        }
+        self.run();
+    }
+
+    /// Nobody listens at `at` any more.
+    pub(crate) fn unlisten(&mut self, at: SocketAddr) {
+        for shard in &mut self.shards {
+            shard.unlistened(at, self.now);
         }
         self.run();
     }

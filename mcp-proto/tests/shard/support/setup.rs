@@ -19,8 +19,6 @@ impl Setup {
     pub(crate) fn new(targets: &[&str]) -> Self {
         let config = Config {
             shards: 1,
-            path: "/mcp".to_owned(),
-            sse_path: "/sse".to_owned(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             access_log: AccessLog::All,
@@ -73,7 +71,7 @@ impl Setup {
     }
 
     fn target(mut self, name: &str, change: impl Fn(&mut Target)) -> Self {
-        self.targets.iter_mut().filter(|target| target.name.as_str() == name).for_each(change);
+        self.targets.iter_mut().filter(|target| target.name().as_str() == name).for_each(change);
         self
     }
 
@@ -92,8 +90,8 @@ impl Setup {
         let routes = Arc::new(Routes::new(self.targets.clone()).unwrap());
         let servers = self.targets.iter().enumerate().map(|(number, new)| {
             // Where a process has no address, this one is nobody's.
-            let address = target(new.name.as_str(), number).endpoints[0].address;
-            let mut server = Server::new(new.name.as_str(), address);
+            let address = target(new.name().as_str(), number).endpoints[0].address;
+            let mut server = Server::new(new.name().as_str(), address);
             server.talks = match (&new.process, new.protocol) {
                 (Some(_), _) => Talks::Lines,
                 (None, Protocol::Sse) => Talks::Stream,
