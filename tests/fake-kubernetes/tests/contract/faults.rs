@@ -31,7 +31,7 @@ fn with_timings<F: Future<Output = ()>>(timings: Timings, test: impl FnOnce(Fake
 fn an_old_store_answers_a_streaming_list_with_an_error_event() {
     with_fake(async |server, subject| {
         server.faults().streaming(Streaming::OldStore);
-        let events = subject.watch(&format!("{SERVICES}?{STREAMING}")).await.to_end().await;
+        let events = subject.watch(&format!("{SERVICES}?{STREAMING}")).await.rest_of_it().await;
         let [event] = events.as_slice() else { panic!("one event: {events:?}") };
         assert_eq!((&event["type"], &event["object"]["code"]), (&json!("ERROR"), &json!(500)));
         assert_eq!(text(&event["object"], "/message"), "RequestWatchProgress is disabled");
@@ -90,7 +90,7 @@ fn after_a_compaction_old_revisions_are_gone_in_both_forms() {
         server.faults().compact();
         assert_eq!((subject.get(&exact).await.code), 410);
         let path = format!("{SERVICES}?watch=true&resourceVersion={old}");
-        assert_eq!(subject.watch(&path).await.to_end().await[0]["object"]["code"], 410);
+        assert_eq!(subject.watch(&path).await.rest_of_it().await[0]["object"]["code"], 410);
         server.faults().plain_gone(true);
         let refused = subject.get(&path).await;
         assert_eq!((refused.code, text(&refused.json(), "/reason").as_str()), (410, "Expired"));
@@ -285,7 +285,7 @@ fn a_restarted_server_keeps_its_data_and_forgets_its_history() {
         server.faults().start();
         assert_eq!(subject.get(SERVICES).await.ok()["items"].as_array().unwrap().len(), 3);
         let path = format!("{SERVICES}?watch=true&resourceVersion={before}");
-        assert_eq!(subject.watch(&path).await.to_end().await[0]["object"]["code"], 410);
+        assert_eq!(subject.watch(&path).await.rest_of_it().await[0]["object"]["code"], 410);
     });
 }
 

@@ -80,7 +80,7 @@ async fn a_bookmark_before_the_end_says_a_revision_and_no_more(subject: Subject)
     let from = revision(&subject.get(&gateways).await.ok());
     let path =
         format!("{gateways}?watch=true&allowWatchBookmarks=true&resourceVersion={from}&timeoutSeconds=3");
-    let events = subject.watch(&path).await.to_end().await;
+    let events = subject.watch(&path).await.rest_of_it().await;
     let bookmark = events.iter().find(|event| event["type"] == "BOOKMARK").expect("a bookmark");
     let object = bookmark["object"].as_object().unwrap();
     assert_eq!(text(&bookmark["object"], "/kind"), "Gateway");
@@ -99,7 +99,7 @@ async fn a_watch_ends_at_its_time_limit(subject: Subject) {
     let from = revision(&subject.get(&services).await.ok());
     let mut watch =
         subject.watch(&format!("{services}?watch=true&resourceVersion={from}&timeoutSeconds=1")).await;
-    assert_eq!(watch.to_end().await, Vec::<Value>::new());
+    assert_eq!(watch.rest_of_it().await, Vec::<Value>::new());
 }
 
 // Row 8
@@ -107,7 +107,7 @@ async fn a_revision_that_is_too_old_is_an_error_event(subject: Subject) {
     // Revision 1 is before all that a server remembers; the fake was started with several writes behind it.
     let mut watch =
         subject.watch(&format!("{}?watch=true&resourceVersion=1", subject.core("services"))).await;
-    let events = watch.to_end().await;
+    let events = watch.rest_of_it().await;
     let [event] = events.as_slice() else { panic!("one event, then the end: {events:?}") };
     assert_eq!(event["type"], "ERROR");
     let status = &event["object"];
@@ -129,7 +129,7 @@ async fn a_revision_of_the_future_fails_a_list_and_silences_a_watch(subject: Sub
     let mut present = subject.watch(&format!("{services}?watch=true&timeoutSeconds=2")).await;
     subject.create(&services, &service("a", "x")).await;
     assert_eq!(present.event().await.1, "a");
-    assert_eq!(silent.to_end().await, Vec::<Value>::new());
+    assert_eq!(silent.rest_of_it().await, Vec::<Value>::new());
 }
 
 // Row 10

@@ -167,7 +167,7 @@ impl Watch {
     }
 
     /// All events up to the end.
-    pub(crate) async fn to_end(&mut self) -> Vec<Value> {
+    pub(crate) async fn rest_of_it(&mut self) -> Vec<Value> {
         let mut events = Vec::new();
         while let Some(event) = self.next().await.unwrap() {
             events.push(event);
