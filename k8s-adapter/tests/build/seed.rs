@@ -35,7 +35,7 @@ endpoints: [{addresses: [10.0.0.7], conditions: {ready: true}, targetRef: {uid: 
 
 fn names(built: &Built) -> Vec<String> {
     let backend = built.routes.backend(&"default/mcp-backend".into()).unwrap();
-    backend.targets().iter().map(|target| target.name.to_string()).collect()
+    backend.targets().iter().map(|target| target.name().to_string()).collect()
 }
 
 #[test]
