@@ -67,7 +67,7 @@ fn push(block: &mut String, record: &Record, time: &str, format: LogFormat) {
 }
 
 /// The fields of a line, as JSON. A target's duration runs from sending to it to the first byte of its answer.
-fn fields(record: &Record, time: &str) -> [(&'static str, Option<String>); 14] {
+fn fields(record: &Record, time: &str) -> [(&'static str, Option<String>); 16] {
     let text = |text: &str| (!text.is_empty()).then(|| serde_json::Value::from(text).to_string());
     let milliseconds = |duration: Duration| format!("{:.3}", duration.as_secs_f64() * 1e3);
     [
@@ -75,6 +75,8 @@ fn fields(record: &Record, time: &str) -> [(&'static str, Option<String>); 14] {
         ("client", record.client.and_then(|client| text(&client.to_string()))),
         ("http_method", text(record.http_method)),
         ("route", text(&record.route)),
+        ("rule", text(&record.rule)),
+        ("backend", text(&record.backend)),
         ("status", Some(record.status.to_string())),
         ("method", text(&record.method)),
         ("target", text(&record.target)),
@@ -104,6 +106,8 @@ mod tests {
             client: Some("127.0.0.1:5000".parse().unwrap()),
             http_method: "POST",
             route: "/mcp".to_owned(),
+            rule: "team/tools/0".to_owned(),
+            backend: String::new(),
             status: 200,
             method: "tools/call".to_owned(),
             target: "clock".to_owned(),
@@ -124,7 +128,7 @@ mod tests {
     fn text_is_one_line_of_keys_and_values() {
         assert_eq!(
             line(LogFormat::Text),
-            r#"time=2026-11-22T08:00:00Z client=127.0.0.1:5000 http_method=POST route=/mcp status=200 method=tools/call "#
+            r#"time=2026-11-22T08:00:00Z client=127.0.0.1:5000 http_method=POST route=/mcp rule=team/tools/0 status=200 method=tools/call "#
                 .to_owned()
                 + r#"target=clock name="now\nstatus=500" code=-32601 error="no \"such\" tool" received_bytes=10 "#
                 + "sent_bytes=20 duration_ms=1.500\n"
@@ -140,6 +144,7 @@ mod tests {
             object,
             serde_json::json!({
                 "time": "2026-11-22T08:00:00Z", "client": "127.0.0.1:5000", "http_method": "POST", "route": "/mcp",
+                "rule": "team/tools/0",
                 "status": 200, "method": "tools/call", "target": "clock", "name": "now\nstatus=500", "code": -32601,
                 "error": "no \"such\" tool", "received_bytes": 10, "sent_bytes": 20, "duration_ms": 1.5
             })

@@ -170,8 +170,6 @@ pub(crate) fn config(settings: &Settings) -> Config {
     };
     Config {
         shards: count(settings),
-        path: "/mcp".to_owned(),
-        sse_path: "/sse".to_owned(),
         limits: settings.limits,
         timeouts: Timeouts { shutdown: settings.shutdown, ..settings.timeouts },
         access_log: settings.access_log,
@@ -182,7 +180,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
 }
 
 /// Fresh entropy. Without it no secret is safe, so there is no way on.
-fn entropy() -> [u8; 32] {
+pub(crate) fn entropy() -> [u8; 32] {
     let mut bytes = [0; 32];
     if let Err(error) = getrandom::fill(&mut bytes) {
         tracing::error!(%error, "the operating system gives no entropy");

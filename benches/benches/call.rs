@@ -119,8 +119,6 @@ impl Wire {
         let routes = [("b", 1), ("a", 2), ("c", 3)].into_iter().take(row.targets).map(target).collect();
         let config = Config {
             shards: 1,
-            path: "/mcp".to_owned(),
-            sse_path: "/sse".to_owned(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             access_log: AccessLog::default(),

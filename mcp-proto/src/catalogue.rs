@@ -8,7 +8,7 @@ use crate::jsonrpc::list::Kind;
 use crate::jsonrpc::mirror::Mirror;
 use crate::refusal;
 use bytes::Bytes;
-use routing::{Routes, TargetId};
+use routing::{BackendName, Routes, TargetId, TargetName};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ struct Kept {
 #[derive(Debug, Default)]
 pub(crate) struct Catalogue {
     names: BTreeMap<Place, BTreeSet<String>>,
-    irregular: BTreeMap<(&'static str, String), (TargetId, String)>,
+    irregular: BTreeMap<(BackendName, &'static str, String), (TargetName, String)>,
     lists: BTreeMap<Place, Kept>,
     /// Which arguments tools want repeated in header fields, of those that want any.
     mirrors: BTreeMap<TargetId, BTreeMap<String, Vec<Mirror>>>,
@@ -66,11 +66,16 @@ impl Catalogue {
     }
 
     /// What a shortened or cleaned name stands for.
-    pub(crate) fn irregular(&self, kind: Kind, federated: &str) -> Option<(&TargetId, &str)> {
+    pub(crate) fn irregular(
+        &self,
+        backend: &BackendName,
+        kind: Kind,
+        federated: &str,
+    ) -> Option<(&TargetName, &str)> {
         if self.irregular.is_empty() {
             return None;
         }
-        let (target, original) = self.irregular.get(&(kind.key(), federated.to_owned()))?;
+        let (target, original) = self.irregular.get(&(backend.clone(), kind.key(), federated.to_owned()))?;
         Some((target, original))
     }
 
@@ -84,11 +89,11 @@ impl Catalogue {
     ) {
         for (federated, original) in names.into_iter().filter(|(_, original)| original.len() <= LONGEST_NAME)
         {
-            let key = (kind.key(), federated);
+            let key = (target.backend.clone(), kind.key(), federated);
             if self.irregular.len() >= limits.names && !self.irregular.contains_key(&key) {
                 self.irregular.pop_first();
             }
-            self.irregular.insert(key, (target.clone(), original));
+            self.irregular.insert(key, (target.name.clone(), original));
         }
     }
 
@@ -187,7 +192,9 @@ impl Catalogue {
     pub(crate) fn retain(&mut self, routes: &Routes) {
         let stays = |target: &TargetId| routes.find(target).is_some();
         self.names.retain(|(target, _), _| stays(target));
-        self.irregular.retain(|_, (target, _)| stays(target));
+        self.irregular.retain(|(backend, ..), (name, _)| {
+            routes.backend(backend).is_some_and(|backend| backend.target(name.as_str()).is_some())
+        });
         self.lists.retain(|(target, _), _| stays(target));
         self.mirrors.retain(|target, _| stays(target));
         self.capabilities.retain(|target, _| stays(target));

@@ -8,10 +8,6 @@ use std::time::Duration;
 pub struct Config {
     /// How many shards serve together; a session's home is one of them.
     pub shards: u16,
-    /// The path of the MCP endpoint.
-    pub path: String,
-    /// The path of the streams of clients that speak HTTP+SSE (MCP 2024-11-05).
-    pub sse_path: String,
     /// Bounds on everything that grows with what peers send.
     pub limits: Limits,
     /// Deadlines on the client side. Those of targets stand in `routing::Timeouts`.

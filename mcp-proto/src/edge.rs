@@ -64,8 +64,6 @@ impl Start {
     ) -> (Self, std::time::Instant) {
         let config = Config {
             shards,
-            path: "/mcp".to_owned(),
-            sse_path: "/sse".to_owned(),
             limits,
             timeouts: crate::Timeouts::default(),
             access_log,
@@ -284,6 +282,10 @@ pub struct Record {
     pub http_method: &'static str,
     /// The path it was for.
     pub route: String,
+    /// The rule it met, if that has a name.
+    pub rule: String,
+    /// The backend that served it, if that has a name.
+    pub backend: String,
     /// HTTP status of the answer.
     pub status: u16,
     /// JSON-RPC method.

@@ -207,7 +207,7 @@ impl Shard {
         match leg.purpose {
             Purpose::Part { exchange, part, slot: Some(slot) } => {
                 events.answered = true;
-                let single = self.routes.single().is_some();
+                let single = self.is_alone(&leg.target.id);
                 if let Some(exchange) = self.exchange_mut(exchange) {
                     exchange.by_events = single && exchange.accepts.events;
                 }

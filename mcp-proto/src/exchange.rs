@@ -13,9 +13,10 @@ use crate::jsonrpc::list;
 use crate::jsonrpc::params::Filter;
 use crate::leg::LegId;
 use crate::session::{Opened, SessionId};
+use crate::way::Way;
 use crate::{ConnId, Record};
 use bytes::Bytes;
-use routing::TargetId;
+use routing::{Target, TargetId};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,7 @@ pub(crate) struct Accepts {
 pub(crate) struct Exchange {
     pub(crate) serial: u32,
     pub(crate) head: Request,
+    pub(crate) way: Way,
     pub(crate) accepts: Accepts,
     pub(crate) session: Option<SessionId>,
     /// What the message claims, when it belongs to no session (2026-07-28).
@@ -196,6 +198,7 @@ impl Exchange {
         Self {
             serial,
             head,
+            way: Way::default(),
             accepts,
             session: None,
             modern: None,
@@ -217,6 +220,11 @@ impl Exchange {
             sent: 0,
             log: Notes::default(),
         }
+    }
+
+    /// Whether a target is given any field of its head.
+    pub(crate) fn passes(&self, target: &Target) -> bool {
+        !target.forward.fields.is_empty() || self.head.fields.is_edited()
     }
 
     /// Whether an answer may be written piece by piece, as it comes.
@@ -278,6 +286,8 @@ impl Exchange {
             client: None,
             http_method: self.head.method.as_str(),
             route: self.head.path().to_owned(),
+            rule: self.way.rule.as_ref().map(|rule| rule.name.to_string()).unwrap_or_default(),
+            backend: self.way.backend.to_string(),
             status: self.log.status,
             method,
             target: self.parts.first().map(|part| part.work.targets()).unwrap_or_default(),

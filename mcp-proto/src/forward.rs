@@ -21,6 +21,7 @@ use crate::exchange::ExchangeId;
 use crate::http::Request;
 use crate::refusal::Refusal;
 use crate::shard::{Closing, Deferred, Shard};
+use crate::way::Way;
 use crate::{ConnId, ShardId};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub(crate) struct Ticket {
 pub(crate) struct Forwarded {
     ticket: Ticket,
     peer: SocketAddr,
+    way: Way,
     head: Request,
     body: Bytes,
 }
@@ -114,23 +116,23 @@ impl Shard {
         // Blocks that are read into belong to this thread.
         let mut head = exchange.head.clone();
         head.fields.detach();
-        let body = Bytes::copy_from_slice(&exchange.body);
+        let (way, body) = (exchange.way.clone(), Bytes::copy_from_slice(&exchange.body));
         self.forwards.out.insert(ticket, Out { exchange: id, owner, unpaid: 0 });
-        self.post(owner, Note::Forward(Box::new(Forwarded { ticket, peer, head, body })));
+        self.post(owner, Note::Forward(Box::new(Forwarded { ticket, peer, way, head, body })));
         Ok(())
     }
 
-    /// The owner serves an exchange as if it had come here.
+    /// The owner serves an exchange as if it had come here, on the way that was found for it.
     pub(crate) fn serve_forwarded(&mut self, forwarded: Forwarded) {
-        let Forwarded { ticket, peer, head, body } = forwarded;
+        let Forwarded { ticket, peer, way, head, body } = forwarded;
         if self.forwards.guests.len() >= self.config.limits.forwarded {
             return self.post(ticket.origin, Note::Broken { ticket });
         }
         let conn = self.virtual_client(Wire::Shard(ticket), peer);
         let guest = Guest { conn, credit: self.config.limits.buffer, keep_alive: false };
         self.forwards.guests.insert(ticket, guest);
-        let id = self.open_virtual(conn, head, body, None);
-        self.serve(id);
+        let id = self.open_virtual(conn, head, body, way, None);
+        self.serve_on(id);
     }
 
     /// A virtual client's outbox has bytes, or credit came, or the last byte was written.

@@ -9,6 +9,7 @@ use crate::leg::Inbound;
 use crate::refusal::{self, Refusal};
 use crate::session::{Revision, SessionId};
 use crate::shard::{Closing, Deferred, Shard};
+use crate::way::{Next, Transport};
 use crate::{Config, ConnId};
 use bytes::Bytes;
 use std::time::Instant;
@@ -121,7 +122,7 @@ impl Shard {
         }
     }
 
-    /// Checks everything that the head tells, then lets the HTTP method decide.
+    /// Checks everything that the head tells, finds its way, then lets the HTTP method decide.
     fn admit(&mut self, id: ExchangeId) -> Result<(), Refusal> {
         let config = std::sync::Arc::clone(&self.config);
         let Some(exchange) = self.exchange(id) else { return Ok(()) };
@@ -129,10 +130,28 @@ impl Shard {
         check_authority(&config, head)?;
         check_loop(&config, &head.fields)?;
         check_origin(&config, &head.fields)?;
-        let at = |path: &str| head.path().trim_end_matches('/') == path.trim_end_matches('/');
-        let on_stream = at(&config.sse_path) && head.fields.first("mcp-session-id").is_none();
-        if !on_stream && !at(&config.path) {
-            return Err(Refusal::http(404, "nothing is served at this path"));
+        match self.find_way(id)? {
+            Next::Serve => self.admit_method(id),
+            Next::Redirect(status, location) => {
+                self.respond(id, status, b"", &[("location", location.as_bytes())]);
+                Ok(())
+            }
+        }
+    }
+
+    /// Serves an exchange whose way was found on another shard.
+    pub(crate) fn serve_on(&mut self, id: ExchangeId) {
+        if let Err(refusal) = self.admit_method(id) {
+            self.refuse(id, &refusal);
+        }
+    }
+
+    fn admit_method(&mut self, id: ExchangeId) -> Result<(), Refusal> {
+        let Some(exchange) = self.exchange(id) else { return Ok(()) };
+        let head = &exchange.head;
+        let on_stream = exchange.way.transport == Transport::Sse;
+        if on_stream && head.fields.first("mcp-session-id").is_some() {
+            return Err(Refusal::http(404, "a session of Streamable HTTP is not served at this path"));
         }
         if head.method == Method::Post
             && let Some(stream) = stream_id(head)
@@ -245,6 +264,7 @@ impl Shard {
             return Err(Refusal::session_missing());
         };
         let known = client.memo.as_ref().filter(|(text, _)| text == sealed).map(|(_, session)| *session);
+        let backend = exchange.way.backend.clone();
         let alive = |id: &SessionId| self.sessions.get(*id).is_some_and(|session| session.expires >= unix);
         let session = match known.filter(alive) {
             Some(session) => session,
@@ -257,11 +277,12 @@ impl Shard {
                 session
             }
         };
+        let Some(state) = self.sessions.get_mut(session).filter(|session| session.backend == backend) else {
+            return Err(Refusal::session_unknown());
+        };
+        state.used = now;
         if let Some(exchange) = self.exchange_mut(id) {
             exchange.session = Some(session);
-        }
-        if let Some(session) = self.sessions.get_mut(session) {
-            session.used = now;
         }
         self.touch(session);
         Ok(session)
@@ -481,7 +502,7 @@ fn check_origin(config: &Config, fields: &Fields) -> Result<(), Refusal> {
 }
 
 /// The sealed id in a POST that belongs to a client's one stream (MCP 2024-11-05: whatever the `endpoint` event said).
-fn stream_id(head: &Request) -> Option<&str> {
+pub(crate) fn stream_id(head: &Request) -> Option<&str> {
     let id = head.query()?.split('&').find_map(|pair| pair.strip_prefix("sessionId="))?;
     head.fields.first("mcp-session-id").is_none().then_some(id)
 }
@@ -507,7 +528,7 @@ fn check_revision(fields: &Fields) -> Result<(), Refusal> {
 }
 
 /// An authority without its port.
-fn host_of(authority: &str) -> &str {
+pub(crate) fn host_of(authority: &str) -> &str {
     match authority.rfind(':') {
         Some(colon) if !authority.ends_with(']') => authority.get(..colon).unwrap_or_default(),
         _ => authority,

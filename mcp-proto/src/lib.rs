@@ -23,7 +23,8 @@
 //!
 //! - [`http`], [`sse`], [`mod@line`] and [`jsonrpc`] are codecs: small values that are fed bytes and return events or
 //!   spans. They know nothing of MCP beyond the places where names, URIs and the members of one era stand.
-//! - `intake` checks a client's request and makes an *exchange* of it; `era` tells whether a message stands for itself or
+//! - `intake` checks a client's request and makes an *exchange* of it; `way` finds the rule it meets and the backend that
+//!   serves it; `era` tells whether a message stands for itself or
 //!   belongs to a session; `federation` decides which targets it is for and what it is in their era; each request to a
 //!   target is a *leg*, which `pool` gives a connection and `channel` a place on the one stream of a process.
 //! - `one_stream` and `forward` bring messages that came some other way than over the client's own connection, each as the
@@ -36,14 +37,13 @@
 //!
 //! ```
 //! use mcp_proto::{AccessLog, Action, Config, Keys, Limits, Shard, ShardId, Start, Timeouts};
+//! use routing::Routes;
 //! use std::io::IoSlice;
 //! use std::sync::Arc;
 //! use std::time::{Duration, Instant};
 //!
 //! let config = Config {
 //!     shards: 1,
-//!     path: "/mcp".to_owned(),
-//!     sse_path: "/sse".to_owned(),
 //!     limits: Limits::default(),
 //!     timeouts: Timeouts::default(),
 //!     access_log: AccessLog::Off,
@@ -54,7 +54,7 @@
 //! let start = Start {
 //!     id: ShardId(0),
 //!     config: Arc::new(config),
-//!     routes: Arc::default(),
+//!     routes: Arc::new(Routes::new(Vec::new()).unwrap()),
 //!     seed: [7; 32],
 //!     unix: Duration::ZERO,
 //!     counters: Arc::default(),
@@ -117,6 +117,7 @@ pub mod sse;
 mod table;
 mod timers;
 mod virtual_client;
+mod way;
 mod wire;
 
 pub use census::Census;

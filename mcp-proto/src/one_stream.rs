@@ -20,9 +20,11 @@ use crate::seal::Kind;
 use crate::session::SessionId;
 use crate::shard::{Closing, Deferred, Shard};
 use crate::table::Key;
+use crate::way::Way;
 use crate::wire::{Reader, Writer};
 use crate::{ConnId, ShardId};
 use bytes::Bytes;
+use routing::BackendName;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
@@ -97,6 +99,7 @@ impl Shard {
         client.serial = 1;
         let accepts = Accepts { json: false, events: true };
         let mut exchange = Exchange::new(1, Request::bare(Method::Get), accepts, Bytes::new(), now);
+        exchange.way = Way::to(self.only_backend());
         exchange.answer = Answer::Begun { events: true, chunked: false };
         exchange.shared = true;
         exchange.log.silent = true;
@@ -107,7 +110,8 @@ impl Shard {
     /// Serves the GET that is a client's one stream: the first event tells where to POST.
     pub(crate) fn open_event_stream(&mut self, id: ExchangeId) -> Result<(), Refusal> {
         let key = u128::from_be_bytes(self.random());
-        let sealed = self.seal_stream(id.conn, key);
+        let backend = self.exchange(id).map(|exchange| exchange.way.backend.clone()).unwrap_or_default();
+        let sealed = self.seal_stream(id.conn, &backend, key);
         let Some(client) = self.conns.get_mut(id.conn).and_then(Conn::client) else { return Ok(()) };
         if client.wire != Wire::Socket {
             return Err(Refusal::misplaced());
@@ -121,23 +125,30 @@ impl Shard {
         Ok(())
     }
 
-    fn seal_stream(&self, conn: ConnId, key: u128) -> String {
+    fn seal_stream(&self, conn: ConnId, backend: &BackendName, key: u128) -> String {
         let (index, generation) = conn.parts();
         let mut writer = Writer::default();
         writer.u16(self.id.0);
         writer.u64(u64::from(index) << 32 | u64::from(generation));
         writer.u128(key);
+        writer.bytes(backend.as_str().as_bytes());
         self.config.keys.seal_here(Kind::Stream, [0; 12], &writer.done())
     }
 
-    /// The shard, connection and key in a stream's sealed id.
-    fn unseal_stream(&self, sealed: &str) -> Option<(ShardId, ConnId, u128)> {
+    /// The backend whose stream a sealed id names.
+    pub(crate) fn backend_of_stream(&self, sealed: &str) -> Option<BackendName> {
+        self.unseal_stream(sealed).map(|(.., backend)| backend)
+    }
+
+    /// The shard, connection, key and backend in a stream's sealed id.
+    fn unseal_stream(&self, sealed: &str) -> Option<(ShardId, ConnId, u128, BackendName)> {
         let content = self.config.keys.open_here(Kind::Stream, sealed.as_bytes())?;
         let mut reader = Reader::new(&content);
         let shard = ShardId(reader.u16()?);
         let place = reader.u64()?;
         let conn = ConnId::new((place >> 32) as u32, place as u32);
-        Some((shard, conn, reader.u128()?)).filter(|_| shard.0 < self.config.shards)
+        let (key, backend) = (reader.u128()?, reader.text()?.into());
+        Some((shard, conn, key, backend)).filter(|_| shard.0 < self.config.shards)
     }
 
     fn one_stream(&mut self, conn: ConnId) -> Option<&mut OneStream> {
@@ -147,7 +158,10 @@ impl Shard {
     /// A POST with messages of a client whose stream `sealed` names, here or on another shard.
     pub(crate) fn post_message(&mut self, id: ExchangeId, sealed: &str) -> Result<(), Refusal> {
         let limits = self.config.limits;
-        let (shard, stream, key) = self.unseal_stream(sealed).ok_or_else(Refusal::session_unknown)?;
+        let found = self.unseal_stream(sealed);
+        let served = self.exchange(id).map(|exchange| &exchange.way.backend);
+        let (shard, stream, key, _) =
+            found.filter(|(.., backend)| served == Some(backend)).ok_or_else(Refusal::session_unknown)?;
         if shard != self.id {
             return self.forward(id, shard);
         }
@@ -197,12 +211,15 @@ impl Shard {
 
     /// Works on one message.
     fn take_message(&mut self, stream: ConnId, peer: SocketAddr, head: Request, message: Bytes) {
+        let Some(way) = self.exchange_of(stream).and_then(|id| Some(self.exchange(id)?.way.clone())) else {
+            return;
+        };
         let conn = self.virtual_client(Wire::Stream(stream), peer);
         match self.one_stream(stream) {
             Some(stream) => stream.calls.insert(conn),
             None => return self.close(conn, Closing::Abort),
         };
-        let id = self.open_virtual(conn, head, message, None);
+        let id = self.open_virtual(conn, head, message, way, None);
         self.serve_message(id);
     }
 

@@ -8,6 +8,7 @@ use crate::http::{ClientCodec, ResponseEvent, write};
 use crate::leg::{Inbound, LegId, Purpose, Trouble};
 use crate::session::Revision;
 use crate::shard::{Closing, Deferred, Shard};
+use crate::way::passed;
 use crate::{Action, ConnId};
 use routing::{Routes, Target};
 use std::collections::VecDeque;
@@ -48,7 +49,7 @@ impl Shard {
     /// Brings the pools in line with the snapshot.
     pub(crate) fn rebuild_pools(&mut self) {
         let routes = Arc::clone(&self.routes);
-        for target in routes.targets() {
+        for target in routes.all_targets() {
             let pool = self.pools.entry(target.id.clone()).or_default();
             let endpoints: Vec<_> = target.endpoints.iter().map(|endpoint| endpoint.address).collect();
             if pool.endpoints != endpoints {
@@ -167,7 +168,9 @@ impl Shard {
         let Role::Target(upstream) = &mut slot.role else { return };
         slot.outbox.write(|out| {
             write::request(out, leg.method, path);
-            write::field(out, "host", leg.target.authority.as_bytes());
+            let given =
+                leg.fields.as_ref().and_then(|fields| fields.given().find(|(name, _)| *name == "host"));
+            write::field(out, "host", given.map_or(leg.target.authority.as_bytes(), |(_, host)| host));
             let accept: &[u8] = match leg.method {
                 crate::http::Method::Get => b"text/event-stream",
                 _ => b"application/json, text/event-stream",
@@ -197,11 +200,7 @@ impl Shard {
                 write::field(out, name, value.as_bytes());
             }
             if let Some(fields) = &leg.fields {
-                for name in &leg.target.forward.fields {
-                    if let Some(value) = fields.first(name) {
-                        write::field(out, name, value);
-                    }
-                }
+                passed(fields, &leg.target).for_each(|(name, value)| write::field(out, name, value));
             }
             write::end(out);
         });

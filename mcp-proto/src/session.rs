@@ -245,6 +245,14 @@ impl Session {
         writer.done()
     }
 
+    /// The backend of the session behind `sealed`, if this gateway sealed it.
+    pub(crate) fn backend_of(keys: &Keys, sealed: &[u8]) -> Option<BackendName> {
+        let content = keys.open(Kind::Session, sealed)?;
+        let mut reader = Reader::new(&content);
+        _ = (reader.u8()?, reader.u128()?, reader.u16()?, reader.u8()?, reader.u64()?);
+        Some(reader.text()?.into())
+    }
+
     /// The session behind `sealed`; `None` when this gateway did not seal it or it has expired.
     pub(crate) fn open(keys: &Keys, sealed: &Bytes, unix: Duration, now: Instant) -> Option<Opening> {
         let content = keys.open(Kind::Session, sealed)?;

@@ -21,7 +21,7 @@ use crate::{Action, Config, ConnId, Counters, Fault, Parcel, Refused, ShardId, S
 use bytes::{Bytes, BytesMut};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use routing::{Routes, TargetId};
+use routing::{Backend, Routes, TargetId};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -37,6 +37,8 @@ pub struct Shard {
     pub(crate) id: ShardId,
     pub(crate) config: Arc<Config>,
     pub(crate) routes: Arc<Routes>,
+    /// Stands for a backend that is gone: it has no targets.
+    pub(crate) gone: Backend,
     pub(crate) counters: Arc<Counters>,
     pub(crate) rng: ChaCha12Rng,
     /// Wall clock at `began`.
@@ -98,6 +100,7 @@ impl Shard {
             id: start.id,
             config: start.config,
             routes: start.routes,
+            gone: Backend::default(),
             counters: start.counters,
             rng: ChaCha12Rng::from_seed(start.seed),
             unix: start.unix,

@@ -16,6 +16,7 @@ use crate::line;
 use crate::session::SessionId;
 use crate::shard::Shard;
 use crate::sse;
+use crate::way::Way;
 use bytes::Bytes;
 use std::net::SocketAddr;
 
@@ -32,6 +33,7 @@ impl Shard {
         conn: ConnId,
         head: Request,
         body: Bytes,
+        way: Way,
         session: Option<SessionId>,
     ) -> ExchangeId {
         let now = self.now;
@@ -46,6 +48,7 @@ impl Shard {
         client.serial = id.serial;
         client.used = true;
         let mut exchange = Exchange::new(id.serial, head, accepts, body, now);
+        exchange.way = way;
         exchange.session = session;
         exchange.shared = client.wire.carries_messages();
         exchange.log.silent = client.wire == Wire::Nowhere;
@@ -152,7 +155,8 @@ mod tests {
     fn a_listener_that_writes_nowhere_keeps_its_streams_and_is_silent() {
         let (mut shard, session, now) = shard();
         let conn = shard.virtual_client(Wire::Nowhere, PEER.into());
-        let id = shard.open_virtual(conn, Request::bare(Method::Get), Bytes::new(), Some(session));
+        let id =
+            shard.open_virtual(conn, Request::bare(Method::Get), Bytes::new(), Way::default(), Some(session));
         shard.listen(id, session);
         let opened = actions(&mut shard);
         let [Action::Open { conn: upstream, .. }] = opened[..] else { panic!("{opened:?}") };

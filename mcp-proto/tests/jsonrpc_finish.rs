@@ -4,7 +4,7 @@
 use mcp_proto::Keys;
 use mcp_proto::jsonrpc::rewrite::{Finish, Malformed, Plan, ResultType, Rewriter, Scope, TaskSeal};
 use proptest::prelude::*;
-use routing::TargetName;
+use routing::{TargetId, TargetName};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -22,7 +22,11 @@ fn legacy() -> Plan {
 }
 
 fn task_seal() -> TaskSeal {
-    TaskSeal { keys: Keys::new([1; 32], &[]), owner: 7, target: TargetName::parse("t").unwrap() }
+    TaskSeal {
+        keys: Keys::new([1; 32], &[]),
+        owner: 7,
+        target: TargetId::parse(&"ns/b".into(), "t").unwrap(),
+    }
 }
 
 fn tasks(scope: Scope) -> Plan {
@@ -221,7 +225,7 @@ fn the_type_is_known_as_soon_as_it_was_read() {
 fn tasks_are_sealed_wherever_they_are_named() {
     let sealed = task_seal().seal("a/é");
     let keys = task_seal().keys;
-    assert_eq!(TaskSeal::open(&keys, 7, &sealed), Some(("t".into(), "a/é".into())));
+    assert_eq!(TaskSeal::open(&keys, 7, &sealed), Some((task_seal().target, "a/é".into())));
     assert_eq!(TaskSeal::open(&keys, 8, &sealed), None);
     assert_eq!(TaskSeal::open(&keys, 7, "AAAA"), None);
     for (scope, text) in [

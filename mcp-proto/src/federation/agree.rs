@@ -59,7 +59,7 @@ impl Shard {
     pub(super) fn share(&self, id: ExchangeId, target: &TargetId) -> Option<Filter> {
         let exchange = self.exchange(id)?;
         let share = match &exchange.subscription {
-            Some(subscription) => subscription.share(target, self.routes.single().is_some()),
+            Some(subscription) => subscription.share(target, self.is_alone(target)),
             None => {
                 let session = exchange.session.and_then(|session| self.sessions.get(session))?;
                 let own = session.subscriptions.iter().filter(|(name, _)| name == target);

@@ -51,7 +51,7 @@ impl Shard {
         body: Bytes,
     ) -> Option<Leg> {
         let exchange = self.exchange(id)?;
-        let fields = (!target.forward.fields.is_empty()).then(|| exchange.head.fields.clone());
+        let fields = exchange.passes(&target).then(|| exchange.head.fields.clone());
         let said = exchange.head.fields.text("mcp-protocol-version").and_then(Revision::parse);
         let agreed = exchange.session.and_then(|session| self.sessions.get(session)).map(|it| it.revision);
         let mut leg = Leg::new(target, exchange.session, purpose, Method::Post, body);
@@ -235,7 +235,7 @@ impl Shard {
 
     /// The name that goes in front of what `target` calls things: none when it is the only one.
     pub(crate) fn renames(&self, target: &Target) -> Option<TargetName> {
-        self.routes.single().is_none().then(|| target.id.name.clone())
+        (!self.is_alone(&target.id)).then(|| target.name().clone())
     }
 
     pub(crate) fn rewriter(&self, plan: Plan) -> Box<Rewriter> {

@@ -43,7 +43,7 @@ struct Meta<'a> {
 impl Shard {
     /// Asks every target that has not said lately what it is.
     pub(super) fn discover(&mut self, id: ExchangeId, part: u16) {
-        let targets = self.routes.targets().to_vec();
+        let targets = self.backend_of(id).targets().to_vec();
         let questions = targets.into_iter().map(|target| Question {
             target,
             body: Ok(Bytes::from_static(PING)),
@@ -79,7 +79,7 @@ impl Shard {
     pub(super) fn all_discovered(&mut self, id: ExchangeId, part: u16, slots: &[Slot]) {
         let mut capabilities = Capabilities::default();
         let mut instructions = String::new();
-        let single = self.routes.single().cloned();
+        let single = self.backend_of(id).single().cloned();
         for Slot { target, .. } in slots {
             let said = self.pools.get(target).and_then(|pool| pool.verdict.discovered.as_ref());
             match said.and_then(|said| result_of(&said.body)) {

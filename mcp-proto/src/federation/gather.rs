@@ -45,14 +45,15 @@ impl Shard {
     pub(super) fn questions(&self, id: ExchangeId, message: &Bytes) -> Vec<Question> {
         let session = self.exchange(id).and_then(|exchange| exchange.session);
         let session = session.and_then(|session| self.sessions.get(session));
-        let targets = self.routes.targets().iter();
+        let backend = self.backend_of(id);
+        let targets = backend.targets().iter();
         targets
             .map(|target| Question {
                 target: Arc::clone(target),
                 kept: None,
                 body: match session.and_then(|session| session.target(&target.id)) {
                     // Without others there is nothing to answer with but what comes of it.
-                    Some(TargetState::Opening { late: true, .. }) if self.routes.single().is_none() => {
+                    Some(TargetState::Opening { late: true, .. }) if backend.single().is_none() => {
                         Err("it is still starting".to_owned())
                     }
                     _ => Ok(message.clone()),
@@ -138,7 +139,7 @@ impl Shard {
     }
 
     pub(super) fn budget(&self, target: &Target) -> Duration {
-        if self.routes.single().is_some() {
+        if self.is_alone(&target.id) {
             return target.timeouts.gather.max(ALONE).min(target.timeouts.first_byte);
         }
         if self.is_slow(target) { target.timeouts.gather.min(BRIEF) } else { target.timeouts.gather }
@@ -238,7 +239,7 @@ impl Shard {
         // Those that are left let others wait in vain before: a brief wait is all they get.
         let names: Vec<_> = missing.into_iter().map(|slot| slot.target.clone()).collect();
         let slow = |name| self.pools.get(name).is_some_and(|pool| pool.slow);
-        if self.routes.single().is_none()
+        if self.backend_of(id).single().is_none()
             && names.iter().all(slow)
             && let Some(exchange) = self.exchange_mut(id)
         {

@@ -11,12 +11,14 @@ use crate::session::{Hidden, Revision, SessionId};
 use crate::shard::Shard;
 use crate::wire::Writer;
 use bytes::Bytes;
+use routing::{Backend, BackendName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// What a hidden session stands for. All of it as the client wrote it; empty where it wrote nothing.
 #[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Likeness {
+    pub(crate) backend: BackendName,
     pub(crate) capabilities: Bytes,
     /// Its description.
     pub(crate) client: Bytes,
@@ -46,7 +48,8 @@ impl Shard {
             capabilities: copy(capabilities),
             client: copy(client),
             level: level.map(copy).unwrap_or_default(),
-            credentials: self.credentials(&waiting.head.fields),
+            credentials: self.credentials(self.backend_of(exchange), &waiting.head.fields),
+            backend: waiting.way.backend.clone(),
         };
         let single = matches!(self.legs.get(leg)?.purpose, Purpose::Part { slot: None, .. });
         let exclusive = single && (level.is_some() || can_be_asked(capabilities));
@@ -71,10 +74,14 @@ impl Shard {
     }
 
     /// What of a request's header fields any target is given.
-    fn credentials(&self, fields: &Fields) -> Bytes {
+    fn credentials(&self, backend: &Backend, fields: &Fields) -> Bytes {
         let mut writer = Writer::default();
-        for name in self.routes.targets().iter().flat_map(|target| &target.forward.fields) {
+        for name in backend.targets().iter().flat_map(|target| &target.forward.fields) {
             writer.bytes(fields.first(name).unwrap_or_default());
+        }
+        for (name, value) in fields.given() {
+            writer.bytes(name.as_bytes());
+            writer.bytes(value);
         }
         writer.done().into()
     }
@@ -90,8 +97,8 @@ impl Shard {
         if self.sessions.len() >= self.config.limits.sessions {
             return None;
         }
-        let Likeness { capabilities, client, level, .. } = likeness.clone();
-        let id = self.new_session(Revision::LATEST, capabilities, client);
+        let Likeness { backend, capabilities, client, level, .. } = likeness.clone();
+        let id = self.new_session(backend, Revision::LATEST, capabilities, client);
         let session = self.sessions.get_mut(id)?;
         session.hidden = Some(Hidden { likeness: likeness.clone(), exclusive, busy: None });
         if !level.is_empty() {

@@ -12,7 +12,7 @@ use crate::shard::Shard;
 use crate::sse;
 use crate::timers::Timed;
 use bytes::Bytes;
-use routing::TargetName;
+use routing::{BackendName, TargetName};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::ops::Range;
@@ -78,7 +78,10 @@ impl Shard {
             // An offer that isn't served here is answered with the newest that is (MCP, Version Negotiation).
             None => super::route::replace(message, &offered.span, Revision::LATEST.as_str()),
         };
-        let session = self.new_session(revision.unwrap_or(Revision::LATEST), capabilities, client);
+        let Some(backend) = self.exchange(id).map(|exchange| exchange.way.backend.clone()) else {
+            return Ok(());
+        };
+        let session = self.new_session(backend, revision.unwrap_or(Revision::LATEST), capabilities, client);
         if let Some(exchange) = self.exchange_mut(id) {
             exchange.session = Some(session);
         }
@@ -89,6 +92,7 @@ impl Shard {
 
     pub(super) fn new_session(
         &mut self,
+        backend: BackendName,
         revision: Revision,
         capabilities: Bytes,
         client: Bytes,
@@ -99,7 +103,7 @@ impl Shard {
             capabilities,
             client,
             born_here: true,
-            ..Session::new(key, self.id, routing::BackendName::default(), revision, expires, self.now)
+            ..Session::new(key, self.id, backend, revision, expires, self.now)
         };
         let id = self.sessions.insert(session);
         self.by_key.insert(key, id);
@@ -110,7 +114,7 @@ impl Shard {
     }
 
     fn ask_all(&mut self, id: ExchangeId, part: u16, session: SessionId, message: &Bytes) {
-        let targets = self.routes.targets().to_vec();
+        let targets = self.backend_of(id).targets().to_vec();
         let slots = targets.iter().map(|target| Slot::new(target.id.clone())).collect();
         let longest = self.config.timeouts.initialize;
         let longest = if targets.len() == 1 { Duration::MAX } else { longest };
@@ -131,7 +135,7 @@ impl Shard {
     /// All targets have answered or been given up: the session begins.
     pub(super) fn initialized(&mut self, id: ExchangeId, part: u16, slots: Vec<Slot>) {
         let Some(session_id) = self.session_of(id) else { return };
-        let single = self.routes.single().is_some();
+        let single = self.backend_of(id).single().is_some();
         let missing = slots.iter().filter_map(|slot| match &slot.outcome {
             Some(Err(reason)) => Some((&slot.target, reason.as_str())),
             _ => None,
@@ -147,7 +151,7 @@ impl Shard {
                     self.forget_session(session_id);
                     return self.answer_part(id, part, body);
                 }
-                match self.routes.single().cloned() {
+                match self.backend_of(id).single().cloned() {
                     Some(target) if self.era(&target) == Some(Era::Modern) => self
                         .as_initialize_result(id, part, session_id, &target, body)
                         .unwrap_or_else(|| self.merged_answer(id, part, session_id, &slots)),

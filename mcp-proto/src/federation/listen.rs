@@ -70,7 +70,7 @@ impl Shard {
 
     /// Opens a stream at every target that something is wanted of.
     pub(super) fn open_streams(&mut self, id: ExchangeId, places: &[(TargetId, Bytes)]) {
-        let targets = self.routes.targets().to_vec();
+        let targets = self.backend_of(id).targets().to_vec();
         let wanted = targets.into_iter().filter(|target| self.share(id, &target.id).is_some());
         let wanted: Vec<_> = wanted.map(|target| target.id.clone()).collect();
         if let Some(exchange) = self.exchange_mut(id) {
@@ -83,17 +83,17 @@ impl Shard {
 
     /// Follows the routes: a target that is gone is heard no more, and one that is new and has no sessions is heard now.
     pub(crate) fn reroute_streams(&mut self, id: ExchangeId) {
-        let routes = Arc::clone(&self.routes);
+        let targets = self.backend_of(id).targets().to_vec();
         let Some(exchange) = self.exchange_mut(id) else { return };
         let subscribes = exchange.subscription.is_some();
         let (stay, go) = std::mem::take(&mut exchange.streams)
             .into_iter()
-            .partition::<Vec<_>, _>(|stream| routes.find(&stream.target).is_some());
+            .partition::<Vec<_>, _>(|stream| targets.iter().any(|target| target.id == stream.target));
         exchange.streams = stay;
         for stream in go {
             self.end_target_stream(stream);
         }
-        for target in routes.targets() {
+        for target in &targets {
             let known = |stream: &Stream| stream.target == target.id;
             let later = !subscribes && matches!(self.era(target), Some(Era::Legacy | Era::Sse));
             if later || self.share(id, &target.id).is_none() {
@@ -222,7 +222,7 @@ impl Shard {
             return exchange.streams.retain(|stream| stream.target != *target || stream.leg.is_some());
         };
         let session = exchange.session;
-        let fields = (!target.forward.fields.is_empty()).then(|| exchange.head.fields.clone());
+        let fields = exchange.passes(&target).then(|| exchange.head.fields.clone());
         let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target.id) else {
             return;
         };

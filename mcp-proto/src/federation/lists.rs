@@ -76,7 +76,7 @@ impl Shard {
         let Some(cursors) = self.open_cursor(id, kind, &cursor.value) else {
             // It may be the only target's own, from a shard that knew that the target and the client are of one era.
             let legacy = self.exchange(id).is_some_and(|exchange| exchange.modern.is_none());
-            if legacy && self.routes.single().is_some() {
+            if legacy && self.backend_of(id).single().is_some() {
                 return self.gather_message(id, part, What::List(kind), message);
             }
             return self.fail_part(id, part, refusal::INVALID_PARAMS, "unknown cursor", None);
@@ -119,12 +119,14 @@ impl Shard {
         {
             return self.fail_part(id, part, *code, message, None);
         }
-        if let ([(target, reason, false)], Some(_)) = (merged.missing.as_slice(), self.routes.single()) {
+        if let ([(target, reason, false)], Some(_)) =
+            (merged.missing.as_slice(), self.backend_of(id).single())
+        {
             let words = format!("target \"{}\" failed: {reason}", target.name);
             return self.fail_part(id, part, refusal::INTERNAL_ERROR, &words, Some(target.name.as_str()));
         }
         if modern {
-            merged.server_info = Some(match self.routes.single() {
+            merged.server_info = Some(match self.backend_of(id).single() {
                 Some(target) => self.server_info(target),
                 None => Bytes::from_static(OWN_SERVER.as_bytes()),
             });
@@ -152,7 +154,7 @@ impl Shard {
         let limits = self.config.limits;
         let mut items = Vec::new();
         let era = self.routes.find(target).and_then(|target| self.era(target));
-        let single = self.routes.single().is_some();
+        let single = self.is_alone(target);
         let view = list::View {
             target: (!single).then_some(&target.name),
             drop_invalid: merged.modern || era == Some(Era::Modern),
@@ -256,6 +258,7 @@ impl Shard {
         }
         let mut writer = Writer::default();
         writer.u128(self.owner_key(id)?);
+        writer.bytes(self.exchange(id)?.way.backend.as_str().as_bytes());
         writer.bytes(kind.key().as_bytes());
         for (target, cursor) in cursors {
             writer.bytes(target.name.as_str().as_bytes());
@@ -274,15 +277,13 @@ impl Shard {
         let owner = self.owner_key(id)?;
         let content = self.config.keys.open(Kind::Cursor, cursor.as_bytes())?;
         let mut reader = Reader::new(&content);
-        if reader.u128()? != owner || reader.text()? != kind.key() {
+        let backend = &self.exchange(id)?.way.backend;
+        if reader.u128()? != owner || reader.text()? != backend.as_str() || reader.text()? != kind.key() {
             return None;
         }
         let mut cursors = Vec::new();
         while !reader.is_empty() {
-            cursors.push((
-                TargetId::parse(&routing::BackendName::default(), reader.text()?).ok()?,
-                reader.text()?.to_owned(),
-            ));
+            cursors.push((TargetId::parse(backend, reader.text()?).ok()?, reader.text()?.to_owned()));
         }
         Some(cursors)
     }

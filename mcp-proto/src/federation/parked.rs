@@ -34,6 +34,7 @@ use crate::session::SessionId;
 use crate::shard::{Closing, Deferred, Shard};
 use crate::table::key;
 use crate::timers::Timed;
+use crate::way::Way;
 use bytes::Bytes;
 use routing::{Target, TargetId};
 use state::{Purport, State};
@@ -389,9 +390,10 @@ impl Shard {
         if !exclusive || session.listener.is_some() {
             return;
         }
+        let way = Way::to(session.backend.clone());
         let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let conn = self.virtual_client(Wire::Nowhere, nobody);
-        let listener = self.open_virtual(conn, Request::bare(Method::Get), Bytes::new(), Some(id));
+        let listener = self.open_virtual(conn, Request::bare(Method::Get), Bytes::new(), way, Some(id));
         self.begin(listener, 200, Content::Events, &[]);
         if let Some(session) = self.sessions.get_mut(id) {
             session.listener = Some(listener);

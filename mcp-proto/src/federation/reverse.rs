@@ -247,7 +247,7 @@ impl Shard {
         if reader.u128()? != session.key {
             return None;
         }
-        let target = self.routes.target(reader.text()?)?;
+        let target = self.backend(&session.backend).target(reader.text()?)?;
         Some((Arc::clone(target), reader.bytes()?.to_vec()))
     }
 
@@ -269,7 +269,7 @@ impl Shard {
         if let Some(place) = self.session_of(id).and_then(|session| self.place(session, raw)) {
             return self.input(id, part, place, message);
         }
-        if let Some(target) = self.routes.single().cloned() {
+        if let Some(target) = self.backend_of(id).single().cloned() {
             return self.relay(id, part, target, message.clone(), false);
         }
         let found = self.session_of(id).and_then(|session| self.unseal_for(Kind::Progress, session, raw));
@@ -304,7 +304,8 @@ impl Shard {
             self.withdraw(leg);
             return self.part_done(id, part);
         }
-        let single = self.routes.single().filter(|target| self.era(target) != Some(Era::Modern)).cloned();
+        let single =
+            self.backend_of(id).single().filter(|target| self.era(target) != Some(Era::Modern)).cloned();
         let found = found.and_then(|leg| self.legs.get(leg)).map(|leg| Arc::clone(&leg.target));
         match found.or(single) {
             Some(target) => self.relay(id, part, target, message.clone(), false),

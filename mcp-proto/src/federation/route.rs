@@ -115,7 +115,7 @@ impl Shard {
             "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/update" => {
                 self.by_task(id, part, params.task_id.as_ref(), message);
             }
-            _ => match (list::Kind::from_method(method), self.routes.single().cloned()) {
+            _ => match (list::Kind::from_method(method), self.backend_of(id).single().cloned()) {
                 // Within the legacy era a single target's list needs no look at it.
                 (Some(kind), Some(target))
                     if self.is_legacy_throughout(id, &target)
@@ -156,7 +156,7 @@ impl Shard {
             return self.fail_part(id, part, refusal::INVALID_PARAMS, "params.name is no string", None);
         };
         let looked_up = self.looked_up(id, part);
-        match self.find_name(kind, &name.value, looked_up) {
+        match self.find_name(id, kind, &name.value, looked_up) {
             Found::At(target, None) => self.relay(id, part, target, message.clone(), repeatable),
             Found::At(target, Some(original)) => {
                 let message = replace(message, &name.span, &original);
@@ -171,7 +171,7 @@ impl Shard {
         let Some(uri) = uri else {
             return self.fail_part(id, part, refusal::INVALID_PARAMS, "params.uri is no string", None);
         };
-        match self.find_uri(&uri.value) {
+        match self.find_uri(id, &uri.value) {
             Found::At(target, Some(original)) => {
                 let message = replace(message, &uri.span, &original);
                 self.relay(id, part, target, message, true);
@@ -203,7 +203,7 @@ impl Shard {
             }
             "notifications/cancelled" => self.cancel(id, part, message),
             "notifications/progress" => self.progress(id, part, envelope, message),
-            _ => match self.routes.single().cloned() {
+            _ => match self.backend_of(id).single().cloned() {
                 Some(target) => self.relay(id, part, target, message.clone(), false),
                 None => {
                     self.counters.dropped.add(1);
@@ -213,8 +213,15 @@ impl Shard {
         }
     }
 
-    fn find_name<'a>(&'a self, kind: list::Kind, name: &'a str, looked_up: bool) -> Found<'a> {
-        if let Some(target) = self.routes.single() {
+    fn find_name<'a>(
+        &'a self,
+        id: ExchangeId,
+        kind: list::Kind,
+        name: &'a str,
+        looked_up: bool,
+    ) -> Found<'a> {
+        let backend = self.backend_of(id);
+        if let Some(target) = backend.single() {
             let inner = name.strip_prefix(target.name().as_str()).and_then(|rest| rest.strip_prefix('_'));
             // A client may still use the prefixed names of a time with more targets.
             let Some(inner) = inner else { return Found::At(Arc::clone(target), None) };
@@ -225,17 +232,17 @@ impl Shard {
             let is_inner = self.catalogue.has(&target.id, kind, inner);
             return Found::At(Arc::clone(target), (is_inner && !is_whole).then(|| inner.into()));
         }
-        if let Some((target, original)) = self.catalogue.irregular(kind, name)
-            && let Some(target) = self.routes.find(target)
+        if let Some((target, original)) = self.catalogue.irregular(backend.name(), kind, name)
+            && let Some(target) = backend.target(target.as_str())
         {
             return Found::At(Arc::clone(target), Some(original.into()));
         }
-        if let Some((target, inner)) = self.routes.only().and_then(|it| names::split(it, name))
+        if let Some((target, inner)) = names::split(backend, name)
             && (looked_up || !names::may_be_shortened(name) || self.catalogue.has(&target.id, kind, inner))
         {
             return Found::At(Arc::clone(target), Some(inner.into()));
         }
-        let targets = self.routes.targets();
+        let targets = backend.targets();
         let known = targets.iter().all(|target| self.catalogue.knows(&target.id, kind))
             && targets.iter().any(|target| self.catalogue.has(&target.id, kind, name));
         if !looked_up && !known {
@@ -255,11 +262,12 @@ impl Shard {
         Found::Nowhere(refusal::INVALID_PARAMS, words)
     }
 
-    fn find_uri<'a>(&self, uri: &'a str) -> Found<'a> {
-        if let Some(target) = self.routes.single() {
+    fn find_uri<'a>(&self, id: ExchangeId, uri: &'a str) -> Found<'a> {
+        let backend = self.backend_of(id);
+        if let Some(target) = backend.single() {
             return Found::At(Arc::clone(target), None);
         }
-        match self.routes.only().and_then(|it| uris::split(it, uri)) {
+        match uris::split(backend, uri) {
             Some((target, original)) => Found::At(Arc::clone(target), Some(original.into())),
             None => Found::Nowhere(refusal::RESOURCE_NOT_FOUND, format!("resource not found: {uri}")),
         }
@@ -274,7 +282,7 @@ impl Shard {
     fn subscription(&mut self, id: ExchangeId, uri: Option<&Text<'_>>, on: bool) -> bool {
         let Some(session) = self.exchange(id).and_then(|exchange| exchange.session) else { return true };
         if let Some(uri) = uri
-            && let Found::At(target, original) = self.find_uri(&uri.value)
+            && let Found::At(target, original) = self.find_uri(id, &uri.value)
         {
             let uri = original.map_or_else(|| uri.value.to_string(), Cow::into_owned);
             return self.remember_subscription(session, &target.id, uri, on);
@@ -289,7 +297,7 @@ impl Shard {
         {
             self.remember_level(session, message.slice(span));
         }
-        match self.routes.single().cloned() {
+        match self.backend_of(id).single().cloned() {
             Some(target) => self.relay(id, part, target, message.clone(), true),
             None => self.gather_message(id, part, What::Level, message),
         }

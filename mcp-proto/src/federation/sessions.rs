@@ -153,7 +153,7 @@ impl Shard {
     /// The target sessions there are to end.
     pub(crate) fn open_targets(&self, id: SessionId) -> Vec<(Arc<Target>, Opened)> {
         let Some(session) = self.sessions.get(id) else { return Vec::new() };
-        let targets = self.routes.targets().iter();
+        let targets = self.backend(&session.backend).targets().iter();
         targets
             .filter_map(|target| Some((Arc::clone(target), session.ready(target)?.clone())))
             .filter(|(_, opened)| opened.id.is_some())
@@ -251,7 +251,7 @@ impl Shard {
         self.learn(&target.id, body);
         self.confirm(&target.id);
         let opened = Opened { id: given_id, revision, sse: self.era(&target) == Some(Era::Sse) };
-        let single = self.routes.single().is_some();
+        let single = self.is_alone(&target.id);
         let asker = asker.filter(|(exchange, ..)| self.exchange(*exchange).is_some());
         let Some(session) = session_id.and_then(|session| self.sessions.get_mut(session)) else {
             // The session ended while its target was opening it.
@@ -396,7 +396,7 @@ impl Shard {
             }
         }
         let Some((exchange, part, slot)) = asker else { return };
-        let is_error = matches!(trouble, Trouble::Refused(_)) && self.routes.single().is_some();
+        let is_error = matches!(trouble, Trouble::Refused(_)) && self.is_alone(&target.id);
         let outcome = if is_error { Ok(Bytes::copy_from_slice(body)) } else { Err(reason.to_string()) };
         self.slot_done(exchange, part, slot, outcome);
     }

@@ -34,7 +34,7 @@ use crate::refusal::{self, Refusal};
 use crate::shard::Shard;
 use crate::sse;
 use bytes::Bytes;
-use routing::{Target, TargetId, uris};
+use routing::{Backend, Target, TargetId, uris};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -157,10 +157,11 @@ impl Shard {
             let words = "params.notifications is no filter of notifications";
             return self.fail_part(id, part, refusal::INVALID_PARAMS, words, None);
         };
-        let watched = self.watched(std::mem::take(&mut asked.uris));
-        let tasks = self.watched_tasks(std::mem::take(&mut asked.task_ids));
+        let watched = self.watched(self.backend_of(id), std::mem::take(&mut asked.uris));
+        let tasks = self.watched_tasks(id, std::mem::take(&mut asked.task_ids));
         let (client, capabilities, _) = exchange.claimed();
         let likeness = Likeness {
+            backend: exchange.way.backend.clone(),
             capabilities: mute(capabilities),
             client: Bytes::copy_from_slice(client),
             ..Likeness::default()
@@ -201,18 +202,17 @@ impl Shard {
     }
 
     /// The resources that lead somewhere, as many as one client may have.
-    fn watched(&self, uris: Vec<String>) -> Vec<Watched> {
+    fn watched(&self, backend: &Backend, uris: Vec<String>) -> Vec<Watched> {
         let limits = &self.config.limits;
         let mut seen = BTreeSet::new();
         let mut kept = 0;
         let mut watched = Vec::new();
         for asked in uris {
-            let (target, uri) =
-                match (self.routes.single(), self.routes.only().and_then(|it| uris::split(it, &asked))) {
-                    (Some(target), _) => (target.id.clone(), asked.clone()),
-                    (None, Some((target, uri))) => (target.id.clone(), uri),
-                    (None, None) => continue,
-                };
+            let (target, uri) = match (backend.single(), uris::split(backend, &asked)) {
+                (Some(target), _) => (target.id.clone(), asked.clone()),
+                (None, Some((target, uri))) => (target.id.clone(), uri),
+                (None, None) => continue,
+            };
             kept += asked.len();
             if watched.len() >= limits.names || kept > limits.session {
                 break;
@@ -283,8 +283,8 @@ impl Shard {
             Some((exchange, it)) => it.watched.iter().map(|it| self.is_heard(exchange, it)).collect(),
             None => return,
         };
-        let lists = Topic::ALL.map(|topic| self.may_change(topic));
-        let single = self.routes.single().cloned();
+        let lists = Topic::ALL.map(|topic| self.may_change(id, topic));
+        let single = self.backend_of(id).single().cloned();
         let Some(exchange) = self.exchange_mut(id) else { return };
         let agreed = single.and_then(|target| exchange.agreed(&target.id)).cloned().unwrap_or_default();
         let tasks = exchange.subscription.iter().flat_map(|subscription| &subscription.tasks);
@@ -346,8 +346,8 @@ impl Shard {
 
     /// Whether any target has such a list: several change it together, and so does a new route, even if none of them
     /// ever says so.
-    fn may_change(&self, topic: Topic) -> bool {
-        let targets = self.routes.targets();
+    fn may_change(&self, id: ExchangeId, topic: Topic) -> bool {
+        let targets = self.backend_of(id).targets();
         targets.is_empty() || targets.iter().any(|target| self.has_list(&target.id, topic))
     }
 

@@ -45,15 +45,22 @@ impl Shard {
             let message = super::route::replace(message, &task.span, &inner);
             return self.relay(id, part, target, message, false);
         }
-        match self.routes.single().cloned() {
+        match self.backend_of(id).single().cloned() {
             Some(target) => self.relay(id, part, target, message.clone(), false),
             None => self.fail_part(id, part, refusal::INVALID_PARAMS, "unknown task", None),
         }
     }
 
     pub(super) fn unseal_task(&self, id: ExchangeId, task: &str) -> Option<(Arc<Target>, String)> {
-        let (target, inner) = TaskSeal::open(&self.config.keys, self.owner_key(id)?, task)?;
-        Some((Arc::clone(self.routes.target(&target)?), inner))
+        self.unseal_task_of(id, self.owner_key(id)?, task)
+    }
+
+    /// What `owner` calls `task` towards the backend that serves an exchange.
+    fn unseal_task_of(&self, id: ExchangeId, owner: u128, task: &str) -> Option<(Arc<Target>, String)> {
+        let (target, inner) = TaskSeal::open(&self.config.keys, owner, task)?;
+        let backend = self.backend_of(id);
+        let target = backend.target(target.name.as_str()).filter(|known| known.id == target)?;
+        Some((Arc::clone(target), inner))
     }
 
     /// The task that a client's answer belongs to, by its own id.
@@ -74,14 +81,14 @@ impl Shard {
     }
 
     /// The tasks that some target has, as many as one client may have.
-    pub(super) fn watched_tasks(&self, ids: Vec<String>) -> Vec<WatchedTask> {
-        let single = self.routes.single();
+    pub(super) fn watched_tasks(&self, id: ExchangeId, ids: Vec<String>) -> Vec<WatchedTask> {
+        let single = self.backend_of(id).single();
         let found = ids.into_iter().filter_map(|asked| {
             let (target, inner) = match single {
                 Some(target) => (target.id.clone(), asked.clone()),
                 None => {
-                    let (target, inner) = TaskSeal::open(&self.config.keys, NOBODY, &asked)?;
-                    (self.routes.target(&target)?.id.clone(), inner)
+                    let (target, inner) = self.unseal_task_of(id, NOBODY, &asked)?;
+                    (target.id.clone(), inner)
                 }
             };
             Some(WatchedTask { target, inner, asked })
@@ -91,7 +98,7 @@ impl Shard {
 
     /// How the ids of tasks in an answer are sealed, if there are several targets and the client knows of tasks.
     pub(super) fn task_seal(&self, id: ExchangeId, part: u16, target: &TargetId) -> Option<Arc<TaskSeal>> {
-        self.routes.single().is_none().then_some(())?;
+        (!self.is_alone(target)).then_some(())?;
         let exchange = self.exchange(id)?;
         // A client of 2025-11-25 asks for a task with the request; who knows the extension may be given one any time.
         let asks = exchange.parts.get(usize::from(part)).is_some_and(|part| part.of_task);
@@ -111,8 +118,7 @@ impl Shard {
 
     /// The same for what a target says on its own.
     pub(super) fn session_task_seal(&self, owner: u128, target: &TargetId) -> Option<Arc<TaskSeal>> {
-        self.routes.single().is_none().then(|| {
-            Arc::new(TaskSeal { keys: self.config.keys.clone(), owner, target: target.name.clone() })
-        })
+        (!self.is_alone(target))
+            .then(|| Arc::new(TaskSeal { keys: self.config.keys.clone(), owner, target: target.clone() }))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Refusal;
 use bytes::Bytes;
+use routing::HeaderEdits;
 use std::fmt;
 
 /// Header fields of one head. Names are compared ignoring ASCII case; values come without the blanks around them.
@@ -9,9 +10,11 @@ use std::fmt;
 /// `Debug` shows names only: values carry credentials.
 #[derive(Clone, Default)]
 pub struct Fields {
-    /// The whole head, first line included.
+    /// The whole head, first line included; behind it what was added.
     raw: Bytes,
     spans: Vec<Field>,
+    /// Some were added.
+    edited: bool,
 }
 
 /// One field line.
@@ -21,6 +24,8 @@ struct Field {
     value: Span,
     /// Meant for this connection alone.
     hop: bool,
+    /// Not the client's own: a rule of the gateway's gave it.
+    given: bool,
 }
 
 /// A part of a head.
@@ -76,6 +81,67 @@ impl Fields {
                     && field.name.bytes(&self.raw).eq_ignore_ascii_case(name.as_bytes())
             })
             .map(|field| field.value.bytes(&self.raw))
+    }
+
+    /// Changes fields as a rule wants it (Gateway API v1, HTTPHeaderFilter).
+    pub(crate) fn edit(&mut self, edits: &HeaderEdits) {
+        for (name, _) in &edits.set {
+            self.remove(name);
+        }
+        self.add(edits.set.iter().chain(&edits.add).map(|(name, value)| (name.as_str(), value.as_str())));
+        for name in &edits.remove {
+            self.remove(name);
+        }
+    }
+
+    /// Puts a field in place of all of that name.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.remove(name);
+        self.add(std::iter::once((name, value)));
+    }
+
+    fn add<'n>(&mut self, fields: impl Iterator<Item = (&'n str, &'n str)>) {
+        let mut fields = fields.peekable();
+        if fields.peek().is_none() {
+            return;
+        }
+        let mut raw = self.raw.to_vec();
+        let mut append = |text: &str| {
+            let start = raw.len() as u32;
+            raw.extend_from_slice(text.as_bytes());
+            Span { start, end: raw.len() as u32 }
+        };
+        let spans = fields.map(|(name, value)| Field {
+            name: append(name),
+            value: append(value),
+            hop: !matches!(Kind::of(name), Kind::Other | Kind::Host | Kind::Expect),
+            given: true,
+        });
+        self.spans.extend(spans);
+        self.raw = raw.into();
+        self.edited = true;
+    }
+
+    fn remove(&mut self, name: &str) {
+        let Self { raw, spans, .. } = self;
+        spans.retain(|field| !field.name.bytes(raw).eq_ignore_ascii_case(name.as_bytes()));
+    }
+
+    /// Whether a rule has added any.
+    pub(crate) fn is_edited(&self) -> bool {
+        self.edited
+    }
+
+    /// What a rule has added.
+    pub(crate) fn given(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let given = self.spans.iter().filter(|field| field.given && !field.hop);
+        given.map(|field| (field.name.text(&self.raw), field.value.bytes(&self.raw)))
+    }
+
+    /// The first line of that name that the client sent itself.
+    pub(crate) fn sent(&self, name: &str) -> Option<&[u8]> {
+        let is_it = |field: &&Field| field.name.bytes(&self.raw).eq_ignore_ascii_case(name.as_bytes());
+        self.spans.iter().find(|field| !field.given && is_it(field)).map(|field| field.value.bytes(&self.raw))
     }
 
     /// The head itself.
@@ -164,6 +230,7 @@ impl<'h> Control<'h> {
                 name: Span::of(header.name.as_bytes(), raw),
                 value: Span::of(header.value, raw),
                 hop: !matches!(kind, Kind::Other | Kind::Host | Kind::Expect),
+                given: false,
             });
             control.note(kind, header.value)?;
         }
@@ -222,7 +289,7 @@ impl<'h> Control<'h> {
 impl Spare {
     /// Makes fields of the head the spans were read from.
     pub(super) fn into_fields(self, raw: Bytes) -> Fields {
-        Fields { raw, spans: self.0 }
+        Fields { raw, spans: self.0, edited: false }
     }
 }
 

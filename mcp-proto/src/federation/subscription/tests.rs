@@ -32,7 +32,8 @@ fn subscribe(shard: &mut Shard, stream: ConnId, id: &str, now: Instant) -> Excha
         r#"{{"jsonrpc":"2.0","id":{id},"method":"subscriptions/listen","params":{{"_meta":{{"{PREFIX}protocolVersion":"2026-07-28","{PREFIX}clientCapabilities":{{}}}},"notifications":{{"toolsListChanged":true}}}}}}"#
     );
     let conn = shard.virtual_client(Wire::Stream(stream), PEER.into());
-    let exchange = shard.open_virtual(conn, Request::bare(Method::Post), body.into(), None);
+    let exchange =
+        shard.open_virtual(conn, Request::bare(Method::Post), body.into(), crate::way::Way::default(), None);
     shard.serve_message(exchange);
     while let Some(action) = shard.poll() {
         if let Action::Open { conn, .. } = action {

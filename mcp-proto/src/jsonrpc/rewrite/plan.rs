@@ -4,7 +4,7 @@ use super::paths::Scope;
 use crate::seal::{self, Keys};
 use crate::wire::{Reader, Writer};
 use bytes::Bytes;
-use routing::TargetName;
+use routing::{TargetId, TargetName};
 use std::sync::Arc;
 
 /// What is done to a message. The default is nothing.
@@ -90,7 +90,7 @@ pub struct TaskSeal {
     /// The session or principal that the tasks belong to.
     pub owner: u128,
     /// Whose they are.
-    pub target: TargetName,
+    pub target: TargetId,
 }
 
 impl TaskSeal {
@@ -99,19 +99,21 @@ impl TaskSeal {
     pub fn seal(&self, id: &str) -> String {
         let mut writer = Writer::default();
         writer.u128(self.owner);
-        writer.bytes(self.target.as_str().as_bytes());
+        writer.bytes(self.target.backend.as_str().as_bytes());
+        writer.bytes(self.target.name.as_str().as_bytes());
         writer.bytes(id.as_bytes());
         self.keys.seal_equal(seal::Kind::Task, &writer.done())
     }
 
-    /// The target's name and its own id of the task that `owner` calls `text`.
+    /// The target, and its own id of the task that `owner` calls `text`.
     #[must_use]
-    pub fn open(keys: &Keys, owner: u128, text: &str) -> Option<(String, String)> {
+    pub fn open(keys: &Keys, owner: u128, text: &str) -> Option<(TargetId, String)> {
         let content = keys.open(seal::Kind::Task, text.as_bytes())?;
         let mut reader = Reader::new(&content);
         if reader.u128()? != owner {
             return None;
         }
-        Some((reader.text()?.to_owned(), reader.text()?.to_owned()))
+        let backend = reader.text()?.into();
+        Some((TargetId::parse(&backend, reader.text()?).ok()?, reader.text()?.to_owned()))
     }
 }

@@ -19,8 +19,6 @@ impl Setup {
     pub(crate) fn new(targets: &[&str]) -> Self {
         let config = Config {
             shards: 1,
-            path: "/mcp".to_owned(),
-            sse_path: "/sse".to_owned(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             access_log: AccessLog::All,
