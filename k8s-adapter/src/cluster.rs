@@ -134,6 +134,14 @@ impl Default for Timing {
     }
 }
 
+/// One more client of the cluster, for what is neither watched nor a status.
+///
+/// # Errors
+/// As for [`Cluster::connect`].
+pub(crate) async fn client(options: &ClusterOptions) -> Result<kube::Client, ConnectError> {
+    client::connect(options).await.map(|(client, _)| client)
+}
+
 /// A cluster that is followed.
 ///
 /// Its tasks run on the tokio runtime it was connected on, of either kind, and end when it is dropped.
