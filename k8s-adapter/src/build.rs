@@ -47,6 +47,8 @@ pub struct Inputs<'a> {
     pub hosts: &'a Hosts,
     /// What the data plane saw of targets; only for the status of `Backend`s.
     pub observed: &'a Observed,
+    /// Addresses of an earlier [`Built::routes`] that can't be listened on, and why; only for the status of `Gateway`s.
+    pub unbound: &'a BTreeMap<SocketAddr, String>,
     /// The snapshot that is replaced: what has not changed is shared with it. The result is equal with and without.
     pub before: Option<&'a Routes>,
 }
