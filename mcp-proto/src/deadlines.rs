@@ -2,7 +2,7 @@
 
 use crate::conn::{Conn, Phase, Role, Wire};
 use crate::edge::Fault;
-use crate::exchange::ExchangeId;
+use crate::exchange::{Answer, ExchangeId};
 use crate::http::Refusal;
 use crate::leg::{Purpose, Trouble};
 use crate::shard::{Closing, Shard};
@@ -64,10 +64,11 @@ impl Shard {
             Some(Purpose::Probe) => timeouts.first_byte.min(timeouts.gather),
             _ => timeouts.first_byte.min(timeouts.gather.max(PATIENCE)),
         };
+        let attempt = |usual: Duration| leg.and_then(|leg| leg.attempt).map_or(usual, |own| own.min(usual));
         match upstream.phase {
-            Phase::Connecting(since) => Some(since + timeouts.connect),
+            Phase::Connecting(since) => Some(since + attempt(timeouts.connect)),
             Phase::Idle(since) => Some(since + upstream.keep),
-            Phase::Waiting(since) => Some(since + first_byte),
+            Phase::Waiting(since) => Some(since + attempt(first_byte)),
             Phase::Answering(since) => Some(since + timeouts.idle),
             // A stream may be silent for ever, unless it is only there for one answer that others wait for.
             Phase::Streaming => {
@@ -130,8 +131,12 @@ impl Shard {
         }
         let Some(exchange) = self.exchange_mut(id) else { return };
         let due = exchange.deadline.take_if(|deadline| *deadline <= now).is_some();
+        let late = exchange.limit.take_if(|limit| *limit <= now).is_some() && exchange.answer == Answer::Open;
         if due {
             self.gather_due(id);
+        }
+        if late {
+            self.out_of_time(id);
         }
         self.subscription_due(id);
         self.reopen_streams(id);

@@ -82,7 +82,7 @@ fn resolved(found: &Members) -> Result<String, Problem> {
 }
 
 fn name_of(member: &Member) -> String {
-    member.target.name.to_string()
+    member.target.name().to_string()
 }
 
 fn status(
@@ -112,7 +112,7 @@ fn status(
 }
 
 fn target(scene: &Scene<'_>, backend: &BackendName, member: &Member) -> Value {
-    let id = routing::TargetId { backend: backend.clone(), name: member.target.name.clone() };
+    let id = routing::TargetId { backend: backend.clone(), name: member.target.name().clone() };
     let mut entry = json!({
         "name": name_of(member),
         "source": member.source,

@@ -39,8 +39,8 @@ pub(super) fn members(scene: &Scene<'_>, backend: &Key, entries: &[McpTarget], t
         let understood = understand(entry).and_then(|entry| match entry {
             Entry::Static(name, host) => {
                 let member = fixed(scene, backend, name, host, told)?;
-                if !taken.insert(member.target.name.clone()) {
-                    return Err(format!("another target is named {}", member.target.name));
+                if !taken.insert(member.target.name().clone()) {
+                    return Err(format!("another target is named {}", member.target.name()));
                 }
                 placed.push((at, member));
                 Ok(())

@@ -35,7 +35,7 @@ endpoints: [{addresses: [10.0.0.7], conditions: {ready: true}, targetRef: {uid: 
 
 fn names(built: &Built) -> Vec<String> {
     let backend = built.routes.backend(&"default/mcp-backend".into()).unwrap();
-    backend.targets().iter().map(|target| target.name.to_string()).collect()
+    backend.targets().iter().map(|target| target.name().to_string()).collect()
 }
 
 #[test]
@@ -113,6 +113,7 @@ fn a_laptop_asks_for_the_name_in_the_cluster_if_it_is_not_told() {
         options: &options,
         hosts: &hosts,
         observed: &observed,
+        unbound: &BTreeMap::new(),
         before: None,
     });
     assert_eq!(endpoints(&built, "default/mcp-backend")[0].address, "10.9.9.9:3001".parse().unwrap());

@@ -29,7 +29,14 @@ pub(crate) fn objects(texts: &[&str]) -> Objects {
 /// What comes of `objects` in a cluster where nothing has been resolved or seen yet.
 pub(crate) fn built(objects: &Objects, options: &Options) -> Built {
     let (hosts, observed) = (BTreeMap::new(), BTreeMap::new());
-    build(&Inputs { objects, options, hosts: &hosts, observed: &observed, before: None })
+    build(&Inputs {
+        objects,
+        options,
+        hosts: &hosts,
+        observed: &observed,
+        unbound: &BTreeMap::new(),
+        before: None,
+    })
 }
 
 /// The status of `namespace/name`, or of `name`.

@@ -303,7 +303,8 @@ impl Shard {
         let Some(waiting) = self.exchange(exchange) else { return };
         let message = waiting.parts.get(usize::from(part)).map(|part| part.message.clone());
         let message = message.and_then(|span| waiting.body.get(span)).unwrap_or_default();
-        let state = State::new(purport, message, &keys, expires).seal(&keys, nonce);
+        let state =
+            State::new(purport, waiting.way.backend.clone(), message, &keys, expires).seal(&keys, nonce);
         let result = [
             b"{\"resultType\":\"input_required\",\"inputRequests\":".as_slice(),
             asked,
@@ -374,7 +375,7 @@ impl Shard {
     }
 
     /// Whether somebody is at the other end of a client's stream.
-    pub(super) fn reads(&self, listener: ExchangeId) -> bool {
+    pub(crate) fn reads(&self, listener: ExchangeId) -> bool {
         let role = self.conns.get(listener.conn).map(|slot| &slot.role);
         role.is_some_and(|role| !matches!(role, Role::Client(client) if client.wire == Wire::Nowhere))
     }

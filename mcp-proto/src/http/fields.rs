@@ -114,7 +114,7 @@ impl Fields {
         let spans = fields.map(|(name, value)| Field {
             name: append(name),
             value: append(value),
-            hop: !matches!(Kind::of(name), Kind::Other | Kind::Host | Kind::Expect),
+            hop: is_of_connection(name),
             given: true,
         });
         self.spans.extend(spans);
@@ -324,6 +324,11 @@ impl Kind {
             _ => Self::Other,
         }
     }
+}
+
+/// Whether a field is meant for one connection, or frames the message on it.
+pub(crate) fn is_of_connection(name: &str) -> bool {
+    !matches!(Kind::of(name), Kind::Other | Kind::Host | Kind::Expect)
 }
 
 /// The elements of a comma-separated list; empty ones don't count (RFC 9110 5.6.1.2).
