@@ -18,7 +18,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::core::Request;
 use kube::core::params::{GetParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;

@@ -239,6 +239,7 @@ fn a_resolved_host_has_its_addresses() {
         options: &options,
         hosts: &hosts,
         observed: &observed,
+        unbound: &BTreeMap::new(),
         before: None,
     });
     let reached: Vec<_> =
@@ -302,6 +303,7 @@ fn the_status_lists_targets_as_they_are_seen() {
         options: &options,
         hosts: &hosts,
         observed: &observed,
+        unbound: &BTreeMap::new(),
         before: None,
     });
     assert_eq!(

@@ -175,9 +175,9 @@ proptest! {
         let before = of(&broken(at, place, by));
         let objects = inserted(&cluster());
         let (options, hosts, observed) = (Options::default(), BTreeMap::new(), BTreeMap::new());
-        let fresh = build(&Inputs { objects: &objects, options: &options, hosts: &hosts, observed: &observed, before: None });
+        let fresh = build(&Inputs { objects: &objects, options: &options, hosts: &hosts, observed: &observed, unbound: &BTreeMap::new(), before: None });
         let shared =
-            build(&Inputs { objects: &objects, options: &options, hosts: &hosts, observed: &observed, before: Some(&before.routes) });
+            build(&Inputs { objects: &objects, options: &options, hosts: &hosts, observed: &observed, unbound: &BTreeMap::new(), before: Some(&before.routes) });
         prop_assert_eq!(format!("{fresh:?}"), format!("{shared:?}"));
         prop_assert_eq!(fresh, shared);
     }

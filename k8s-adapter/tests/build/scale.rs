@@ -58,6 +58,7 @@ fn only_what_changed_is_new() {
         options: &options,
         hosts: &hosts,
         observed: &observed,
+        unbound: &BTreeMap::new(),
         before: Some(&first.routes),
     };
     let second = build(&inputs);
