@@ -134,7 +134,7 @@ fn answers_are_edited_whoever_makes_them() {
         &["mcp-session-id", "x-gone", "transfer-encoding"],
     );
     let edited = Rule { response_headers, ..to("r", &one) };
-    let mut world = world(vec![at("", "/one", edited.clone()), at("", "/two", to("r", &one))], 1);
+    let mut world = world(vec![at("", "/one", edited), at("", "/two", to("r", &one))], 1);
     let refused = post("", "{");
     for (request, status) in
         [(post("", &initialize("2025-11-25", "{}")), 200), (Ask::call(1).text(), 200), (refused, 400)]
