@@ -146,9 +146,8 @@ impl Writer {
                 }
             }
         }
-        let named =
-            |kind: Kind, key: &Key| wanted.iter().any(|wish| of(wish.kind) == kind && wish.key == *key);
-        self.records.retain(|(kind, key), _| named(*kind, key));
+        let named: BTreeSet<_> = wanted.iter().map(|wish| (of(wish.kind), &wish.key)).collect();
+        self.records.retain(|(kind, key), _| named.contains(&(*kind, key)));
         next
     }
 
