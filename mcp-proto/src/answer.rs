@@ -75,6 +75,7 @@ impl Shard {
             }
             if let Some(origin) = exchange.head.fields.first("origin")
                 && status != 403
+                && exchange.passed_by().is_none()
             {
                 write::field(out, "access-control-allow-origin", origin);
                 write::field(out, "access-control-expose-headers", EXPOSED);
@@ -329,7 +330,8 @@ impl Shard {
             record.client = Some(peer);
             if peer.port() == 0 {
                 // One that is attached: it has no address, and speaks no HTTP.
-                record = Record { client: None, http_method: "stdio", route: String::new(), ..record };
+                record =
+                    Record { client: None, http_method: "stdio".to_owned(), route: String::new(), ..record };
             }
             self.act(Action::Log(Box::new(record)));
         }
@@ -355,7 +357,7 @@ impl Shard {
         let shared = client.stream.iter().flat_map(|stream| stream.calls());
         let shared: Vec<_> = shared.flat_map(|call| self.feeders(call)).collect();
         let calls = exchange.parts.iter().filter_map(|part| match part.work {
-            Work::Relay { leg, .. } => Some(leg),
+            Work::Relay { leg, .. } | Work::Pass { leg, .. } => Some(leg),
             _ => None,
         });
         let streams = exchange.streams.iter().flat_map(|stream| [stream.leg, stream.next]).flatten();

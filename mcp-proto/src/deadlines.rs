@@ -61,6 +61,7 @@ impl Shard {
             Some(Purpose::Part { slot: None, .. } | Purpose::Stream { .. } | Purpose::Resume { .. }) => {
                 timeouts.first_byte
             }
+            Some(Purpose::Pass { .. }) => leg.and_then(|leg| leg.patience).unwrap_or(timeouts.first_byte),
             Some(Purpose::Probe) => timeouts.first_byte.min(timeouts.gather),
             _ => timeouts.first_byte.min(timeouts.gather.max(PATIENCE)),
         };
@@ -130,8 +131,11 @@ impl Shard {
         }
         let Some(exchange) = self.exchange_mut(id) else { return };
         let due = exchange.deadline.take_if(|deadline| *deadline <= now).is_some();
-        if due {
-            self.gather_due(id);
+        let passed = exchange.passed_by().is_some();
+        match due {
+            true if passed => self.pass_due(id),
+            true => self.gather_due(id),
+            false => {}
         }
         self.subscription_due(id);
         self.reopen_streams(id);

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use routing::Target;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 key!(LegId, "A request to a target.");
 
@@ -29,6 +29,8 @@ pub(crate) struct Leg {
     pub(crate) method: Method,
     /// The client's message, under the names the target knows.
     pub(crate) body: Bytes,
+    /// The head of its request, whole, where that is the client's and no message is sent.
+    pub(crate) head: Option<Bytes>,
     /// What is sent in its place.
     pub(crate) dress: Option<Box<Dress>>,
     /// Fields of the client's request, kept where the target wants some of them.
@@ -68,6 +70,8 @@ pub(crate) struct Leg {
     pub(crate) via: Option<Via>,
     /// Set when it is the POST of a channel's message.
     pub(crate) carried: Option<Box<Carried>>,
+    /// How long the answer may take to begin, where that is not its target's to say.
+    pub(crate) patience: Option<Duration>,
     /// When it is given up while it has no connection.
     pub(crate) deadline: Option<Instant>,
     /// When its timer looks at it next.
@@ -88,6 +92,7 @@ impl Leg {
             purpose,
             method,
             body,
+            head: None,
             dress: None,
             fields: None,
             last_event: None,
@@ -110,6 +115,7 @@ impl Leg {
             inbound: Inbound::Head,
             via: None,
             carried: None,
+            patience: None,
             deadline: None,
             timer: None,
         }
@@ -150,6 +156,8 @@ pub(crate) enum Purpose {
     Remote { shard: ShardId, leg: LegId, asker: Option<SessionKey>, errand: Errand },
     /// The event stream on which a channel's target says everything.
     Feed { channel: ChannelId },
+    /// A client's request to a plain HTTP service.
+    Pass { exchange: ExchangeId },
     /// Nobody waits.
     Quiet,
 }

@@ -108,6 +108,7 @@ mod leg;
 pub mod line;
 mod one_stream;
 mod outbox;
+mod pass_through;
 mod pool;
 mod refusal;
 pub mod seal;

@@ -4,7 +4,7 @@
 //! head ─► Port::rule ┬► nothing is served there: 404
 //!                    ├► Answer::Redirect: go elsewhere
 //!                    ├► no backend: 500
-//!                    └► a backend, the session's own or drawn by weight ─► the rule's edits ─► MCP, on which transport
+//!                    └► a backend, the session's own or drawn by weight ─► the rule's edits ─► MCP, on which transport, or plain HTTP
 //! ```
 //!
 //! It is found once. What an exchange leads to (messages on one stream, the same exchange on another shard) goes the
@@ -49,6 +49,8 @@ pub(crate) enum Transport {
 pub(crate) enum Next {
     /// It is to be served.
     Serve,
+    /// It is a plain HTTP service's.
+    Pass(Arc<Backend>),
     /// Its client is to ask elsewhere: the status, and where.
     Redirect(u16, String),
 }
@@ -115,15 +117,14 @@ impl Shard {
         let backend = self.choose(id, &rule)?;
         let Some(exchange) = self.exchange_mut(id) else { return Ok(Next::Serve) };
         exchange.way.backend = backend.name().clone();
-        if backend.form() == Form::Http {
-            return Err(unserved(501, "plain HTTP is not passed on yet"));
+        if backend.form() == Form::Mcp {
+            exchange.way.transport = transport.ok_or_else(nothing_here)?;
         }
-        exchange.way.transport = transport.ok_or_else(nothing_here)?;
         exchange.head.fields.edit(&rule.request_headers);
         if let Some(host) = &rule.rewrite.host {
             exchange.head.fields.set("host", host);
         }
-        Ok(Next::Serve)
+        Ok(if backend.form() == Form::Http { Next::Pass(backend) } else { Next::Serve })
     }
 
     /// The rule that a request meets.

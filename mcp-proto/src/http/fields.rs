@@ -60,7 +60,7 @@ impl Fields {
     }
 
     /// The fields that may travel on: all but those that belong to one connection (RFC 9110 7.6.1), the ones
-    /// `Connection` names among them, and but `Content-Length`, which follows from how the body is written.
+    /// `Connection` names among them.
     pub fn end_to_end(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let fields = self.spans.iter().filter(|field| !field.hop);
         fields.map(|field| (field.name.text(&self.raw), field.value.bytes(&self.raw)))
@@ -83,13 +83,15 @@ impl Fields {
             .map(|field| field.value.bytes(&self.raw))
     }
 
-    /// Changes fields as a rule wants it (Gateway API v1, HTTPHeaderFilter).
+    /// Changes fields as a rule wants it (Gateway API v1, HTTPHeaderFilter). How long a body is, no rule can say.
     pub(crate) fn edit(&mut self, edits: &HeaderEdits) {
-        for (name, _) in &edits.set {
+        let open = |name: &str| Kind::of(name) != Kind::ContentLength;
+        for (name, _) in edits.set.iter().filter(|(name, _)| open(name)) {
             self.remove(name);
         }
-        self.add(edits.set.iter().chain(&edits.add).map(|(name, value)| (name.as_str(), value.as_str())));
-        for name in &edits.remove {
+        let added = edits.set.iter().chain(&edits.add).filter(|(name, _)| open(name));
+        self.add(added.map(|(name, value)| (name.as_str(), value.as_str())));
+        for name in edits.remove.iter().filter(|name| open(name)) {
             self.remove(name);
         }
     }
@@ -114,7 +116,7 @@ impl Fields {
         let spans = fields.map(|(name, value)| Field {
             name: append(name),
             value: append(value),
-            hop: !matches!(Kind::of(name), Kind::Other | Kind::Host | Kind::Expect),
+            hop: Kind::of(name).is_hop(),
             given: true,
         });
         self.spans.extend(spans);
@@ -229,7 +231,7 @@ impl<'h> Control<'h> {
             spans.push(Field {
                 name: Span::of(header.name.as_bytes(), raw),
                 value: Span::of(header.value, raw),
-                hop: !matches!(kind, Kind::Other | Kind::Host | Kind::Expect),
+                hop: kind.is_hop(),
                 given: false,
             });
             control.note(kind, header.value)?;
@@ -307,6 +309,11 @@ enum Kind {
 }
 
 impl Kind {
+    /// Whether a field is meant for one connection only.
+    fn is_hop(self) -> bool {
+        !matches!(self, Self::Other | Self::Host | Self::Expect | Self::ContentLength)
+    }
+
     fn of(name: &str) -> Self {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         match name.len() {

@@ -35,7 +35,7 @@ pub mod write;
 
 pub use codec::{ClientCodec, RequestEvent, ResponseEvent, ServerCodec};
 pub use fields::Fields;
-pub use head::{Framing, Method, Request, Response};
+pub use head::{Framing, Method, Request, Response, Token};
 
 /// The client's fault: answer with `status`, then close.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

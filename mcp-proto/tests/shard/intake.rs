@@ -237,7 +237,10 @@ fn each_request_leaves_a_line_in_the_access_log() {
     world.ask_later(client, &session, &call("beta_echo"));
     world.advance(Duration::from_millis(30));
     let record = world.records.last().unwrap();
-    assert_eq!((record.http_method, record.status, record.method.as_str()), ("POST", 200, "tools/call"));
+    assert_eq!(
+        (record.http_method.as_str(), record.status, record.method.as_str()),
+        ("POST", 200, "tools/call")
+    );
     assert_eq!((record.target.as_str(), record.name.as_str(), record.code), ("beta", "beta_echo", None));
     assert_eq!((record.received, record.error.as_str()), (call("beta_echo").len() as u64, ""));
     assert_eq!(
