@@ -40,9 +40,19 @@ pub(crate) enum Command {
     /// address for other clients or for health and metrics unless --listen and --admin name one. It ends with its
     /// input.
     Stdio(Serve),
+    /// Write a configuration as Kubernetes manifests, on standard output
+    Export(Export),
     /// The parent of all child processes; started by the gateway alone
     #[command(hide = true)]
     Keeper,
+}
+
+/// What to write as manifests.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Export {
+    /// YAML or JSON file, as for serving
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
 }
 
 /// How to serve. Flags win over the file.

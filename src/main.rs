@@ -16,6 +16,7 @@ mod config;
 mod console;
 mod control;
 mod demo;
+mod export;
 mod greeting;
 mod listeners;
 mod resolve;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
         Some(Command::Check(serve)) => check(serve),
+        Some(Command::Export(from)) => export(from),
         Some(Command::Keeper) => Ok(children::keeper::run()),
         Some(Command::Stdio(arguments)) => serve(&arguments.clone().on_stdio()),
         None => serve(&arguments.serve),
@@ -90,6 +92,17 @@ fn check(arguments: &Serve) -> Result<ExitCode, Failure> {
     }
     text += &describe(&settings);
     say(io::stdout(), text.trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a configuration as manifests; what is not in them goes to standard error, too.
+fn export(from: &arguments::Export) -> Result<ExitCode, Failure> {
+    let (settings, _) = config::read_file(&from.config)?;
+    let export = export::export(&settings).map_err(|problem| Failure::new(EXIT_USAGE, problem))?;
+    for line in &export.missing {
+        say(io::stderr(), &format!("note: {line}"));
+    }
+    say(io::stdout(), export.manifests.trim_end());
     Ok(ExitCode::SUCCESS)
 }
 

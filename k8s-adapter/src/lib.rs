@@ -9,5 +9,6 @@
 //! reaches a shard.
 
 pub mod build;
+pub mod cluster;
 pub mod manifests;
 pub mod objects;

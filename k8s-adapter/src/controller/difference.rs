@@ -1,0 +1,38 @@
+//! Whether an object is as it was applied.
+
+use serde_json::Value;
+
+/// Whether everything in `wanted` is in `there`, which may have more: what the API server fills in, and what others added.
+/// Lists have the same items in the same order.
+pub(super) fn holds(there: &Value, wanted: &Value) -> bool {
+    match (there, wanted) {
+        (Value::Object(there), Value::Object(wanted)) => {
+            wanted.iter().all(|(name, wanted)| there.get(name).is_some_and(|there| holds(there, wanted)))
+        }
+        (Value::Array(there), Value::Array(wanted)) => {
+            there.len() == wanted.len() && there.iter().zip(wanted).all(|(there, wanted)| holds(there, wanted))
+        }
+        _ => there == wanted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_wanted_must_be_there_and_more_may_be() {
+        let wanted = json!({ "a": { "b": 1 }, "c": [{ "d": "x" }] });
+        for (there, same) in [
+            (json!({ "a": { "b": 1, "more": 2 }, "c": [{ "d": "x", "more": null }], "more": [] }), true),
+            (json!({ "a": { "b": 2 }, "c": [{ "d": "x" }] }), false),
+            (json!({ "a": {}, "c": [{ "d": "x" }] }), false),
+            (json!({ "a": { "b": 1 }, "c": [] }), false),
+            (json!({ "a": { "b": 1 }, "c": [{ "d": "x" }, { "d": "y" }] }), false),
+            (json!({ "a": { "b": 1 }, "c": { "d": "x" } }), false),
+        ] {
+            assert_eq!(holds(&there, &wanted), same, "{there}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! `mcp-gateway export`: the Kubernetes manifests that serve what a configuration serves.
+//!
+//! ```text
+//! Settings ─► Gateway (its port) ─► HTTPRoute ─► Backend (a static target for each server)
+//!         └─► what has no place in manifests, as comments on top
+//! ```
+
+use crate::config::{Server, Settings};
+use routing::{Forwarding, Protocol, Timeouts};
+use std::fmt::Write;
+
+/// What was written, and what was not.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Export {
+    /// YAML, several documents.
+    pub(crate) manifests: String,
+    /// What of the configuration is not in them, and why; they say it, too.
+    pub(crate) missing: Vec<String>,
+}
+
+/// The manifests for `settings`. They name no namespace: `kubectl apply --namespace` does.
+///
+/// # Errors
+/// When no server of the configuration can be written as a target.
+pub(crate) fn export(settings: &Settings) -> Result<Export, String> {
+    let mut missing = Vec::new();
+    let mut targets = String::new();
+    for server in &settings.servers {
+        match &server.host {
+            Some((host, port)) => {
+                target(&mut targets, server, host, *port);
+                missing.extend(missing_of(server, host, settings.target_timeouts));
+            }
+            None => missing.push(format!(
+                "{}: left out, since it is a program; serve it in the cluster and add its address",
+                server.target.name()
+            )),
+        }
+    }
+    if targets.is_empty() {
+        return Err("no server of the configuration has a URL: there is nothing to export".to_owned());
+    }
+    let mut manifests = String::new();
+    for line in &missing {
+        _ = writeln!(manifests, "# {line}");
+    }
+    _ = write!(manifests, "{}{ROUTE}{BACKEND}{targets}", gateway(settings.listen.port()));
+    Ok(Export { manifests, missing })
+}
+
+fn gateway(port: u16) -> String {
+    format!(
+        "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata:
+  name: agentgateway
+spec:
+  gatewayClassName: agentgateway
+  listeners:
+    - name: http
+      protocol: HTTP
+      port: {port}
+"
+    )
+}
+
+const ROUTE: &str = "\
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata:
+  name: mcp
+spec:
+  parentRefs:
+    - name: agentgateway
+  rules:
+    - backendRefs:
+        - group: gateway.kgateway.dev
+          kind: Backend
+          name: mcp-backend
+";
+
+const BACKEND: &str = "\
+---
+apiVersion: gateway.kgateway.dev/v1alpha1
+kind: Backend
+metadata:
+  name: mcp-backend
+spec:
+  type: MCP
+  mcp:
+    targets:
+";
+
+fn target(to: &mut String, server: &Server, host: &str, port: u16) {
+    let protocol = match server.target.protocol {
+        Protocol::Sse => "SSE",
+        Protocol::Auto | Protocol::Modern | Protocol::Legacy => "StreamableHTTP",
+    };
+    // A JSON string is a YAML one.
+    let [host, path] = [host, &server.target.path].map(|text| serde_json::Value::from(text).to_string());
+    _ = write!(
+        to,
+        "      - name: {}
+        static:
+          host: {host}
+          port: {port}
+          path: {path}
+          protocol: {protocol}
+",
+        server.target.name()
+    );
+}
+
+/// What a target in a manifest has no words for. Values of header fields are not shown: they often are secrets.
+fn missing_of(server: &Server, host: &str, timeouts: Timeouts) -> Vec<String> {
+    let target = &server.target;
+    let mut missing = Vec::new();
+    let mut tell = |what: &str| missing.push(format!("{}: {what}", target.name()));
+    if is_this_machine(host) {
+        tell(&format!("{host} is another machine in a cluster; change its host"));
+    }
+    if !target.headers.is_empty() {
+        let names: Vec<&str> = target.headers.iter().map(|(name, _)| name.as_str()).collect();
+        tell(&format!("its header fields are left out ({})", names.join(", ")));
+    }
+    if target.forward != Forwarding::default() {
+        tell(&format!("fields of clients are not forwarded ({})", target.forward.fields.join(", ")));
+    }
+    if target.timeouts != timeouts || timeouts != Timeouts::default() {
+        tell("its timeouts are left out");
+    }
+    if matches!(target.protocol, Protocol::Modern | Protocol::Legacy) {
+        tell("its protocol is found out by asking it");
+    }
+    missing
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(name: &str, url: &str) -> Server {
+        Server::new(name, url, Timeouts::default()).unwrap()
+    }
+
+    #[test]
+    fn writes_a_gateway_a_route_and_a_backend() {
+        let mut old = server("old", "http://old.example:3002/sse");
+        old.target.protocol = Protocol::Sse;
+        let settings = Settings {
+            listen: "0.0.0.0:8088".parse().unwrap(),
+            servers: vec![server("Brave_Search", "http://search.example/mcp?x=1"), old],
+            ..Settings::default()
+        };
+        let Export { manifests, missing } = export(&settings).unwrap();
+        assert_eq!(missing, [""; 0]);
+        assert_eq!(
+            manifests,
+            format!(
+                "{}{ROUTE}{BACKEND}      - name: brave-search
+        static:
+          host: \"search.example\"
+          port: 80
+          path: \"/mcp?x=1\"
+          protocol: StreamableHTTP
+      - name: old
+        static:
+          host: \"old.example\"
+          port: 3002
+          path: \"/sse\"
+          protocol: SSE
+",
+                gateway(8088)
+            )
+        );
+    }
+
+    #[test]
+    fn tells_what_it_can_not_write() {
+        let mut busy = server("busy", "http://[::1]:3001/mcp");
+        busy.target.headers = vec![("authorization".to_owned(), "secret".to_owned())];
+        busy.target.forward.fields = vec!["x-trace".to_owned()];
+        busy.target.timeouts.connect *= 2;
+        busy.target.protocol = Protocol::Modern;
+        let mut program = server("program", "http://a/");
+        program.host = None;
+        let settings = Settings { servers: vec![busy, program.clone()], ..Settings::default() };
+        let Export { manifests, missing } = export(&settings).unwrap();
+        assert_eq!(
+            missing,
+            [
+                "busy: ::1 is another machine in a cluster; change its host",
+                "busy: its header fields are left out (authorization)",
+                "busy: fields of clients are not forwarded (x-trace)",
+                "busy: its timeouts are left out",
+                "busy: its protocol is found out by asking it",
+                "program: left out, since it is a program; serve it in the cluster and add its address",
+            ]
+        );
+        let comments: Vec<&str> = manifests.lines().map_while(|line| line.strip_prefix("# ")).collect();
+        assert_eq!(comments, missing);
+        assert!(!manifests.contains("secret"));
+
+        let nothing = Settings { servers: vec![program], ..Settings::default() };
+        assert!(export(&nothing).is_err());
+    }
+}
