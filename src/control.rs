@@ -10,7 +10,7 @@ use crate::admin::{Status, unix_seconds};
 use crate::arguments::Serve;
 use crate::config::Settings;
 use crate::resolve::Resolver;
-use routing::Routes;
+use routing::{Routes, Target};
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
@@ -191,7 +191,7 @@ impl Control {
         self.status.config_is_current.store(true, Relaxed);
         self.status.config_loaded.store(unix_seconds(), Relaxed);
         self.reroute().await;
-        tracing::info!(targets = self.routes.targets().len(), "configuration reloaded");
+        tracing::info!(targets = self.routes.all_targets().count(), "configuration reloaded");
     }
 
     /// Looks names up and puts the snapshot in force, if it is another one.
@@ -206,10 +206,9 @@ impl Control {
     }
 
     fn report_targets(&self) {
-        let targets = self.routes.targets();
-        self.status.targets.store(targets.len(), Relaxed);
-        let unresolved =
-            targets.iter().filter(|target| target.process.is_none() && target.endpoints.is_empty()).count();
+        self.status.targets.store(self.routes.all_targets().count(), Relaxed);
+        let is_unresolved = |target: &&Arc<Target>| target.process.is_none() && target.endpoints.is_empty();
+        let unresolved = self.routes.all_targets().filter(is_unresolved).count();
         self.status.targets_unresolved.store(unresolved, Relaxed);
     }
 }

@@ -150,7 +150,7 @@ mod tests {
         let mut resolver = Resolver::default();
         let routes = runtime.block_on(resolver.routes(&settings)).unwrap();
         let found: Vec<_> =
-            routes.targets().iter().flat_map(|target| &target.endpoints).map(|it| it.address).collect();
+            routes.all_targets().flat_map(|target| &target.endpoints).map(|it| it.address).collect();
         assert_eq!(found, addresses(&["127.0.0.1:3001", "[::1]:3002"]));
         assert!(resolver.is_complete());
     }

@@ -2,11 +2,12 @@
 
 use crate::conn::{Conn, Role};
 use crate::exchange::{Answer, Exchange, ExchangeId, Work};
-use crate::http::write;
+use crate::http::{is_of_connection, write};
 use crate::refusal::{self, Refusal};
 use crate::shard::{Closing, Shard};
 use crate::{AccessLog, Action, ConnId, Record};
 use bytes::Bytes;
+use routing::HeaderEdits;
 use std::net::SocketAddr;
 
 /// Fields a page may read and send; `*` covers neither with credentials.
@@ -23,6 +24,38 @@ pub(crate) enum Content {
     LongJson,
     Text(u64),
     Events,
+}
+
+impl Content {
+    /// How long it is, if that is known.
+    fn length(self) -> Option<u64> {
+        match self {
+            Self::Nothing => Some(0),
+            Self::Json(length) | Self::Text(length) => Some(length),
+            Self::LongJson | Self::Events => None,
+        }
+    }
+}
+
+/// The fields of an answer, on their way through what a rule does to them. What frames the body is no rule's business.
+pub(crate) struct EditedHead<'a> {
+    pub(crate) out: &'a mut Vec<u8>,
+    pub(crate) edits: Option<&'a HeaderEdits>,
+}
+
+impl EditedHead<'_> {
+    pub(crate) fn field(&mut self, name: &str, value: &[u8]) {
+        if self.edits.is_none_or(|edits| edits.keeps(name)) {
+            write::field(self.out, name, value);
+        }
+    }
+
+    pub(crate) fn end(self) {
+        let edits = self.edits.into_iter();
+        let more = edits.flat_map(HeaderEdits::added).filter(|(name, _)| !is_of_connection(name));
+        more.for_each(|(name, value)| write::field(self.out, name, value.as_bytes()));
+        write::end(self.out);
+    }
 }
 
 impl Shard {
@@ -47,44 +80,40 @@ impl Shard {
         }
         slot.outbox.write(|out| {
             write::status(out, status);
+            let mut head = EditedHead { out, edits: exchange.way.answer_edits() };
             match content {
-                Content::Nothing if status == 204 => {}
-                Content::Nothing => write::length(out, 0),
-                Content::Json(length) => {
-                    write::field(out, "content-type", b"application/json");
-                    write::length(out, length);
-                }
-                Content::Text(length) => {
-                    write::field(out, "content-type", b"text/plain");
-                    write::length(out, length);
-                }
-                Content::LongJson => write::field(out, "content-type", b"application/json"),
+                Content::Nothing => {}
+                Content::Json(_) | Content::LongJson => head.field("content-type", b"application/json"),
+                Content::Text(_) => head.field("content-type", b"text/plain"),
                 Content::Events => {
-                    write::field(out, "content-type", b"text/event-stream");
-                    write::field(out, "cache-control", b"no-cache, no-transform");
-                    write::field(out, "x-accel-buffering", b"no");
+                    head.field("content-type", b"text/event-stream");
+                    head.field("cache-control", b"no-cache, no-transform");
+                    head.field("x-accel-buffering", b"no");
                 }
             }
-            if chunked {
-                write::chunked(out);
+            match content.length() {
+                None if chunked => write::chunked(head.out),
+                Some(0) if status == 204 => {}
+                Some(length) => write::length(head.out, length),
+                None => {}
             }
             if !keep_alive {
-                write::field(out, "connection", b"close");
+                write::field(head.out, "connection", b"close");
             } else if exchange.head.http10 {
-                write::field(out, "connection", b"keep-alive");
+                write::field(head.out, "connection", b"keep-alive");
             }
             if let Some(origin) = exchange.head.fields.first("origin")
                 && status != 403
                 && exchange.passed_by().is_none()
             {
-                write::field(out, "access-control-allow-origin", origin);
-                write::field(out, "access-control-expose-headers", EXPOSED);
-                write::field(out, "vary", b"Origin");
+                head.field("access-control-allow-origin", origin);
+                head.field("access-control-expose-headers", EXPOSED);
+                head.field("vary", b"Origin");
             }
             for (name, value) in fields {
-                write::field(out, name, value);
+                head.field(name, value);
             }
-            write::end(out);
+            head.end();
         });
         exchange.head.keep_alive = keep_alive;
         exchange.answer = Answer::Begun { events, chunked };

@@ -2,7 +2,7 @@
 
 use crate::conn::{Conn, Phase, Role, Wire};
 use crate::edge::Fault;
-use crate::exchange::ExchangeId;
+use crate::exchange::{Answer, ExchangeId};
 use crate::http::Refusal;
 use crate::leg::{Purpose, Trouble};
 use crate::shard::{Closing, Shard};
@@ -58,17 +58,20 @@ impl Shard {
             return None;
         }
         let first_byte = match leg.map(|leg| leg.purpose) {
-            Some(Purpose::Part { slot: None, .. } | Purpose::Stream { .. } | Purpose::Resume { .. }) => {
-                timeouts.first_byte
-            }
-            Some(Purpose::Pass { .. }) => leg.and_then(|leg| leg.patience).unwrap_or(timeouts.first_byte),
+            Some(
+                Purpose::Part { slot: None, .. }
+                | Purpose::Stream { .. }
+                | Purpose::Resume { .. }
+                | Purpose::Pass { .. },
+            ) => timeouts.first_byte,
             Some(Purpose::Probe) => timeouts.first_byte.min(timeouts.gather),
             _ => timeouts.first_byte.min(timeouts.gather.max(PATIENCE)),
         };
+        let attempt = |usual: Duration| leg.and_then(|leg| leg.attempt).map_or(usual, |own| own.min(usual));
         match upstream.phase {
-            Phase::Connecting(since) => Some(since + timeouts.connect),
+            Phase::Connecting(since) => Some(since + attempt(timeouts.connect)),
             Phase::Idle(since) => Some(since + upstream.keep),
-            Phase::Waiting(since) => Some(since + first_byte),
+            Phase::Waiting(since) => Some(since + attempt(first_byte)),
             Phase::Answering(since) => Some(since + timeouts.idle),
             // A stream may be silent for ever, unless it is only there for one answer that others wait for.
             Phase::Streaming => {
@@ -131,11 +134,12 @@ impl Shard {
         }
         let Some(exchange) = self.exchange_mut(id) else { return };
         let due = exchange.deadline.take_if(|deadline| *deadline <= now).is_some();
-        let passed = exchange.passed_by().is_some();
-        match due {
-            true if passed => self.pass_due(id),
-            true => self.gather_due(id),
-            false => {}
+        let late = exchange.limit.take_if(|limit| *limit <= now).is_some() && exchange.answer == Answer::Open;
+        if due {
+            self.gather_due(id);
+        }
+        if late {
+            self.out_of_time(id);
         }
         self.subscription_due(id);
         self.reopen_streams(id);

@@ -62,6 +62,8 @@ pub(crate) struct Exchange {
     pub(crate) open: usize,
     /// When parts that wait for several targets go on without those that are missing.
     pub(crate) deadline: Option<Instant>,
+    /// When the head of its answer is to be written at the latest, if its rule says so.
+    pub(crate) limit: Option<Instant>,
     /// When a comment is due on an event stream.
     pub(crate) comment: Option<Instant>,
     /// Target streams that feed this one, when it is a session's GET stream or a subscription.
@@ -218,6 +220,7 @@ impl Exchange {
             parts: Vec::new(),
             open: 0,
             deadline: None,
+            limit: None,
             comment: None,
             streams: Vec::new(),
             subscription: None,

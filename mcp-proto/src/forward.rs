@@ -112,6 +112,8 @@ impl Shard {
         }
         let ticket = Ticket { origin: self.id, number };
         exchange.forwarded = Some(ticket);
+        // The owner sees to it.
+        exchange.limit = None;
         exchange.log.silent = true;
         // Blocks that are read into belong to this thread.
         let mut head = exchange.head.clone();

@@ -2,7 +2,7 @@
 
 use crate::conn::{Client, Conn, Incoming, Wire};
 use crate::era;
-use crate::exchange::{Accepts, Exchange, ExchangeId, Part, Work};
+use crate::exchange::{Accepts, Answer, Exchange, ExchangeId, Part, Work};
 use crate::http::{Fields, Method, Request, RequestEvent, write};
 use crate::jsonrpc::envelope::{self, Body, Envelope};
 use crate::leg::Inbound;
@@ -149,6 +149,7 @@ impl Shard {
 
     /// Serves an exchange whose way was found on another shard.
     pub(crate) fn serve_on(&mut self, id: ExchangeId) {
+        self.limit_exchange(id);
         if let Err(refusal) = self.admit_method(id) {
             self.refuse(id, &refusal);
         }
@@ -455,7 +456,8 @@ impl Client {
         if let Some(exchange) = &self.exchange {
             let subscription = exchange.subscription.as_ref().and_then(|subscription| subscription.due());
             let until = self.stream.as_ref().and_then(|stream| stream.until());
-            let due = [exchange.deadline, exchange.comment, subscription, until];
+            let limit = exchange.limit.filter(|_| exchange.answer == Answer::Open);
+            let due = [exchange.deadline, limit, exchange.comment, subscription, until];
             let streams = exchange.streams.iter().map(|stream| stream.again);
             return due.into_iter().chain(streams).flatten().min();
         }

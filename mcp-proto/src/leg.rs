@@ -70,8 +70,8 @@ pub(crate) struct Leg {
     pub(crate) via: Option<Via>,
     /// Set when it is the POST of a channel's message.
     pub(crate) carried: Option<Box<Carried>>,
-    /// How long the answer may take to begin, where that is not its target's to say.
-    pub(crate) patience: Option<Duration>,
+    /// What one attempt at the target may take, if the rule of the client's request says so.
+    pub(crate) attempt: Option<Duration>,
     /// When it is given up while it has no connection.
     pub(crate) deadline: Option<Instant>,
     /// When its timer looks at it next.
@@ -115,7 +115,7 @@ impl Leg {
             inbound: Inbound::Head,
             via: None,
             carried: None,
-            patience: None,
+            attempt: None,
             deadline: None,
             timer: None,
         }

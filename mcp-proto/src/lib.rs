@@ -111,6 +111,7 @@ mod outbox;
 mod pass_through;
 mod pool;
 mod refusal;
+mod reroute;
 pub mod seal;
 mod session;
 mod shard;

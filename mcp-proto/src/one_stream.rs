@@ -220,6 +220,7 @@ impl Shard {
             None => return self.close(conn, Closing::Abort),
         };
         let id = self.open_virtual(conn, head, message, way, None);
+        self.limit_exchange(id);
         self.serve_message(id);
     }
 

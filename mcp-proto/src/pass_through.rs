@@ -27,34 +27,26 @@ use std::sync::Arc;
 impl Shard {
     /// Passes a client's request on to the only target of `backend`.
     pub(crate) fn pass_through(&mut self, id: ExchangeId, backend: &Backend) {
-        let now = self.now;
-        let config = Arc::clone(&self.config);
         let Some(client) = self.conns.get_mut(id.conn).and_then(Conn::client) else { return };
         let peer = client.peer.ip();
         let Some(exchange) = client.exchange.as_mut().filter(|it| it.serial == id.serial) else { return };
         if is_upgrade(&exchange.head) {
-            return self.answer_plainly(
-                id,
-                501,
-                "connections that change their protocol (Upgrade, as of WebSocket) are not passed on",
-            );
+            let words = "connections that change their protocol (Upgrade, as of WebSocket) are not passed on";
+            return self.answer_plainly(id, 501, words);
         }
         let Some(target) = backend.single().map(Arc::clone) else {
             return self.answer_plainly(id, 503, "nothing stands behind this backend");
         };
-        exchange.deadline =
-            exchange.way.rule.as_ref().and_then(|rule| rule.request_timeout).map(|it| now + it);
         let method = exchange.head.method;
-        let head = request_head(exchange, &target, peer, config.keys.via());
+        let head = request_head(exchange, &target, peer, self.config.keys.via());
         let purpose = Purpose::Pass { exchange: id };
         let mut leg = Leg::new(Arc::clone(&target), None, purpose, method, exchange.body.clone());
         leg.head = Some(head);
         leg.repeatable = method.is_idempotent();
-        leg.patience = exchange.way.rule.as_ref().and_then(|rule| rule.backend_timeout);
+        leg.attempt = exchange.way.rule.as_ref().and_then(|rule| rule.backend_timeout);
         let leg = self.legs.insert(leg);
         exchange.parts.push(Part { work: Work::Pass { target: target.id.clone(), leg }, ..Part::new(0..0) });
         self.counters.calls.add(1);
-        self.watch(id.conn);
         self.dispatch_leg(leg);
     }
 
@@ -66,15 +58,6 @@ impl Shard {
             Some(Answer::Begun { .. }) => self.cut(id, &words),
             Some(Answer::Done) | None => {}
         }
-    }
-
-    /// All of a request's time has gone by before an answer began.
-    pub(crate) fn pass_due(&mut self, id: ExchangeId) {
-        let Some(leg) = self.exchange(id).and_then(Exchange::passed_by) else { return };
-        let Some(target) = self.legs.get(leg).map(|leg| Arc::clone(&leg.target)) else { return };
-        self.counters.target_failures.add(1);
-        self.abandon(leg);
-        self.pass_failed(id, &target, &Trouble::Late("answer"));
     }
 
     /// Whether what a client is given is a stream that may be silent for ever: then there must be somebody who reads it.

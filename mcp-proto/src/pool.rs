@@ -6,11 +6,12 @@ use crate::era::MODERN;
 use crate::federation::{Era, Schemas, Verdict};
 use crate::http::{ClientCodec, ResponseEvent, write};
 use crate::leg::{Inbound, LegId, Purpose, Trouble};
+use crate::reroute::Changes;
 use crate::session::Revision;
 use crate::shard::{Closing, Deferred, Shard};
 use crate::way::passed;
 use crate::{Action, ConnId};
-use routing::{Routes, Target};
+use routing::Target;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,29 +48,31 @@ impl Pool {
 
 impl Shard {
     /// Brings the pools in line with the snapshot.
-    pub(crate) fn rebuild_pools(&mut self) {
-        let routes = Arc::clone(&self.routes);
-        for target in routes.all_targets() {
+    pub(crate) fn rebuild_pools(&mut self, changes: &Changes) {
+        let mut stale = Vec::new();
+        for target in &changes.targets {
             let pool = self.pools.entry(target.id.clone()).or_default();
             let endpoints: Vec<_> = target.endpoints.iter().map(|endpoint| endpoint.address).collect();
             if pool.endpoints != endpoints {
                 pool.endpoints = endpoints;
                 pool.down = None;
                 pool.verdict.grow_old();
+                stale.append(&mut pool.idle);
             }
         }
-        let mut stale = Vec::new();
-        for (name, pool) in &mut self.pools {
-            if routes.find(name).is_none() {
-                pool.endpoints.clear();
-            }
+        for id in &changes.gone {
+            let Some(pool) = self.pools.get_mut(id) else { continue };
+            pool.endpoints.clear();
             stale.append(&mut pool.idle);
         }
         for conn in stale {
             self.release(conn);
         }
-        // What waits in one is told when what it waits for has ended, on whatever way that is.
-        self.pools.retain(|name, pool| pool.counts() != (0, 0) || routes.find(name).is_some());
+        if !changes.gone.is_empty() {
+            // What waits in one is told when what it waits for has ended, on whatever way that is.
+            let routes = &self.routes;
+            self.pools.retain(|id, pool| pool.counts() != (0, 0) || routes.find(id).is_some());
+        }
     }
 
     /// Whether merged answers should wait for `target` only briefly.
@@ -387,31 +390,6 @@ impl Shard {
         self.leave_channel(id, &leg);
         if let Some(conn) = leg.conn {
             self.close(conn, Closing::Abort);
-        }
-    }
-
-    /// Targets that came or went change every list.
-    pub(crate) fn announce_changes(&mut self, before: &Routes) {
-        let names =
-            |routes: &Routes| -> Vec<_> { routes.targets().iter().map(|target| target.id.clone()).collect() };
-        if names(before) == names(&self.routes) {
-            return;
-        }
-        for id in self.sessions.keys() {
-            // Every shard does this for the streams it has.
-            match self.sessions.get_mut(id) {
-                Some(session) if session.listener.is_none() => session.changed = true,
-                _ => {
-                    self.lists_changed(id);
-                    if let Some(listener) = self.sessions.get(id).and_then(|session| session.listener) {
-                        self.reroute_streams(listener);
-                    }
-                    // One that comes back has its session still; a new one's stream opens with its session.
-                    for (target, _) in self.open_targets(id) {
-                        self.reopen_stream_of(id, &target.id);
-                    }
-                }
-            }
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::federation::{Likeness, Parked, ParkedId};
 use crate::forward::Forwards;
 use crate::leg::{Leg, LegId, Trouble};
 use crate::pool::Pool;
+use crate::reroute::Changes;
 use crate::session::{Ended, Session, SessionId, SessionKey};
 use crate::table::Table;
 use crate::timers::{Timed, Timers};
@@ -126,7 +127,7 @@ impl Shard {
             scratch: Vec::new(),
         };
         shard.counters.reset_gauges();
-        shard.rebuild_pools();
+        shard.rebuild_pools(&Changes::between(&Routes::default(), &shard.routes));
         shard
     }
 
@@ -284,17 +285,6 @@ impl Shard {
             Timed::Parked(call) => parked.get(call).is_some(),
             Timed::Drain => true,
         });
-    }
-
-    /// A new snapshot is in force. Sessions and streams survive.
-    pub fn reroute(&mut self, routes: Arc<Routes>, now: Instant) {
-        self.now = now;
-        let before = std::mem::replace(&mut self.routes, routes);
-        self.rebuild_pools();
-        self.catalogue.retain(&self.routes);
-        self.reroute_channels();
-        self.announce_changes(&before);
-        self.settle();
     }
 
     /// Mail from another shard.
@@ -478,7 +468,7 @@ impl Shard {
     }
 
     /// Does what is deferred until nothing is.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         while let Some(deferred) = self.deferred.pop_front() {
             match deferred {
                 Deferred::Fail(leg, trouble) => self.leg_failed(leg, trouble),

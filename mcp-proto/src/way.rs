@@ -11,9 +11,10 @@
 //! same way.
 
 use crate::conn::Role;
-use crate::exchange::ExchangeId;
+use crate::exchange::{Answer as Progress, ExchangeId, Work};
 use crate::http::{Fields, Request};
 use crate::intake::{host_of, stream_id};
+use crate::leg::Trouble;
 use crate::refusal::{self, Refusal};
 use crate::session::Session;
 use crate::shard::Shard;
@@ -71,7 +72,8 @@ impl Way {
 
     /// What becomes of an answer's header fields.
     pub(crate) fn answer_edits(&self) -> Option<&HeaderEdits> {
-        let edits = &self.rule.as_ref()?.response_headers;
+        let rule = self.rule.as_ref().filter(|rule| matches!(rule.answer, Answer::Backends(_)))?;
+        let edits = &rule.response_headers;
         (*edits != HeaderEdits::default()).then_some(edits)
     }
 }
@@ -124,7 +126,49 @@ impl Shard {
         if let Some(host) = &rule.rewrite.host {
             exchange.head.fields.set("host", host);
         }
+        self.limit_exchange(id);
         Ok(if backend.form() == Form::Http { Next::Pass(backend) } else { Next::Serve })
+    }
+
+    /// From now on an exchange has the time that its rule gives it.
+    pub(crate) fn limit_exchange(&mut self, id: ExchangeId) {
+        let now = self.now;
+        let Some(exchange) = self.exchange_mut(id) else { return };
+        let time = exchange.way.rule.as_ref().and_then(|rule| rule.request_timeout);
+        exchange.limit = time.map(|time| now + time);
+        if time.is_some() {
+            self.watch(id.conn);
+        }
+    }
+
+    /// The time of an exchange is over, and its answer has not begun: it is answered as if its targets had failed.
+    pub(crate) fn out_of_time(&mut self, id: ExchangeId) {
+        self.gather_due(id);
+        let Some(exchange) = self.exchange(id) else { return };
+        let legs = exchange.parts.iter().filter_map(|part| match part.work {
+            Work::Relay { leg, .. } | Work::Pass { leg, .. } => Some(leg),
+            _ => None,
+        });
+        for leg in legs.collect::<Vec<_>>() {
+            self.break_off(leg, Trouble::Late("answer"));
+        }
+        if self.exchange(id).is_some_and(|exchange| exchange.answer == Progress::Open) {
+            self.refuse(id, &unserved(504, "it took too long to answer"));
+        }
+    }
+
+    /// Takes a request that stands for itself to the backend that something it brings is of, if its rule leads there.
+    pub(crate) fn turn_to(&mut self, id: ExchangeId, backend: &BackendName) -> bool {
+        let Some(exchange) = self.exchange_mut(id) else { return false };
+        if exchange.way.backend == *backend {
+            return true;
+        }
+        let leads = exchange.way.rule.as_ref().is_some_and(|rule| rule.leads_to(backend).is_some());
+        let turns = leads && exchange.session.is_none();
+        if turns {
+            exchange.way.backend = backend.clone();
+        }
+        turns
     }
 
     /// The rule that a request meets.
@@ -180,18 +224,9 @@ impl Shard {
     }
 }
 
-/// Fields that say something between the gateway and an MCP server: no rule has a say in them.
-const OWN: [&str; 9] = [
-    "host",
-    "accept",
-    "content-type",
-    "last-event-id",
-    "mcp-method",
-    "mcp-name",
-    "mcp-protocol-version",
-    "mcp-session-id",
-    "via",
-];
+/// Fields that are between the gateway and an MCP server, besides all whose name begins with `mcp-`: no rule has a say
+/// in them.
+const OWN: [&str; 5] = ["host", "accept", "content-type", "last-event-id", "via"];
 
 /// The fields of a client's request that reach an MCP server: those it wants, and those that a rule adds.
 pub(crate) fn passed<'a>(
@@ -199,7 +234,7 @@ pub(crate) fn passed<'a>(
     target: &'a Target,
 ) -> impl Iterator<Item = (&'a str, &'a [u8])> {
     let wanted = target.forward.fields.iter().filter_map(|name| Some((name.as_str(), fields.sent(name)?)));
-    wanted.chain(fields.given().filter(|(name, _)| !OWN.contains(name)))
+    wanted.chain(fields.given().filter(|(name, _)| !OWN.contains(name) && !name.starts_with("mcp-")))
 }
 
 /// The transport that a path means; none where it is no path of MCP's.

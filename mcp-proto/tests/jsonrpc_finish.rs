@@ -22,7 +22,11 @@ fn legacy() -> Plan {
 }
 
 fn task_seal() -> TaskSeal {
-    TaskSeal { keys: Keys::new([1; 32], &[]), owner: 7, target: TargetId::parse(&"ns/b".into(), "t").unwrap() }
+    TaskSeal {
+        keys: Keys::new([1; 32], &[]),
+        owner: 7,
+        target: TargetId::parse(&"ns/b".into(), "t").unwrap(),
+    }
 }
 
 fn tasks(scope: Scope) -> Plan {

@@ -83,6 +83,22 @@ pub struct HeaderEdits {
     pub remove: Vec<String>,
 }
 
+impl HeaderEdits {
+    /// Whether fields of that name stay as they are.
+    #[must_use]
+    pub fn keeps(&self, name: &str) -> bool {
+        let is_it = |other: &String| other.eq_ignore_ascii_case(name);
+        !self.set.iter().any(|(set, _)| is_it(set)) && !self.remove.iter().any(is_it)
+    }
+
+    /// The fields there are in the end because of it.
+    pub fn added(&self) -> impl Iterator<Item = (&str, &str)> {
+        let stays = |(name, _): &&(String, String)| !self.remove.contains(name);
+        let added = self.set.iter().chain(&self.add).filter(stays);
+        added.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
 /// Changes to where a request goes.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Rewrite {

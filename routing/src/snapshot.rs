@@ -86,30 +86,6 @@ impl Routes {
     pub fn all_targets(&self) -> impl Iterator<Item = &Arc<Target>> {
         self.backends.values().flat_map(|backend| backend.targets())
     }
-
-    /// The backend without a name.
-    #[must_use]
-    pub fn only(&self) -> Option<&Arc<Backend>> {
-        self.backends.get(&BackendName::default())
-    }
-
-    /// All targets of the backend without a name, in the order of configuration.
-    #[must_use]
-    pub fn targets(&self) -> &[Arc<Target>] {
-        self.only().map_or(&[], |backend| backend.targets())
-    }
-
-    /// The target of the backend without a name that is called `name`.
-    #[must_use]
-    pub fn target(&self, name: &str) -> Option<&Arc<Target>> {
-        self.only()?.target(name)
-    }
-
-    /// The only target of the backend without a name.
-    #[must_use]
-    pub fn single(&self) -> Option<&Arc<Target>> {
-        self.only()?.single()
-    }
 }
 
 /// What is served at one address: all listeners there, told apart by host.

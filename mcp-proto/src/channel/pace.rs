@@ -112,11 +112,12 @@ impl Channel {
 /// How long a request may wait for its answer: there is no connection of its own to watch.
 pub(super) fn patience(leg: &Leg) -> Duration {
     let timeouts = &leg.target.timeouts;
-    match leg.purpose {
+    let usual = match leg.purpose {
         Purpose::Part { slot: None, .. } | Purpose::Remote { .. } | Purpose::Open { .. } => {
             timeouts.first_byte
         }
         Purpose::Probe => timeouts.first_byte.min(timeouts.gather.max(BEGINNING)),
         _ => timeouts.first_byte.min(timeouts.gather.max(deadlines::PATIENCE)),
-    }
+    };
+    leg.attempt.map_or(usual, |attempt| attempt.min(usual))
 }

@@ -57,6 +57,7 @@ impl Shard {
         let mut leg = Leg::new(target, exchange.session, purpose, Method::Post, body);
         leg.version = said.filter(|said| Some(*said) != agreed);
         leg.fields = fields;
+        leg.attempt = exchange.way.rule.as_ref().and_then(|rule| rule.backend_timeout);
         Some(leg)
     }
 

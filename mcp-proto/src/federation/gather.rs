@@ -182,7 +182,7 @@ impl Shard {
         let limit = self.config.limits.gather;
         let Some(leg) = self.legs.get(id) else { return };
         let (session, target, list) = (leg.session, Arc::clone(&leg.target), leg.list);
-        let (asked, question) = (leg.sent_at, leg.body.clone());
+        let (asked, question, keeps) = (leg.sent_at, leg.body.clone(), leg.fields.is_none());
         let leg_is_modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
         self.settle_leg(id);
         let readable =
@@ -191,7 +191,7 @@ impl Shard {
             if let (Some(session), Some(kind), true) = (session, list, readable) {
                 let question = Envelope::parse(&question, usize::MAX);
                 let first = question.is_ok_and(|question| question.params.cursor.is_none());
-                self.list_arrived(session, asked, &target, kind, body, first);
+                self.list_arrived(session, asked, &target, kind, body, first && keeps);
             }
             return;
         };

@@ -19,7 +19,7 @@ use crate::session::SessionId;
 use crate::shard::Shard;
 use crate::wire::{Reader, Writer};
 use bytes::Bytes;
-use routing::{Target, TargetId};
+use routing::{BackendName, Target, TargetId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,6 +45,8 @@ struct Merged {
     modern: bool,
     /// The only target answered with an event.
     event: bool,
+    /// What the targets were asked with depends on a rule.
+    edited: bool,
     /// Who answers such a client, raw.
     server_info: Option<Bytes>,
 }
@@ -62,7 +64,9 @@ impl Shard {
         let Some(cursor) = cursor else {
             let mut questions = self.questions(id, message);
             for question in &mut questions {
-                question.kept = self.catalogue.fresh(&question.target.id, kind, self.now);
+                if self.may_keep_for(id) {
+                    question.kept = self.catalogue.fresh(&question.target.id, kind, self.now);
+                }
             }
             // An answer keeps the form the target chose, also when it comes from memory.
             if let [Question { target, kept: Some(_), .. }] = questions.as_slice()
@@ -73,7 +77,9 @@ impl Shard {
             }
             return self.gather(id, part, What::List(kind), questions);
         };
-        let Some(cursors) = self.open_cursor(id, kind, &cursor.value) else {
+        let opened = self.open_cursor(id, kind, &cursor.value);
+        let opened = opened.filter(|(backend, _)| self.turn_to(id, backend));
+        let Some((_, cursors)) = opened else {
             // It may be the only target's own, from a shard that knew that the target and the client are of one era.
             let legacy = self.exchange(id).is_some_and(|exchange| exchange.modern.is_none());
             if legacy && self.backend_of(id).single().is_some() {
@@ -105,7 +111,8 @@ impl Shard {
         let exchange = self.exchange(id);
         let modern = exchange.is_some_and(|exchange| exchange.modern.is_some());
         let event = exchange.is_some_and(|exchange| exchange.by_events);
-        let mut merged = Merged { modern, event, public: true, ..Merged::default() };
+        let edited = !self.may_keep_for(id);
+        let mut merged = Merged { modern, event, edited, public: true, ..Merged::default() };
         for slot in slots {
             let outcome = slot.outcome.unwrap_or_else(|| Err("it was not asked".to_owned()));
             self.merge(&mut merged, kind, &slot.target, outcome, first, slot.until);
@@ -169,8 +176,9 @@ impl Shard {
                     // The client will write its calls by this list.
                     self.catalogue.learn_mirrors(target, page.mirrors, true, &limits);
                 }
+                let keeps = !merged.edited && self.may_keep(target);
                 let left = until.map(|until| until.saturating_duration_since(self.now).as_millis() as u64);
-                if first && page.next_cursor.is_none() && left.is_none() && self.may_keep(target) {
+                if first && page.next_cursor.is_none() && left.is_none() && keeps {
                     self.keep_list(target, kind, &body, &page.extra, merged.event);
                 }
                 if let Some(cursor) = page.next_cursor {
@@ -178,7 +186,7 @@ impl Shard {
                 }
                 merged.add_extra(page.extra, era == Some(Era::Modern), left);
                 // What a target shows to one with these credentials is for none but those who have them.
-                merged.public &= self.may_keep(target);
+                merged.public &= keeps;
                 return merged.append(&items);
             }
             // A target without such a list has nothing to add.
@@ -192,7 +200,7 @@ impl Shard {
             Err(reason) => reason,
         };
         items.clear();
-        let kept = if first { self.catalogue.list(target, kind) } else { None };
+        let kept = self.catalogue.list(target, kind).filter(|_| first && !merged.edited);
         let stale =
             kept.is_some_and(|body| list::federate(&body, kind, &view, limits.depth, &mut items).is_ok());
         merged.missing.push((target.clone(), reason, stale));
@@ -217,6 +225,11 @@ impl Shard {
     /// A list that depends on the client's own credentials is not kept for others.
     fn may_keep(&self, target: &TargetId) -> bool {
         self.routes.find(target).is_some_and(|target| target.forward.fields.is_empty())
+    }
+
+    /// Nor is one that may depend on what a rule adds to the request.
+    fn may_keep_for(&self, id: ExchangeId) -> bool {
+        self.exchange(id).is_none_or(|exchange| !exchange.head.fields.is_edited())
     }
 
     /// A list came after its answer had been given without it. It is news unless the copy that stood in for it, when it
@@ -272,20 +285,28 @@ impl Shard {
         self.open_cursor(id, kind, cursor).is_some()
     }
 
-    /// The targets' cursors in one of ours; `None` when it isn't this session's, or of another list.
-    fn open_cursor(&self, id: ExchangeId, kind: list::Kind, cursor: &str) -> Option<Vec<(TargetId, String)>> {
+    /// The backend and the targets' cursors in one of ours; `None` when it isn't this session's, or of another list.
+    fn open_cursor(
+        &self,
+        id: ExchangeId,
+        kind: list::Kind,
+        cursor: &str,
+    ) -> Option<(BackendName, Vec<(TargetId, String)>)> {
         let owner = self.owner_key(id)?;
         let content = self.config.keys.open(Kind::Cursor, cursor.as_bytes())?;
         let mut reader = Reader::new(&content);
-        let backend = &self.exchange(id)?.way.backend;
-        if reader.u128()? != owner || reader.text()? != backend.as_str() || reader.text()? != kind.key() {
+        if reader.u128()? != owner {
+            return None;
+        }
+        let backend = reader.text()?.into();
+        if reader.text()? != kind.key() {
             return None;
         }
         let mut cursors = Vec::new();
         while !reader.is_empty() {
-            cursors.push((TargetId::parse(backend, reader.text()?).ok()?, reader.text()?.to_owned()));
+            cursors.push((TargetId::parse(&backend, reader.text()?).ok()?, reader.text()?.to_owned()));
         }
-        Some(cursors)
+        Some((backend, cursors))
     }
 }
 

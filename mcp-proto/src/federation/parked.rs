@@ -303,7 +303,8 @@ impl Shard {
         let Some(waiting) = self.exchange(exchange) else { return };
         let message = waiting.parts.get(usize::from(part)).map(|part| part.message.clone());
         let message = message.and_then(|span| waiting.body.get(span)).unwrap_or_default();
-        let state = State::new(purport, message, &keys, expires).seal(&keys, nonce);
+        let state =
+            State::new(purport, waiting.way.backend.clone(), message, &keys, expires).seal(&keys, nonce);
         let result = [
             b"{\"resultType\":\"input_required\",\"inputRequests\":".as_slice(),
             asked,

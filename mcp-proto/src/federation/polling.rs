@@ -46,6 +46,7 @@ impl Shard {
         next.sent_at = leg.sent_at;
         next.fields = leg.fields.take();
         next.version = leg.version;
+        next.attempt = leg.attempt;
         next.poll = Poll { waits: true, in_vain };
         next.dress = leg.dress.take();
         let target = leg.target.id.clone();

@@ -41,6 +41,12 @@ impl Shard {
         let Some(task) = task else {
             return self.fail_part(id, part, refusal::INVALID_PARAMS, "params.taskId is no string", None);
         };
+        if let Some(owner) = self.owner_key(id)
+            && let Some((target, _)) = TaskSeal::open(&self.config.keys, owner, &task.value)
+        {
+            // If its rule does not lead there, no task is found.
+            _ = self.turn_to(id, &target.backend);
+        }
         if let Some((target, inner)) = self.unseal_task(id, &task.value) {
             let message = super::route::replace(message, &task.span, &inner);
             return self.relay(id, part, target, message, false);

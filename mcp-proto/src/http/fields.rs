@@ -83,15 +83,13 @@ impl Fields {
             .map(|field| field.value.bytes(&self.raw))
     }
 
-    /// Changes fields as a rule wants it (Gateway API v1, HTTPHeaderFilter). How long a body is, no rule can say.
+    /// Changes fields as a rule wants it (Gateway API v1, HTTPHeaderFilter).
     pub(crate) fn edit(&mut self, edits: &HeaderEdits) {
-        let open = |name: &str| Kind::of(name) != Kind::ContentLength;
-        for (name, _) in edits.set.iter().filter(|(name, _)| open(name)) {
+        for (name, _) in &edits.set {
             self.remove(name);
         }
-        let added = edits.set.iter().chain(&edits.add).filter(|(name, _)| open(name));
-        self.add(added.map(|(name, value)| (name.as_str(), value.as_str())));
-        for name in edits.remove.iter().filter(|name| open(name)) {
+        self.add(edits.set.iter().chain(&edits.add).map(|(name, value)| (name.as_str(), value.as_str())));
+        for name in &edits.remove {
             self.remove(name);
         }
     }
@@ -116,7 +114,7 @@ impl Fields {
         let spans = fields.map(|(name, value)| Field {
             name: append(name),
             value: append(value),
-            hop: Kind::of(name).is_hop(),
+            hop: is_of_connection(name),
             given: true,
         });
         self.spans.extend(spans);
@@ -231,7 +229,7 @@ impl<'h> Control<'h> {
             spans.push(Field {
                 name: Span::of(header.name.as_bytes(), raw),
                 value: Span::of(header.value, raw),
-                hop: kind.is_hop(),
+                hop: is_of_connection(header.name) && kind != Kind::ContentLength,
                 given: false,
             });
             control.note(kind, header.value)?;
@@ -309,11 +307,6 @@ enum Kind {
 }
 
 impl Kind {
-    /// Whether a field is meant for one connection only.
-    fn is_hop(self) -> bool {
-        !matches!(self, Self::Other | Self::Host | Self::Expect | Self::ContentLength)
-    }
-
     fn of(name: &str) -> Self {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         match name.len() {
@@ -331,6 +324,11 @@ impl Kind {
             _ => Self::Other,
         }
     }
+}
+
+/// Whether a field is meant for one connection, or frames the message on it.
+pub(crate) fn is_of_connection(name: &str) -> bool {
+    !matches!(Kind::of(name), Kind::Other | Kind::Host | Kind::Expect)
 }
 
 /// The elements of a comma-separated list; empty ones don't count (RFC 9110 5.6.1.2).

@@ -1,13 +1,12 @@
 //! What comes back of a request that was passed on: the target's answer, or why there is none.
 
-use crate::answer::Content;
+use crate::answer::{Content, EditedHead};
 use crate::conn::Role;
 use crate::exchange::{Answer, ExchangeId};
 use crate::federation::Media;
 use crate::http::{Framing, Method, Response, write};
 use crate::leg::{Inbound, LegId};
 use crate::shard::Shard;
-use std::borrow::Cow;
 
 impl Shard {
     /// The head of a target's answer: its body follows as it comes.
@@ -16,7 +15,6 @@ impl Shard {
         let took = took.map(|at| self.now.saturating_duration_since(at));
         let Some(waiting) = self.exchange_mut(exchange) else { return Inbound::Drop };
         waiting.log.target_duration = took;
-        waiting.deadline = None;
         if Media::of(head) == Media::Events {
             self.stream_answer(id);
         }
@@ -34,27 +32,26 @@ impl Shard {
         let streamed = matches!(head.framing, Framing::Chunked | Framing::UntilClose);
         let chunked = streamed && !exchange.head.http10;
         let keep_alive = exchange.head.keep_alive && !leaving && (chunked || !streamed);
-        let mut fields = Cow::Borrowed(&head.fields);
-        if let Some(edits) = exchange.way.answer_edits() {
-            fields.to_mut().edit(edits);
-        }
         slot.outbox.write(|out| {
             write::status(out, head.status);
-            for (name, value) in fields.end_to_end() {
-                // Such an answer must not have it, whatever it says (RFC 9110, 8.6).
-                if head.status != 204 || !name.eq_ignore_ascii_case("content-length") {
-                    write::field(out, name, value);
+            let mut edited = EditedHead { out, edits: exchange.way.answer_edits() };
+            for (name, value) in head.fields.end_to_end() {
+                match name.eq_ignore_ascii_case("content-length") {
+                    false => edited.field(name, value),
+                    // Such an answer must not have it, whatever it says (RFC 9110, 8.6).
+                    true if head.status == 204 => {}
+                    true => write::field(edited.out, name, value),
                 }
             }
             if chunked {
-                write::chunked(out);
+                write::chunked(edited.out);
             }
             if !keep_alive {
-                write::field(out, "connection", b"close");
+                write::field(edited.out, "connection", b"close");
             } else if exchange.head.http10 {
-                write::field(out, "connection", b"keep-alive");
+                write::field(edited.out, "connection", b"keep-alive");
             }
-            write::end(out);
+            edited.end();
         });
         exchange.head.keep_alive = keep_alive;
         exchange.answer = Answer::Begun { events: false, chunked };

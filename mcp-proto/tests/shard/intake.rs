@@ -204,7 +204,6 @@ fn what_is_no_http_is_refused_and_closed() {
         ),
         ("\x16\x03\x01", 505),
         ("GET /mcp HTTP/2.0\r\nhost: localhost\r\n\r\n", 505),
-        ("BREW /mcp HTTP/1.1\r\nhost: localhost\r\n\r\n", 501),
         ("CONNECT localhost:80 HTTP/1.1\r\nhost: localhost\r\n\r\n", 405),
         ("GET /mcp HTTP/1.1\r\n\r\n", 400),
         ("GET /mcp HTTP/1.1\r\nhost: localhost\r\nexpect: tea\r\n\r\n", 417),

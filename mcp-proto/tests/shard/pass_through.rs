@@ -297,13 +297,17 @@ fn an_answer_that_breaks_off_breaks_the_clients() {
         ("length", "content-length: 9\r\n\r\n", "abc", Step::Reset),
         ("chunks", "transfer-encoding: chunked\r\n\r\n", "3\r\nabc\r\n", Step::Fin),
         ("chunks", "transfer-encoding: chunked\r\n\r\n", "3\r\nabc\r\n", Step::Reset),
-        ("no chunk", "transfer-encoding: chunked\r\n\r\n", "3\r\nabc\r\nx", Step::Wait(Duration::ZERO)),
+        ("no chunk", "transfer-encoding: chunked\r\n\r\n", "3\r\nabc\r\n", send("x\r\n")),
         ("close", "\r\n", "abc", Step::Reset),
         ("silence", "content-length: 9\r\n\r\n", "abc", Step::Wait(Duration::ZERO)),
     ] {
         for old in ["1.0", "1.1"] {
             let mut world = plain();
-            let steps = vec![send(&format!("HTTP/1.1 200 OK\r\n{head}")), send(body), end.clone()];
+            let steps = vec![
+                send(&format!("HTTP/1.1 200 OK\r\n{head}{body}")),
+                Step::Wait(Duration::from_secs(1)),
+                end.clone(),
+            ];
             script(&mut world, move |_| steps.clone());
             let client = world.connect(0);
             world.send(client, format!("GET / HTTP/{old}\r\nhost: localhost\r\n\r\n").as_bytes());
@@ -313,6 +317,7 @@ fn an_answer_that_breaks_off_breaks_the_clients() {
             let record = world.records.pop().unwrap();
             assert!(record.error.starts_with("\"service/shop/web:80/web\" failed: "), "{record:?}");
             assert_eq!((record.status, record.sent), (200, 3));
+            world.advance(Duration::from_secs(400));
             world.assert_empty();
         }
     }
@@ -374,7 +379,7 @@ fn a_service_that_does_not_answer_is_told_of_in_words() {
         world.advance(Duration::from_secs(300));
         let answer = world.clients[client].answer();
         assert_eq!((answer.status, answer.body.len(), answer.complete), (status, 0, true));
-        assert!(world.clients[client].end.is_none());
+        assert_eq!(answer.field("connection"), None);
     }
 }
 
@@ -543,6 +548,7 @@ fn who_goes_away_takes_the_request_along() {
         world.hang_up(client);
         assert_eq!(world.connections("web").len(), 0, "{name}");
         assert_eq!(world.records.pop().unwrap().error, "the client went away");
+        world.advance(Duration::from_secs(400));
         world.assert_empty();
     }
     // Who has only said everything is answered.
@@ -570,6 +576,7 @@ fn an_event_stream_may_be_silent_as_long_as_somebody_reads_it() {
     assert_eq!(world.clients[client].answer().text(), "data: 1\n\ndata: 2\n\n", "and nothing is put in");
     world.half_close(client);
     assert_eq!((world.clients[client].end, world.connections("web").len()), (Some(End::Aborted), 0));
+    world.advance(Duration::from_secs(400));
     world.assert_empty();
 }
 
@@ -600,8 +607,8 @@ fn a_rule_edits_fields_host_and_path() {
     let seen = seen_raw(&mut world);
     assert!(
         seen.starts_with(
-            "POST /v2/cart?x=/shop HTTP/1.1\r\nhost: inner.example\r\nq-add: 1\r\nq-keep: 1\r\nContent-Length: 2\r\n\
-             q-set: new\r\nq-add: more\r\nx-forwarded-for"
+            "POST /v2/cart?x=/shop HTTP/1.1\r\nhost: inner.example\r\nq-add: 1\r\nq-keep: 1\r\n\
+             q-set: new\r\nq-add: more\r\ncontent-length: 2\r\nx-forwarded-for"
         ),
         "{seen}"
     );
@@ -615,12 +622,12 @@ fn a_rule_says_how_long_an_answer_may_take() {
         (Some(seconds(7)), None, 7),
         (None, Some(seconds(5)), 5),
         (Some(seconds(7)), Some(seconds(5)), 5),
-        (Some(seconds(400)), Some(seconds(350)), 350),
+        (Some(seconds(400)), Some(seconds(350)), 300),
     ] {
         for connects in [true, false] {
             let mut world = world(|target, rule| {
                 target.endpoints.truncate(1);
-                target.timeouts.connect = seconds(1000);
+                target.timeouts.connect = seconds(300);
                 rule.request_timeout = request;
                 rule.backend_timeout = backend;
             });

@@ -146,6 +146,7 @@ impl Shard {
         let mut leg = Leg::new(Arc::clone(&target), before.session, purpose, Method::Post, Bytes::new());
         leg.fields = before.fields.take();
         leg.version = before.version;
+        leg.attempt = before.attempt;
         leg.round = Some(Box::new(Round { number, original, asking: Some(asking) }));
         let session = leg.session;
         self.settle_leg(id);

@@ -35,6 +35,9 @@ impl Shard {
         if !is_for {
             return invalid(self, "params.requestState was given for another request");
         }
+        if !self.turn_to(id, &state.backend) {
+            return invalid(self, "params.requestState is not known");
+        }
         if has_expired {
             return invalid(self, "params.requestState has expired");
         }

@@ -5,6 +5,7 @@ use crate::ShardId;
 use crate::seal::{Keys, Kind};
 use crate::table::Key as _;
 use crate::wire::{Reader, Writer};
+use routing::BackendName;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -21,9 +22,11 @@ pub(super) enum Purport {
 }
 
 /// `requestState`, opened.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct State {
     pub(super) purport: Purport,
+    /// Who serves it.
+    pub(super) backend: BackendName,
     principal: u128,
     digest: [u8; 16],
     /// Since the Unix epoch, in seconds.
@@ -31,13 +34,19 @@ pub(super) struct State {
 }
 
 impl State {
-    /// For the request that `message` is.
-    pub(super) fn new(purport: Purport, message: &[u8], keys: &Keys, expires: Duration) -> Self {
+    /// For the request that `message` is, at `backend`.
+    pub(super) fn new(
+        purport: Purport,
+        backend: BackendName,
+        message: &[u8],
+        keys: &Keys,
+        expires: Duration,
+    ) -> Self {
         let digest = keys.marks(&salient(message)).next().unwrap_or_default();
-        Self { purport, principal: PRINCIPAL, digest, expires: expires.as_secs() }
+        Self { purport, backend, principal: PRINCIPAL, digest, expires: expires.as_secs() }
     }
 
-    pub(super) fn seal(self, keys: &Keys, nonce: [u8; 12]) -> String {
+    pub(super) fn seal(&self, keys: &Keys, nonce: [u8; 12]) -> String {
         keys.seal_here(Kind::State, nonce, &self.write())
     }
 
@@ -56,11 +65,12 @@ impl State {
         self.expires < unix.as_secs()
     }
 
-    fn write(self) -> Vec<u8> {
+    fn write(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.u128(self.principal);
         writer.u128(u128::from_be_bytes(self.digest));
         writer.u64(self.expires);
+        writer.bytes(self.backend.as_str().as_bytes());
         if let Purport::Parked { shard, call, nonce } = self.purport {
             let (index, generation) = call.parts();
             writer.u16(shard.0);
@@ -73,7 +83,7 @@ impl State {
     fn read(content: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(content);
         let (principal, digest) = (reader.u128()?, reader.u128()?.to_be_bytes());
-        let expires = reader.u64()?;
+        let (expires, backend) = (reader.u64()?, reader.text()?.into());
         let purport = match reader.is_empty() {
             true => Purport::Anew,
             false => {
@@ -82,7 +92,7 @@ impl State {
                 Purport::Parked { shard, call, nonce: reader.u64()? }
             }
         };
-        Some(Self { purport, principal, digest, expires })
+        Some(Self { purport, backend, principal, digest, expires })
     }
 }
 

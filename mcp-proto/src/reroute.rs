@@ -1,0 +1,102 @@
+//! A new snapshot. What is the same allocation as before is the same, so only what changed is looked at: a snapshot of
+//! a thousand backends may be replaced often.
+
+use crate::shard::Shard;
+use routing::{Backend, BackendName, Routes, Target, TargetId};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What a snapshot changes.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Targets that are new, or not what they were.
+    pub(crate) targets: Vec<Arc<Target>>,
+    /// Targets that are no more.
+    pub(crate) gone: Vec<TargetId>,
+    /// Backends that have other targets now, or the same in another order.
+    pub(crate) backends: BTreeSet<BackendName>,
+}
+
+impl Changes {
+    pub(crate) fn between(before: &Routes, after: &Routes) -> Self {
+        let mut changes = Self::default();
+        for (name, backend) in after.backends() {
+            changes.add(name, before.backend(name), Some(backend));
+        }
+        for (name, backend) in before.backends() {
+            if after.backend(name).is_none() {
+                changes.add(name, Some(backend), None);
+            }
+        }
+        changes
+    }
+
+    fn add(&mut self, name: &BackendName, before: Option<&Arc<Backend>>, after: Option<&Arc<Backend>>) {
+        if let (Some(before), Some(after)) = (before, after)
+            && Arc::ptr_eq(before, after)
+        {
+            return;
+        }
+        let targets =
+            |backend: Option<&Arc<Backend>>| backend.map(|it| it.targets().to_vec()).unwrap_or_default();
+        let (before, after) = (targets(before), targets(after));
+        if !before.iter().map(|target| &target.id).eq(after.iter().map(|target| &target.id)) {
+            self.backends.insert(name.clone());
+        }
+        let is_gone = |old: &&Arc<Target>| after.iter().all(|new| new.id != old.id);
+        self.gone.extend(before.iter().filter(is_gone).map(|old| old.id.clone()));
+        let is_same = |new: &Arc<Target>| before.iter().any(|old| Arc::ptr_eq(old, new) || old == new);
+        self.targets.extend(after.into_iter().filter(|new| !is_same(new)));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.targets.is_empty() && self.gone.is_empty() && self.backends.is_empty()
+    }
+}
+
+impl Shard {
+    /// A new snapshot is in force. Sessions and streams survive.
+    pub fn reroute(&mut self, routes: Arc<Routes>, now: Instant) {
+        self.now = now;
+        let before = std::mem::replace(&mut self.routes, routes);
+        let changes = Changes::between(&before, &self.routes);
+        if !changes.is_empty() {
+            self.follow(&changes);
+        }
+        self.settle();
+    }
+
+    fn follow(&mut self, changes: &Changes) {
+        self.rebuild_pools(changes);
+        if !changes.gone.is_empty() {
+            self.catalogue.retain(&self.routes);
+        }
+        self.reroute_channels();
+        self.announce_changes(&changes.backends);
+    }
+
+    /// Targets that came or went change every list of their backend.
+    fn announce_changes(&mut self, backends: &BTreeSet<BackendName>) {
+        if backends.is_empty() {
+            return;
+        }
+        for id in self.sessions.keys() {
+            // Every shard does this for the streams it has.
+            match self.sessions.get_mut(id) {
+                Some(session) if !backends.contains(&session.backend) => {}
+                Some(session) if session.listener.is_none() => session.changed = true,
+                _ => {
+                    self.lists_changed(id);
+                    if let Some(listener) = self.sessions.get(id).and_then(|session| session.listener) {
+                        self.reroute_streams(listener);
+                    }
+                    // One that comes back has its session still; a new one's stream opens with its session.
+                    for (target, _) in self.open_targets(id) {
+                        self.reopen_stream_of(id, &target.id);
+                    }
+                }
+            }
+        }
+    }
+}
