@@ -91,7 +91,7 @@ fn is_upgrade(head: &Request) -> bool {
 fn request_head(exchange: &Exchange, target: &Target, peer: IpAddr, via: &str) -> Bytes {
     let (head, fields) = (&exchange.head, &exchange.head.fields);
     let edit = exchange.way.rule.as_ref().and_then(|rule| rule.rewrite.path.as_ref());
-    let path = edit.map_or(Cow::Borrowed(head.path()), |edit| edit.apply(head.path()).into());
+    let path = edit.map_or_else(|| Cow::Borrowed(head.path()), |edit| edit.apply(head.path()).into());
     // What the rule says, else whom the client means, also where the request target says so and `Host` another (RFC 9112,
     // 3.2.2); HTTP/1.0 need not say.
     let host = fields.given().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, host)| host);
