@@ -32,6 +32,7 @@ mod sse;
 
 use crate::ConnId;
 use crate::ShardId;
+use crate::endpoints::EndpointId;
 use crate::federation::Era;
 use crate::http::{Fields, Method};
 use crate::leg::{Leg, LegId, Purpose, Trouble};
@@ -186,6 +187,8 @@ pub(crate) enum Via {
 /// A message as it is POSTed on behalf of a channel.
 #[derive(Debug)]
 pub(crate) struct Carried {
+    /// Where the channel's stream is.
+    pub(crate) at: Option<EndpointId>,
     pub(crate) path: Arc<str>,
     pub(crate) message: Bytes,
 }
@@ -492,7 +495,13 @@ impl Shard {
                 (&new.process, &new.authority, &new.path, &new.headers)
                     == (&old.process, &old.authority, &old.path, &old.headers)
             });
-            if !same {
+            let at = match &channel.link {
+                Link::Sse { stream, .. } => self.legs.get(*stream).and_then(|stream| stream.at),
+                Link::Coming | Link::Process { .. } => None,
+            };
+            let endpoints = self.pools.get(&old.id).map(|pool| &pool.endpoints);
+            let left = at.zip(endpoints).is_some_and(|(at, it)| it.is_any_listed() && !it.lists(at));
+            if !same || left {
                 channel.stale = true;
                 self.channels.starts.remove(&channel.target.id);
                 self.channels.places.retain(|_, known| *known != id);

@@ -1,6 +1,7 @@
 //! One connection: a client's or one to a target.
 
 use crate::channel::Child;
+use crate::endpoints::EndpointId;
 use crate::exchange::Exchange;
 use crate::forward::Ticket;
 use crate::http::{ClientCodec, Request, ServerCodec};
@@ -144,7 +145,8 @@ impl Incoming {
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) target: TargetId,
-    pub(crate) address: SocketAddr,
+    /// Where it leads.
+    pub(crate) at: EndpointId,
     pub(crate) codec: ClientCodec,
     pub(crate) leg: Option<LegId>,
     pub(crate) phase: Phase,

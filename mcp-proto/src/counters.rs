@@ -79,6 +79,7 @@ counters! {
     target_requests: Counter = "mcp_gateway_target_requests_total", "HTTP requests sent to targets.";
     target_failures: Counter = "mcp_gateway_target_failures_total", "Requests to targets that failed: refused, reset, timed out, malformed.";
     target_retries: Counter = "mcp_gateway_target_retries_total", "Requests repeated because a kept-alive connection had gone stale.";
+    endpoint_rests: Counter = "mcp_gateway_endpoint_rests_total", "Times an endpoint of a target was left alone: it could not be reached, or broke requests in a row.";
     processes: Gauge = "mcp_gateway_target_processes", "Running child processes of targets.";
     processes_total: Counter = "mcp_gateway_target_processes_total", "Child processes started.";
     target_streams: Gauge = "mcp_gateway_target_streams", "HTTP+SSE streams of targets.";

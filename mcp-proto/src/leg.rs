@@ -4,6 +4,7 @@ use crate::ConnId;
 use crate::ShardId;
 use crate::channel::{Carried, ChannelId, Errand, Feed, Via};
 use crate::edge::Fault;
+use crate::endpoints::EndpointId;
 use crate::events::Held;
 use crate::exchange::ExchangeId;
 use crate::federation::{Dress, Era, ParkedId, Poll, Round};
@@ -41,8 +42,10 @@ pub(crate) struct Leg {
     /// May be sent again when a kept-alive connection turned out to be stale (RFC 9110, 9.2.2): never a tool call.
     pub(crate) repeatable: bool,
     pub(crate) repeated: bool,
+    /// Where it was sent.
+    pub(crate) at: Option<EndpointId>,
     /// Endpoints that could not be reached for it.
-    pub(crate) refused: usize,
+    pub(crate) refused: Vec<EndpointId>,
     /// How often the target's session had been lost and was opened anew for it.
     pub(crate) reopened: u8,
     /// The rounds of questions that it has been through, or that it waits for.
@@ -99,7 +102,8 @@ impl Leg {
             version: None,
             repeatable: method == Method::Get,
             repeated: false,
-            refused: 0,
+            at: None,
+            refused: Vec::new(),
             reopened: 0,
             round: None,
             list: None,
@@ -271,6 +275,8 @@ pub(crate) struct Events {
 pub(crate) enum Trouble {
     /// It has no endpoint at the moment.
     Nowhere,
+    /// The endpoint that had its session is gone, and so was the next.
+    Gone,
     Connect(Fault),
     Lost(Fault),
     /// It took too long to do this.
@@ -304,7 +310,8 @@ pub(crate) enum Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nowhere => f.write_str("it has no reachable endpoint"),
+            Self::Nowhere => f.write_str("it has no reachable endpoint at the moment: try again later"),
+            Self::Gone => f.write_str("the instance that had its session is gone"),
             Self::Connect(fault) => write!(f, "it can't be reached ({fault})"),
             Self::Lost(fault) => write!(f, "the connection broke before the answer was complete ({fault})"),
             Self::Late(what) => write!(f, "it took too long to {what}"),

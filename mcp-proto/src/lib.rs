@@ -96,6 +96,7 @@ mod conn;
 mod counters;
 mod deadlines;
 mod edge;
+mod endpoints;
 mod era;
 mod events;
 mod exchange;

@@ -2,8 +2,9 @@
 
 use crate::conn::{Conn, Phase, Role, Upstream};
 use crate::edge::Fault;
+use crate::endpoints::{Astray, EndpointId, Endpoints};
 use crate::era::MODERN;
-use crate::federation::{Era, Schemas, Verdict};
+use crate::federation::{Schemas, Verdict};
 use crate::http::{ClientCodec, ResponseEvent, write};
 use crate::leg::{Inbound, LegId, Purpose, Trouble};
 use crate::reroute::Changes;
@@ -13,23 +14,16 @@ use crate::way::passed;
 use crate::{Action, ConnId};
 use routing::Target;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// After a refused connection a target is left alone for so long, and requests to it fail at once.
-const REST: Duration = Duration::from_secs(1);
+use std::time::Duration;
 
 /// One target's connections on this shard.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    idle: Vec<ConnId>,
+    /// Where they lead.
+    pub(crate) endpoints: Endpoints,
     open: usize,
     waiting: VecDeque<LegId>,
-    /// Which endpoint is used: all connections go to one, where the sessions are, until it can't be reached.
-    turn: usize,
-    endpoints: Vec<SocketAddr>,
-    down: Option<(Instant, Arc<str>)>,
     /// It let a merged answer wait in vain: until it answers again, others wait for it only briefly.
     pub(crate) slow: bool,
     /// What it speaks.
@@ -42,37 +36,37 @@ impl Pool {
     /// Connections it counts or keeps, and requests that wait in it for whatever reason.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let waiting = self.waiting.len() + self.verdict.waiting() + self.schemas.waiting();
-        (self.open.max(self.idle.len()), waiting)
+        (self.open.max(self.endpoints.idle()), waiting)
     }
 }
 
 impl Shard {
-    /// Brings the pools in line with the snapshot.
-    pub(crate) fn rebuild_pools(&mut self, changes: &Changes) {
+    /// Brings the pools in line with the snapshot. Whether any endpoint came or went.
+    pub(crate) fn rebuild_pools(&mut self, changes: &Changes) -> bool {
+        let mut moved = false;
         let mut stale = Vec::new();
         for target in &changes.targets {
             let pool = self.pools.entry(target.id.clone()).or_default();
-            let endpoints: Vec<_> = target.endpoints.iter().map(|endpoint| endpoint.address).collect();
-            if pool.endpoints != endpoints {
-                pool.endpoints = endpoints;
-                pool.down = None;
+            let followed = pool.endpoints.follow(&target.endpoints);
+            if followed.joined {
                 pool.verdict.grow_old();
-                stale.append(&mut pool.idle);
             }
+            moved |= followed.joined || followed.left;
+            stale.extend(followed.stale);
         }
         for id in &changes.gone {
             let Some(pool) = self.pools.get_mut(id) else { continue };
-            pool.endpoints.clear();
-            stale.append(&mut pool.idle);
+            stale.extend(pool.endpoints.follow(&[]).stale);
         }
         for conn in stale {
-            self.release(conn);
+            self.close(conn, Closing::Abort);
         }
         if !changes.gone.is_empty() {
             // What waits in one is told when what it waits for has ended, on whatever way that is.
             let routes = &self.routes;
             self.pools.retain(|id, pool| pool.counts() != (0, 0) || routes.find(id).is_some());
         }
+        moved
     }
 
     /// Whether merged answers should wait for `target` only briefly.
@@ -82,7 +76,11 @@ impl Shard {
 
     /// Finds a connection for a request, or opens one, or lets it wait.
     pub(crate) fn dispatch_leg(&mut self, id: LegId) {
-        let now = self.now;
+        self.dispatch_after(id, None);
+    }
+
+    /// The same after a connection could not be had, for which reason; it is not tried there again.
+    fn dispatch_after(&mut self, id: LegId, fault: Option<Fault>) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let target = Arc::clone(&leg.target);
         let carries = leg.carried.is_some() || matches!(leg.purpose, Purpose::Feed { .. });
@@ -91,40 +89,52 @@ impl Shard {
         if self.is_channel(&target) && !carries && !asks {
             return self.dispatch_on_channel(id);
         }
-        let Some(leg) = self.legs.get_mut(id) else { return };
-        let Some(pool) = self.pools.get_mut(&target.id) else {
-            return self.deferred.push_back(Deferred::Fail(id, Trouble::Nowhere));
+        let index = match (self.endpoint_for(id), fault.map(Trouble::Connect)) {
+            (Ok(index), _) => index,
+            (Err(Astray::Lost), fault) => return self.lose_session(id, fault.unwrap_or(Trouble::Gone)),
+            (Err(Astray::Stuck(trouble)), fault) => {
+                return self.deferred.push_back(Deferred::Fail(id, fault.unwrap_or(trouble)));
+            }
         };
+        let most = self.config.limits.target_connections;
+        let Some((leg, pool)) = self.legs.get(id).zip(self.pools.get_mut(&target.id)) else { return };
         // What was found stale is tried again on a new connection: others that were idle may be as stale.
-        let fresh = leg.repeated && pool.open < self.config.limits.target_connections;
-        while !fresh && let Some(conn) = pool.idle.pop() {
+        let fresh = leg.repeated && pool.open < most;
+        while !fresh && let Some(conn) = pool.endpoints.take_idle(index) {
             if self.conns.get(conn).is_some() {
                 return self.send(id, conn);
             }
         }
-        if let Some((until, reason)) = &pool.down {
-            if now < *until {
-                let trouble = Trouble::Recently(Arc::clone(reason));
-                return self.deferred.push_back(Deferred::Fail(id, trouble));
+        let Some(at) = pool.endpoints.id(index) else { return };
+        if pool.open >= most {
+            // A connection that nobody needs makes room; or else the next that is not needed any more.
+            match pool.endpoints.spare() {
+                Some(spare) => self.close(spare, Closing::Abort),
+                None => return self.await_connection(id, &target),
             }
-            pool.down = None;
         }
-        let Some(address) = pool.endpoints.get(pool.turn % pool.endpoints.len().max(1)).copied() else {
-            return self.deferred.push_back(Deferred::Fail(id, Trouble::Nowhere));
-        };
-        if pool.open >= self.config.limits.target_connections {
-            if pool.waiting.len() >= self.config.limits.target_waiting {
-                return self.deferred.push_back(Deferred::Fail(id, Trouble::Busy));
-            }
-            pool.waiting.push_back(id);
-            return self.limit_leg(id, now + target.timeouts.gather);
+        self.open_connection(id, &target, at);
+    }
+
+    fn await_connection(&mut self, id: LegId, target: &Target) {
+        let Some(pool) = self.pools.get_mut(&target.id) else { return };
+        if pool.waiting.len() >= self.config.limits.target_waiting {
+            return self.deferred.push_back(Deferred::Fail(id, Trouble::Busy));
         }
+        pool.waiting.push_back(id);
+        self.limit_leg(id, self.now + target.timeouts.gather);
+    }
+
+    fn open_connection(&mut self, id: LegId, target: &Target, at: EndpointId) {
+        let now = self.now;
+        let Some((leg, pool)) = self.legs.get_mut(id).zip(self.pools.get_mut(&target.id)) else { return };
         pool.open += 1;
+        pool.endpoints.opened(at);
         self.counters.target_connections.add(1);
         self.counters.target_connections_total.add(1);
         let upstream = Upstream {
             target: target.id.clone(),
-            address,
+            at,
             codec: ClientCodec::new(&self.config.limits),
             leg: Some(id),
             phase: Phase::Connecting(now),
@@ -134,16 +144,20 @@ impl Shard {
         let conn = self.conns.insert(Conn::new(Role::Target(Box::new(upstream)), now));
         leg.conn = Some(conn);
         self.watch(conn);
-        self.act(Action::Open { conn, address });
+        self.act(Action::Open { conn, address: at.address });
     }
 
     pub(crate) fn target_connected(&mut self, conn: ConnId) {
         let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) else { return };
         upstream.phase = Phase::Idle(self.now);
+        let mut meant = true;
         if let Some(pool) = self.pools.get_mut(&upstream.target) {
-            pool.down = None;
+            pool.endpoints.reached(upstream.at);
+            meant = pool.endpoints.lists(upstream.at) || !pool.endpoints.is_any_listed();
         }
         match upstream.leg.take() {
+            // The snapshot has changed meanwhile: its address may be somebody else's by now.
+            Some(leg) if !meant => self.send_elsewhere(leg, conn),
             Some(leg) => self.send(leg, conn),
             None => self.release(conn),
         }
@@ -152,18 +166,12 @@ impl Shard {
     /// Writes a request.
     fn send(&mut self, id: LegId, conn: ConnId) {
         let now = self.now;
+        let opened = self.opened_for(id).map(|opened| (opened.id.clone(), Some(opened.revision)));
+        let (session_id, revision) = opened.unwrap_or_default();
         let (Some(leg), Some(slot)) = (self.legs.get_mut(id), self.conns.get_mut(conn)) else {
             return self.release(conn);
         };
-        let modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
-        let session = leg.session.and_then(|session| self.sessions.get(session));
-        let known = session.and_then(|session| session.ready(&leg.target));
-        let opened = leg.opened.as_ref().or(known);
-        let (session_id, revision) = match opened {
-            Some(opened) if !modern => (opened.id.clone(), Some(opened.revision)),
-            _ => (None, None),
-        };
-        let modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
+        let modern = leg.is_modern();
         let (path, body) = match &leg.carried {
             Some(carried) => (&*carried.path, carried.message.clone()),
             None => (leg.target.path.as_str(), leg.message().clone()),
@@ -217,6 +225,7 @@ impl Shard {
         upstream.leg = Some(id);
         upstream.phase = Phase::Waiting(now);
         leg.conn = Some(conn);
+        leg.at = Some(upstream.at);
         leg.deadline = None;
         leg.sent_id = session_id;
         leg.sent_at = Some(now);
@@ -237,17 +246,25 @@ impl Shard {
         let Some(pool) = self.pools.get_mut(&upstream.target) else {
             return self.close(conn, Closing::Abort);
         };
-        if !reusable || !pool.endpoints.contains(&upstream.address) {
+        let at = upstream.at;
+        if !reusable || !pool.endpoints.lists(at) {
             return self.close(conn, Closing::Abort);
         }
         upstream.phase = Phase::Idle(now);
-        while let Some(leg) = pool.waiting.pop_front() {
-            if self.legs.get(leg).is_some_and(|leg| leg.conn.is_none()) {
-                return self.send(leg, conn);
-            }
+        let over = |leg: &mut LegId| self.legs.get(*leg).is_none_or(|leg| leg.conn.is_some());
+        while pool.waiting.pop_front_if(over).is_some() {}
+        let Some(next) = pool.waiting.front().copied() else {
+            pool.endpoints.add_idle(at, conn);
+            return self.watch(conn);
+        };
+        if !self.suits(next, at) {
+            // It gives up its place for one to where that request must go.
+            return self.close(conn, Closing::Abort);
         }
-        pool.idle.push(conn);
-        self.watch(conn);
+        if let Some(pool) = self.legs.get(next).and_then(|leg| self.pools.get_mut(&leg.target.id)) {
+            pool.waiting.pop_front();
+        }
+        self.send(next, conn);
     }
 
     /// Takes a connection to a target out of the tables; what waits for a connection gets its place.
@@ -257,7 +274,7 @@ impl Shard {
         self.counters.target_connections.sub(1);
         if let Some(pool) = self.pools.get_mut(&upstream.target) {
             pool.open = pool.open.saturating_sub(1);
-            pool.idle.retain(|idle| *idle != conn);
+            pool.endpoints.closed(upstream.at, conn);
             while let Some(leg) = pool.waiting.pop_front() {
                 if self.legs.get(leg).is_some() {
                     self.deferred.push_back(Deferred::Send(leg));
@@ -278,31 +295,30 @@ impl Shard {
         let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) else { return };
         let leg = upstream.leg;
         let connecting = matches!(upstream.phase, Phase::Connecting(_));
-        let stale = upstream.used && upstream.codec.is_untouched();
-        let target = upstream.target.clone();
+        let untouched = upstream.codec.is_untouched();
+        let (target, at, stale) = (upstream.target.clone(), upstream.at, upstream.used && untouched);
         self.forget_upstream(conn);
         let Some(id) = leg else { return };
         let Some(leg) = self.legs.get_mut(id) else { return };
-        if connecting && let Some(pool) = self.pools.get_mut(&target) {
-            // Another endpoint may be fine (a name often stands for an IPv6 and an IPv4 address of which one serves);
-            // when all have had their turn, the target rests.
-            pool.turn = pool.turn.wrapping_add(1);
-            leg.refused += 1;
-            if leg.refused < pool.endpoints.len() {
-                return self.dispatch_leg(id);
-            }
-            if pool.open == 0 {
-                let reason = Trouble::Connect(fault).to_string();
-                pool.down = Some((now + REST, reason.into()));
-            }
-        }
-        if stale && leg.repeatable && !leg.repeated {
+        let mut rests = false;
+        let pool = self.pools.get_mut(&target);
+        if connecting {
+            rests = pool.is_some_and(|it| it.endpoints.unreachable(at, now, &Trouble::Connect(fault)));
+            leg.refused.push(at);
+            // Another endpoint may be fine: a name often stands for an IPv6 and an IPv4 address of which one serves.
+            self.dispatch_after(id, Some(fault));
+        } else if stale && leg.repeatable && !leg.repeated {
             leg.repeated = true;
             self.counters.target_retries.add(1);
-            return self.dispatch_leg(id);
+            self.dispatch_leg(id);
+        } else {
+            // A kept connection that went stale says nothing about who is there.
+            if untouched && !stale {
+                rests = pool.is_some_and(|it| it.endpoints.broke(at, now, &Trouble::Lost(fault)));
+            }
+            self.leg_failed(id, Trouble::Lost(fault));
         }
-        let trouble = if connecting { Trouble::Connect(fault) } else { Trouble::Lost(fault) };
-        self.leg_failed(id, trouble);
+        self.counters.endpoint_rests.add(rests.into());
     }
 
     /// Treats a connection as broken. The frontend is told first: what takes the connection's place in the table may be
@@ -350,8 +366,11 @@ impl Shard {
                         // A second less than the target says, or both may decide at once.
                         upstream.keep = upstream.keep.min(hint.saturating_sub(Duration::from_secs(1)));
                     }
-                    if let Some(pool) = self.pools.get_mut(&upstream.target) {
+                    let (target, at) = (&upstream.target, upstream.at);
+                    if let Some(pool) = self.pools.get_mut(target) {
                         pool.slow = false;
+                        let rests = pool.endpoints.heard(at, head.status, self.now);
+                        self.counters.endpoint_rests.add(rests.into());
                     }
                     self.leg_head(leg, &head);
                     if let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) {

@@ -14,7 +14,9 @@ pub(crate) struct Changes {
     pub(crate) targets: Vec<Arc<Target>>,
     /// Targets that are no more.
     pub(crate) gone: Vec<TargetId>,
-    /// Backends that have other targets now, or the same in another order.
+    /// Targets that can be reached again, or for the first time.
+    pub(crate) found: Vec<TargetId>,
+    /// Backends that have other targets now, or the same in another order, or that can serve more of them.
     pub(crate) backends: BTreeSet<BackendName>,
 }
 
@@ -46,6 +48,14 @@ impl Changes {
         }
         let is_gone = |old: &&Arc<Target>| after.iter().all(|new| new.id != old.id);
         self.gone.extend(before.iter().filter(is_gone).map(|old| old.id.clone()));
+        let nowhere = |new: &&Arc<Target>| {
+            let old = before.iter().find(|old| old.id == new.id);
+            old.is_some_and(|old| old.endpoints.is_empty()) && !new.endpoints.is_empty()
+        };
+        self.found.extend(after.iter().filter(nowhere).map(|new| new.id.clone()));
+        if self.found.iter().any(|id| id.backend == *name) {
+            self.backends.insert(name.clone());
+        }
         let is_same = |new: &Arc<Target>| before.iter().any(|old| Arc::ptr_eq(old, new) || old == new);
         self.targets.extend(after.into_iter().filter(|new| !is_same(new)));
     }
@@ -68,12 +78,19 @@ impl Shard {
     }
 
     fn follow(&mut self, changes: &Changes) {
-        self.rebuild_pools(changes);
+        let moved = self.rebuild_pools(changes);
         if !changes.gone.is_empty() {
             self.catalogue.retain(&self.routes);
         }
         self.reroute_channels();
         self.announce_changes(&changes.backends);
+        for target in &changes.found {
+            // What could not be opened without an endpoint need not wait for its next try.
+            self.streams_by_era(target);
+        }
+        if moved {
+            self.leave_endpoints();
+        }
     }
 
     /// Targets that came or went change every list of their backend.

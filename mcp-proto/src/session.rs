@@ -5,6 +5,7 @@
 //! subscriptions, the stream) stays in its memory; the session's home shard holds what the others may ask for.
 
 use crate::ShardId;
+use crate::endpoints::EndpointId;
 use crate::exchange::ExchangeId;
 use crate::federation::Likeness;
 use crate::leg::LegId;
@@ -142,6 +143,8 @@ pub(crate) struct Opened {
     pub(crate) revision: Revision,
     /// It was opened on an event stream of its own (HTTP+SSE): every shard that uses it must go there.
     pub(crate) sse: bool,
+    /// Where it lives, if it is not at home everywhere.
+    pub(crate) at: Option<EndpointId>,
 }
 
 impl Session {
@@ -236,9 +239,12 @@ impl Session {
                 let TargetState::Ready(opened) = &entry.state else { continue };
                 writer.bytes(entry.target.name.as_str().as_bytes());
                 let marks = u8::from(opened.id.is_some()) << 7 | u8::from(opened.sse) << 6;
-                writer.u8(opened.revision as u8 | marks);
+                writer.u8(opened.revision as u8 | marks | opened.at.map_or(0, |at| at.marks()));
                 if let Some(id) = &opened.id {
                     writer.bytes(id);
+                }
+                if let Some(at) = &opened.at {
+                    at.write(&mut writer);
                 }
             }
         }
@@ -274,7 +280,8 @@ impl Session {
                 let target = TargetId::parse(&session.backend, reader.text()?).ok()?;
                 let marks = reader.u8()?;
                 let id = if marks & 0x80 == 0 { None } else { Some(Bytes::copy_from_slice(reader.bytes()?)) };
-                let opened = Opened { id, revision: revision(marks & 0x3f)?, sse: marks & 0x40 != 0 };
+                let at = EndpointId::read(marks, &mut reader)?;
+                let opened = Opened { id, revision: revision(marks & 0x07)?, sse: marks & 0x40 != 0, at };
                 session.targets.push(TargetSession { target, state: TargetState::Ready(opened) });
             }
         }
@@ -340,17 +347,29 @@ mod tests {
         }
     }
 
+    fn place() -> impl Strategy<Value = Option<EndpointId>> {
+        let at = (any::<std::net::SocketAddr>(), prop_oneof![Just(0), any::<u64>()]);
+        prop::option::of(at.prop_map(|(mut address, occupant)| {
+            // Of an address that is reached over one interface only, the interface is not written.
+            if let std::net::SocketAddr::V6(address) = &mut address {
+                address.set_scope_id(0);
+                address.set_flowinfo(0);
+            }
+            EndpointId { address, occupant }
+        }))
+    }
+
     proptest! {
         #[test]
         fn what_is_sealed_opens_the_same(
-            ids in prop::collection::vec((prop::option::of("[!-~]{0,60}"), any::<bool>()), 0..20),
+            ids in prop::collection::vec((prop::option::of("[!-~]{0,60}"), any::<bool>(), place()), 0..20),
         ) {
             let now = start();
             let keys = Keys::new([1; 32], &[]);
             let mut session = session(now);
-            for (number, (id, sse)) in ids.into_iter().enumerate() {
+            for (number, (id, sse, at)) in ids.into_iter().enumerate() {
                 let target = TargetId::parse(&session.backend, &format!("target-{number}")).unwrap();
-                let opened = Opened { id: id.map(Bytes::from), revision: Revision::V2025_11_25, sse };
+                let opened = Opened { id: id.map(Bytes::from), revision: Revision::V2025_11_25, sse, at };
                 *session.target_mut(&target) = TargetState::Ready(opened);
             }
             let sealed = session.seal(&keys, [5; 12], 4096);

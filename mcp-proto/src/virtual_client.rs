@@ -141,7 +141,7 @@ mod tests {
             Duration::from_secs(1000),
             now,
         );
-        let opened = Opened { id: None, revision: Revision::LATEST, sse: false };
+        let opened = Opened { id: None, revision: Revision::LATEST, sse: false, at: None };
         *session.target_mut(&name) = TargetState::Ready(opened);
         let session = shard.sessions.insert(session);
         (shard, session, now)

@@ -11,6 +11,9 @@ impl Writer {
     pub(crate) fn u16(&mut self, n: u16) {
         self.0.extend_from_slice(&n.to_be_bytes());
     }
+    pub(crate) fn u32(&mut self, n: u32) {
+        self.0.extend_from_slice(&n.to_be_bytes());
+    }
     pub(crate) fn u64(&mut self, n: u64) {
         self.0.extend_from_slice(&n.to_be_bytes());
     }
@@ -42,6 +45,9 @@ impl<'a> Reader<'a> {
     }
     pub(crate) fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_be_bytes)
+    }
+    pub(crate) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
     }
     pub(crate) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_be_bytes)

@@ -30,7 +30,7 @@ impl Leg {
     }
 
     /// Whether it wants an answer.
-    pub(super) fn is_request(&self) -> bool {
+    pub(crate) fn is_request(&self) -> bool {
         Envelope::parse(self.message(), usize::MAX).is_ok_and(|it| it.kind() == Kind::Request)
     }
 }
@@ -70,9 +70,11 @@ impl Shard {
                     false => self.deferred.push_back(Deferred::Settled(id)),
                 }
             }
-            Link::Sse { endpoint, .. } => {
-                let Some(path) = endpoint.clone() else { return };
-                leg.carried = Some(Box::new(Carried { path, message }));
+            Link::Sse { endpoint, stream } => {
+                let (Some(path), stream) = (endpoint.clone(), *stream) else { return };
+                let at = self.legs.get(stream).and_then(|stream| stream.at);
+                let Some(leg) = self.legs.get_mut(id) else { return };
+                leg.carried = Some(Box::new(Carried { at, path, message }));
                 // Its POST has the deadlines of a connection; the answer's begins when that is done.
                 self.dispatch_leg(id);
             }
@@ -202,10 +204,11 @@ impl Shard {
                 let conn = *conn;
                 self.write_to_child(conn, &message);
             }
-            Link::Sse { endpoint: Some(path), .. } => {
+            Link::Sse { endpoint: Some(path), stream } => {
                 let (target, path) = (Arc::clone(&channel.target), Arc::clone(path));
+                let at = self.legs.get(*stream).and_then(|stream| stream.at);
                 let mut leg = Leg::new(target, channel.session, Purpose::Quiet, Method::Post, Bytes::new());
-                leg.carried = Some(Box::new(Carried { path, message }));
+                leg.carried = Some(Box::new(Carried { at, path, message }));
                 let leg = self.legs.insert(leg);
                 self.counters.calls.add(1);
                 self.dispatch_leg(leg);

@@ -169,7 +169,7 @@ impl Shard {
     }
 
     /// What a target speaks has changed: streams that it has not offered may be offered now.
-    pub(super) fn streams_by_era(&mut self, target: &TargetId) {
+    pub(crate) fn streams_by_era(&mut self, target: &TargetId) {
         let listeners: Vec<_> = self.sessions.iter().filter_map(|(_, session)| session.listener).collect();
         for listener in listeners {
             let has = |stream: &Stream| stream.target == *target && stream.leg.is_none();
@@ -191,6 +191,8 @@ impl Shard {
         let Some(stream) = self.stream_of(exchange, id) else { return };
         let known = stream.told.is_some() && stream.told == opened;
         let known = known && opened.as_ref().is_some_and(|opened| opened.id.is_some());
+        // What happened between two sessions no event id leads back to.
+        let missed = stream.gap && stream.told.is_some() && stream.told != opened;
         stream.told = opened;
         stream.resumes = resumes && known;
         if self.subscription_mut(exchange).is_none()
@@ -199,6 +201,10 @@ impl Shard {
             stream.state = State::Open(None);
             stream.gap = false;
             stream.pause = Stream::PAUSE;
+            if missed {
+                // That lists have changed was said when the session was opened.
+                self.tell_updates_missed(exchange, &target);
+            }
         }
         let Some(subscription) = self.subscription_mut(exchange) else { return };
         for watched in subscription.watched.iter_mut().filter(|watched| watched.target == target) {
@@ -295,6 +301,12 @@ impl Shard {
             self.invalidate(target, Topic::of(kind).notice());
             self.list_changed(id, kind);
         }
+        self.tell_updates_missed(listener, target);
+    }
+
+    /// Each resource that a legacy client is subscribed to at a target may have changed.
+    fn tell_updates_missed(&mut self, listener: ExchangeId, target: &TargetId) {
+        let Some(id) = self.exchange(listener).and_then(|exchange| exchange.session) else { return };
         let Some(routed) = self.routes.find(target).map(Arc::clone) else { return };
         let Some(session) = self.sessions.get(id) else { return };
         let own = session.subscriptions.iter().filter(|(name, _)| name == target);

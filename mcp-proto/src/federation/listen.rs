@@ -214,7 +214,7 @@ impl Shard {
     }
 
     /// Opens the stream of one target, unless it is open; if that is to be replaced, one beside it.
-    pub(super) fn open_stream(&mut self, id: ExchangeId, target: &TargetId) {
+    pub(crate) fn open_stream(&mut self, id: ExchangeId, target: &TargetId) {
         let routed = self.routes.find(target).map(Arc::clone);
         let Some(exchange) = self.exchange_mut(id) else { return };
         let Some(target) = routed else {
@@ -267,7 +267,7 @@ impl Shard {
         self.tell_resources(id, exchange);
     }
 
-    pub(super) fn stream_of(&mut self, exchange: ExchangeId, leg: LegId) -> Option<&mut Stream> {
+    pub(crate) fn stream_of(&mut self, exchange: ExchangeId, leg: LegId) -> Option<&mut Stream> {
         let mut streams = self.exchange_mut(exchange)?.streams.iter_mut();
         streams.find(|stream| stream.leg == Some(leg) || stream.next == Some(leg))
     }

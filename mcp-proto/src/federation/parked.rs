@@ -375,7 +375,7 @@ impl Shard {
     }
 
     /// Whether somebody is at the other end of a client's stream.
-    pub(super) fn reads(&self, listener: ExchangeId) -> bool {
+    pub(crate) fn reads(&self, listener: ExchangeId) -> bool {
         let role = self.conns.get(listener.conn).map(|slot| &slot.role);
         role.is_some_and(|role| !matches!(role, Role::Client(client) if client.wire == Wire::Nowhere))
     }

@@ -242,7 +242,7 @@ impl Shard {
     ) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let (target, session_id, again) = (Arc::clone(&leg.target), leg.session, leg.reopened > 0);
-        let (given_id, fields) = (leg.given_id.take(), leg.fields.take());
+        let (given_id, fields, at) = (leg.given_id.take(), leg.fields.take(), leg.at);
         self.settle_leg(id);
         let revision = match negotiated(status, body, self.config.limits.depth) {
             Ok(revision) => revision,
@@ -250,7 +250,8 @@ impl Shard {
         };
         self.learn(&target.id, body);
         self.confirm(&target.id);
-        let opened = Opened { id: given_id, revision, sse: self.era(&target) == Some(Era::Sse) };
+        let at = at.filter(|_| given_id.is_some()).and_then(|at| self.memory(&target, at));
+        let opened = Opened { id: given_id, revision, sse: self.era(&target) == Some(Era::Sse), at };
         let single = self.is_alone(&target.id);
         let asker = asker.filter(|(exchange, ..)| self.exchange(*exchange).is_some());
         let Some(session) = session_id.and_then(|session| self.sessions.get_mut(session)) else {

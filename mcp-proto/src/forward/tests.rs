@@ -59,7 +59,7 @@ impl Pair {
             now,
         );
         *session.target_mut(&name) =
-            TargetState::Ready(Opened { id: None, revision: Revision::LATEST, sse: false });
+            TargetState::Ready(Opened { id: None, revision: Revision::LATEST, sse: false, at: None });
         let sealed = session.seal(&start.config.keys, [0; 12], 4096);
         let shard = |id| Shard::new(numbered(&start, id, id as u8), now);
         let mut shards = [shard(0), shard(1)];

@@ -2,8 +2,7 @@
 
 use crate::support::client::{call, request};
 use crate::support::server::{chunk, event, open_stream, stream_head};
-use crate::support::{End, Setup, Step, World};
-use mcp_proto::Fault;
+use crate::support::{End, Step, World};
 use std::time::Duration;
 
 #[test]
@@ -147,22 +146,6 @@ fn events_that_are_no_messages_are_dropped() {
 }
 
 #[test]
-fn the_next_endpoint_is_used_when_one_cannot_be_reached() {
-    let setup = Setup::new(&["alpha"]);
-    let mut world = setup
-        .targets(|target| target.endpoints.push(std::net::SocketAddr::from(([10, 0, 0, 9], 80)).into()))
-        .build();
-    world.add_server("second", 8);
-    world.servers.iter_mut().for_each(|server| server.keeps_sessions = false);
-    let (client, session) = world.begin();
-    world.kill("alpha");
-    assert_eq!(world.ask(client, &session, &call("echo")).tool_text(), "alpha:echo");
-    world.kill("alpha");
-    world.server("alpha").refuses = Some(Some(Fault::Unreachable));
-    assert_eq!(world.ask(client, &session, &call("echo")).tool_text(), "second:echo");
-}
-
-#[test]
 fn a_target_without_an_endpoint_fails_at_once() {
     let mut world = World::new(&["alpha", "beta"]);
     let (client, session) = world.begin();
@@ -171,7 +154,10 @@ fn a_target_without_an_endpoint_fails_at_once() {
     let routes = routing::Routes::new(vec![crate::support::setup::target("alpha", 0), gone]).unwrap();
     world.reroute(routes);
     let answer = world.ask(client, &session, &call("beta_echo"));
-    assert_eq!(answer.tool_text(), "target \"beta\" failed: it has no reachable endpoint");
+    assert_eq!(
+        answer.tool_text(),
+        "target \"beta\" failed: it has no reachable endpoint at the moment: try again later"
+    );
     assert_eq!(world.ask(client, &session, &call("alpha_echo")).tool_text(), "alpha:echo");
 }
 

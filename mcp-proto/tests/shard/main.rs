@@ -9,6 +9,8 @@ mod calls;
 mod changes;
 mod channel_listens;
 mod channel_simulation;
+mod endpoint_sessions;
+mod endpoints;
 mod era_simulation;
 mod eras;
 mod faults;

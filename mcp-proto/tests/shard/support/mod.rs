@@ -9,6 +9,7 @@ pub(crate) mod eras;
 pub(crate) mod listening;
 pub(crate) mod modern;
 pub(crate) mod parking;
+pub(crate) mod replicas;
 pub(crate) mod server;
 pub(crate) mod setup;
 
