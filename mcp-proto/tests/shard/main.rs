@@ -25,6 +25,7 @@ mod lists;
 mod mixed_eras;
 mod parked;
 mod parked_ends;
+mod pass_through;
 mod probe;
 mod process_limits;
 mod process_targets;
