@@ -22,6 +22,7 @@ mod limits;
 mod listens;
 mod lists;
 mod mixed_eras;
+mod observations;
 mod parked;
 mod parked_ends;
 mod probe;
