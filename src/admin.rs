@@ -8,8 +8,8 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use mcp_proto::MetricKind;
 use std::fmt::Write;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// What the endpoint tells. Written by the control loop.
@@ -19,9 +19,9 @@ pub(crate) struct Status {
     pub(crate) runtime: &'static str,
     /// The gateway was told to stop.
     pub(crate) draining: AtomicBool,
-    pub(crate) targets: AtomicUsize,
-    /// Those without an address.
-    pub(crate) targets_unresolved: AtomicUsize,
+    snapshot: Mutex<Snapshot>,
+    /// Everything that must be there before clients come was there once.
+    ready: AtomicBool,
     pub(crate) reloads: AtomicU64,
     pub(crate) reloads_failed: AtomicU64,
     /// Whether the configuration on disk is the one in force.
@@ -39,8 +39,8 @@ impl Status {
             workers,
             runtime,
             draining: AtomicBool::new(false),
-            targets: AtomicUsize::new(0),
-            targets_unresolved: AtomicUsize::new(0),
+            snapshot: Mutex::default(),
+            ready: AtomicBool::new(false),
             reloads: AtomicU64::new(0),
             reloads_failed: AtomicU64::new(0),
             config_is_current: AtomicBool::new(true),
@@ -48,6 +48,33 @@ impl Status {
             started: now,
         }
     }
+
+    /// What is in force now.
+    pub(crate) fn show(&self, snapshot: Snapshot) {
+        // Fail static: what goes missing later is no reason to send clients away.
+        if snapshot.unbound.is_empty() {
+            self.ready.store(true, Relaxed);
+        }
+        *self.snapshot() = snapshot;
+    }
+
+    fn snapshot(&self) -> MutexGuard<'_, Snapshot> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is in force.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) backends: usize,
+    pub(crate) targets: usize,
+    /// Targets without an address.
+    pub(crate) unresolved: usize,
+    pub(crate) endpoints: usize,
+    /// Addresses of listeners.
+    pub(crate) bound: usize,
+    /// Why others can't be listened on.
+    pub(crate) unbound: Vec<String>,
 }
 
 /// Seconds since the Unix epoch.
@@ -74,13 +101,16 @@ async fn healthz(State(status): State<Arc<Status>>) -> impl IntoResponse {
 
 /// Whether a new client would be answered. Dead targets don't count: `initialize` is answered without them.
 async fn readyz(State(status): State<Arc<Status>>) -> impl IntoResponse {
-    if status.draining.load(Relaxed) {
-        (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
+    let reason = if status.draining.load(Relaxed) {
+        "shutting down".to_owned()
     } else if !status.workers.are_alive() {
-        (StatusCode::SERVICE_UNAVAILABLE, "a worker thread has ended\n")
+        "a worker thread has ended".to_owned()
+    } else if !status.ready.load(Relaxed) {
+        status.snapshot().unbound.join("\n")
     } else {
-        (StatusCode::OK, "ready\n")
-    }
+        return (StatusCode::OK, "ready\n".to_owned());
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, reason + "\n")
 }
 
 async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
@@ -103,19 +133,35 @@ fn render(status: &Status) -> String {
         push(&mut text, metric.name, metric.kind, metric.help, &[("", value)]);
     }
     let build = format!("{{version=\"{}\",runtime=\"{}\"}}", env!("CARGO_PKG_VERSION"), status.runtime);
-    let (all, unresolved) = (status.targets.load(Relaxed), status.targets_unresolved.load(Relaxed));
+    let snapshot = status.snapshot().clone();
     let (good, failed) = (status.reloads.load(Relaxed), status.reloads_failed.load(Relaxed));
     use MetricKind::{Counter, Gauge};
     for (name, kind, help, values) in [
         ("mcp_gateway_build_info", Gauge, "Version and runtime of this process.", vec![(build.as_str(), 1)]),
         ("mcp_gateway_start_time_seconds", Gauge, "When the process started.", vec![("", status.started)]),
         ("mcp_gateway_workers", Gauge, "Worker threads.", vec![("", status.workers.count() as u64)]),
-        ("mcp_gateway_targets", Gauge, "Targets in force.", vec![("", all as u64)]),
+        ("mcp_gateway_targets", Gauge, "Targets in force.", vec![("", snapshot.targets as u64)]),
         (
             "mcp_gateway_targets_unresolved",
             Gauge,
             "Targets whose host name has no address.",
-            vec![("", unresolved as u64)],
+            vec![("", snapshot.unresolved as u64)],
+        ),
+        ("mcp_gateway_backends", Gauge, "Backends in force.", vec![("", snapshot.backends as u64)]),
+        (
+            "mcp_gateway_endpoints",
+            Gauge,
+            "Addresses of targets in force.",
+            vec![("", snapshot.endpoints as u64)],
+        ),
+        (
+            "mcp_gateway_listeners",
+            Gauge,
+            "Addresses of Gateways, by whether they are listened on.",
+            vec![
+                ("{state=\"bound\"}", snapshot.bound as u64),
+                ("{state=\"unbound\"}", snapshot.unbound.len() as u64),
+            ],
         ),
         (
             "mcp_gateway_config_reloads_total",

@@ -3,8 +3,9 @@
 use crate::config::{self, ACCESS_LOG, Problem, Runtime, Server, Settings};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Every MCP client and every MCP server behind one URL.
 ///
@@ -24,6 +25,7 @@ Examples:
   mcp-gateway --target everything=http://127.0.0.1:3001/mcp        put a server behind it
   mcp-gateway --config gateway.yaml                                the same from a file, reloaded when it changes
   mcp-gateway check --config gateway.yaml                          only say what is wrong with the file
+  mcp-gateway --config manifests/ --resolve mcp-server=127.0.0.1   Kubernetes manifests, without a cluster
   mcp-gateway stdio --config gateway.yaml                          as a server that a client starts as a program
 
 Exit codes: 0 stopped by a signal or by the end of its input, 1 could not start or serve, 2 wrong arguments or configuration,
@@ -58,15 +60,36 @@ pub(crate) struct Export {
 /// How to serve. Flags win over the file.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Serve {
-    /// YAML or JSON file; its "mcpServers" map is the one every MCP client uses
-    #[arg(long, value_name = "FILE")]
+    /// YAML or JSON file, whose "mcpServers" map is the one every MCP client uses; or Kubernetes manifests, in a file or
+    /// in a folder of them
+    #[arg(long, value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
     /// A server to put behind the gateway; may be repeated
     #[arg(long, value_name = "NAME=URL", value_parser = target)]
     pub(crate) target: Vec<(String, String)>,
-    /// Address for clients [default: 127.0.0.1:8080]
+    /// Address for clients; of Kubernetes manifests, whose Gateways have ports, only the IP address counts
+    /// [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS", value_parser = listen)]
     listen: Option<SocketAddr>,
+    /// Where a Service of Kubernetes manifests really is; may be repeated. Without port: the Service's target ports
+    #[arg(long, value_name = "[NAMESPACE/]SERVICE=HOST[:PORT]", value_parser = resolve)]
+    pub(crate) resolve: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Serve this process' own client.
+    #[arg(skip)]
+    pub(crate) stdio: bool,
+}
+
+/// Flags of all ways to serve.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Common {
+    /// YAML or JSON file with settings, for where targets come from Kubernetes: limits, timeouts, sessionKey, …
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// File with the keys that seal session ids, newest first, one a line; replicas share them
+    #[arg(long, value_name = "FILE")]
+    session_key_file: Option<PathBuf>,
     /// Address for /healthz, /readyz and /metrics, or "off" [default: 127.0.0.1:9901]
     #[arg(long, value_name = "ADDRESS", value_parser = admin)]
     admin: Option<Admin>,
@@ -85,9 +108,6 @@ pub(crate) struct Serve {
     /// Form of both logs
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
-    /// Serve this process' own client.
-    #[arg(skip)]
-    pub(crate) stdio: bool,
 }
 
 /// How much to log.
@@ -111,17 +131,27 @@ pub(crate) enum LogFormat {
 }
 
 impl Serve {
-    /// The settings in the file, with the flags on top.
+    /// The settings in the files, with the flags on top.
     ///
     /// # Errors
     /// Everything that is wrong with either.
     pub(crate) fn settings(&self) -> config::Read {
-        let (mut settings, notes) = match &self.config {
-            Some(path) => config::read_file(path)?,
+        let (mut settings, mut notes) = match &self.config {
+            Some(path) => config::load(path)?,
             None => Default::default(),
         };
-        let Self { listen, admin, runtime, workers, access_log, .. } = self;
-        settings.listen = listen.unwrap_or(settings.listen);
+        if let Some(path) = &self.common.settings {
+            let (read, more) = config::read_file(path)?;
+            settings = Settings { manifests: settings.manifests, ..read };
+            notes.extend(more);
+        }
+        let Common { session_key_file, admin, runtime, workers, access_log, .. } = &self.common;
+        if let Some(path) = session_key_file {
+            settings.session_keys = config::read_keys(path).map_err(|message| {
+                vec![Problem::of_flag("--session-key-file", format!("{}: {message}", path.display()))]
+            })?;
+        }
+        settings.listen = self.listen.unwrap_or(settings.listen);
         settings.admin = admin.map_or(settings.admin, |Admin(address)| address);
         settings.runtime = runtime.unwrap_or(settings.runtime);
         settings.workers = workers.or(settings.workers);
@@ -133,7 +163,8 @@ impl Serve {
         let which = access_log.as_ref().and_then(|word| ACCESS_LOG.iter().find(|(known, _)| known == word));
         settings.access_log = which.map_or(settings.access_log, |(_, which)| *which);
         self.add_targets(&mut settings)?;
-        Ok((settings, notes))
+        let problems = self.contradictions(&settings);
+        if problems.is_empty() { Ok((settings, notes)) } else { Err(problems) }
     }
 
     /// The same for this process' own client.
@@ -141,14 +172,51 @@ impl Serve {
         Self { stdio: true, ..self }
     }
 
-    /// Whether there is an address for clients.
-    pub(crate) fn listens(&self) -> bool {
-        !self.stdio || self.listen.is_some()
+    /// Whether clients connect at an address that was said, and not where Gateways say.
+    pub(crate) fn listens(&self, settings: &Settings) -> bool {
+        let gateways = settings.manifests.is_some();
+        !gateways && (!self.stdio || self.listen.is_some())
     }
 
     /// Whether nothing was said about what to serve.
     pub(crate) fn is_demo(&self) -> bool {
         self.config.is_none() && self.target.is_empty()
+    }
+
+    /// The files that say what to serve and how.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.config.iter().chain(&self.common.settings).map(PathBuf::as_path)
+    }
+
+    /// What was said of Services of manifests.
+    pub(crate) fn services(&self) -> BTreeMap<String, String> {
+        self.resolve.iter().cloned().collect()
+    }
+
+    /// Flags and files that mean nothing together.
+    fn contradictions(&self, settings: &Settings) -> Vec<Problem> {
+        let kubernetes = settings.manifests.is_some();
+        let settings_alone = self.common.settings.is_some() && self.config.is_some() && !kubernetes;
+        let contradictions = [
+            (settings_alone, "--settings", "is for Kubernetes manifests; --config has settings of its own"),
+            (
+                kubernetes && !settings.servers.is_empty(),
+                "mcpServers, --target",
+                "targets are Backends where Kubernetes objects say what is served",
+            ),
+            (
+                !self.resolve.is_empty() && settings.manifests.is_none(),
+                "--resolve",
+                "is for Services of Kubernetes manifests, of which --config names none",
+            ),
+            (
+                self.stdio && settings.manifests.is_some(),
+                "stdio",
+                "Kubernetes manifests say at which ports to serve, standard input is none of them",
+            ),
+        ];
+        let said = contradictions.into_iter().filter(|(holds, ..)| *holds);
+        said.map(|(_, flag, message)| Problem::of_flag(flag, message.to_owned())).collect()
     }
 
     fn add_targets(&self, settings: &mut Settings) -> Result<(), Vec<Problem>> {
@@ -204,6 +272,15 @@ fn target(text: &str) -> Result<(String, String), String> {
     }
 }
 
+fn resolve(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((service, host)) if !service.is_empty() && !host.is_empty() => {
+            Ok((service.to_owned(), host.to_owned()))
+        }
+        _ => Err("expected SERVICE=HOST, as in mcp-server=127.0.0.1".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,7 +321,7 @@ mod tests {
             let arguments = Arguments::parse_from([&["mcp-gateway"], arguments].concat());
             let serve = arguments.serve.on_stdio();
             let (settings, _) = serve.settings().unwrap();
-            (serve.listens(), settings.admin, settings.workers)
+            (serve.listens(&settings), settings.admin, settings.workers)
         };
         let admin = "127.0.0.1:9".parse().unwrap();
         assert_eq!(settings(&[]), (false, None, Some(1)));

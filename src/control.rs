@@ -1,16 +1,19 @@
 //! The control thread: everything that is not a byte on the data path.
 //!
 //! ```text
-//! file, SIGHUP ─► settings ─┐
-//! name servers ─► addresses ┴─► Routes ─► mail to every worker
+//! files, SIGHUP ─► settings ─┐             ┌► mail to every worker
+//! name servers ─► addresses ─┴─► Source ─► Routes
+//!                                          └► Listeners: sockets, mailed too
 //! SIGTERM, SIGINT, end of input ────────► Drain, then the end
 //! ```
 
-use crate::admin::{Status, unix_seconds};
+use crate::admin::{Snapshot, Status, unix_seconds};
 use crate::arguments::Serve;
-use crate::config::Settings;
-use crate::resolve::Resolver;
-use routing::{Routes, Target};
+use crate::config::{self, Problem, Settings};
+use crate::listeners::Listeners;
+use crate::resolve::PATIENCE;
+use crate::source::{Source, World};
+use routing::Routes;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
@@ -18,14 +21,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 /// How often the file is looked at. It is small: reading it beats every way of guessing whether it changed.
 const WATCH: Duration = Duration::from_secs(2);
-/// How often names are looked up again: getaddrinfo doesn't tell how long an answer holds.
-const RESOLVE: Duration = Duration::from_secs(30);
-/// The same while a name has no address yet.
-const RESOLVE_MISSING: Duration = Duration::from_secs(5);
 /// What a worker gets on top of the grace to close its connections.
 const CLOSING: Duration = Duration::from_secs(2);
 
@@ -34,10 +33,12 @@ const CLOSING: Duration = Duration::from_secs(2);
 pub(crate) struct Control {
     arguments: Serve,
     settings: Settings,
-    resolver: Resolver,
+    source: Source,
+    world: World,
+    listeners: Listeners,
     routes: Arc<Routes>,
-    /// The file as it was when it was read last.
-    text: Option<Vec<u8>>,
+    /// The files as they were when they were read last.
+    texts: Option<Vec<Vec<u8>>>,
     status: Arc<Status>,
 }
 
@@ -85,18 +86,39 @@ async fn end_of(input: &mut Option<mpsc::Receiver<()>>) {
 }
 
 impl Control {
-    /// Takes over a gateway that serves `routes` by `settings`.
-    pub(crate) fn new(
+    /// Takes over a gateway that serves `routes`, made by `source`, by `settings`, and listens where they say.
+    pub(crate) async fn new(
         arguments: Serve,
         settings: Settings,
-        resolver: Resolver,
+        (source, world): (Source, World),
         routes: Arc<Routes>,
         status: Arc<Status>,
     ) -> Self {
-        let mut control = Self { arguments, settings, resolver, routes, text: None, status };
-        control.has_new_text();
-        control.report_targets();
+        let listeners = Listeners::new("--listen, or another port in the Gateway");
+        let mut control = Self { arguments, settings, source, world, listeners, routes, texts: None, status };
+        control.have_new_texts();
+        control.follow_routes().await;
         control
+    }
+
+    /// What is in force of the settings.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Who says what is served.
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// What is served.
+    pub(crate) fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// What is told of it.
+    pub(crate) fn status(&self) -> &Status {
+        &self.status
     }
 
     /// Serves until told to stop, then until everything under way is done or the grace is over. `false` when a
@@ -127,44 +149,42 @@ impl Control {
         }
     }
 
-    /// Follows the file, SIGHUP and the name servers.
+    /// Follows the files, SIGHUP, the name servers, and who else uses the addresses it wants.
     async fn watch(&mut self, mut hangup: Signal) -> Infallible {
-        let mut resolve_at = self.next_resolve();
         loop {
             tokio::select! {
                 _ = hangup.recv() => self.reload().await,
-                () = sleep(WATCH), if self.arguments.config.is_some() => {
-                    if self.has_new_text() {
+                () = sleep(WATCH), if self.texts.is_some() => {
+                    if self.have_new_texts() {
                         self.reload().await;
                     }
                 }
-                () = sleep_until(resolve_at) => {
-                    self.reroute().await;
-                    resolve_at = self.next_resolve();
+                () = self.world.resolver.changed() => self.reroute().await,
+                () = self.listeners.due() => {
+                    self.listeners.retry(&self.status.workers).await;
+                    self.heed_listeners().await;
                 }
             }
         }
     }
 
-    fn next_resolve(&self) -> Instant {
-        Instant::now() + if self.resolver.is_complete() { RESOLVE } else { RESOLVE_MISSING }
-    }
-
-    /// Whether the file says something else than last time. While it can't be read it says nothing.
-    fn has_new_text(&mut self) -> bool {
-        let text = self.arguments.config.as_ref().and_then(|path| std::fs::read(path).ok());
-        if text.is_none() || text == self.text {
+    /// Whether the files say something else than last time. While one can't be read they say nothing.
+    fn have_new_texts(&mut self) -> bool {
+        let texts: Option<Vec<Vec<u8>>> =
+            self.arguments.files().map(|path| config::bytes(path).ok()).collect();
+        let texts = texts.filter(|texts| !texts.is_empty());
+        if texts.is_none() || texts == self.texts {
             return false;
         }
-        self.text = text;
+        self.texts = texts;
         true
     }
 
     /// Reads the configuration again; a bad one leaves everything as it is.
     async fn reload(&mut self) {
         // Before the settings are read: what is written in between counts as new.
-        self.has_new_text();
-        let (settings, notes) = match self.arguments.settings() {
+        self.have_new_texts();
+        let (settings, notes) = match self.read() {
             Ok(read) => read,
             Err(problems) => {
                 for problem in problems {
@@ -183,32 +203,67 @@ impl Control {
             tracing::warn!(keys, "these keys changed and take effect after a restart");
         }
         // What needs a restart stays as it is; a second reload warns again.
-        if !self.arguments.is_demo() {
-            self.settings.servers = settings.servers;
+        match (&mut self.source, settings.manifests) {
+            (Source::Servers(_), _) if self.arguments.is_demo() => {}
+            (Source::Servers(servers), _) => *servers = settings.servers,
+            (Source::Kubernetes(kubernetes), Some(objects)) => kubernetes.replace(objects),
+            (Source::Kubernetes(_), None) => {}
         }
         self.settings.shutdown = settings.shutdown;
         self.status.reloads.fetch_add(1, Relaxed);
         self.status.config_is_current.store(true, Relaxed);
         self.status.config_loaded.store(unix_seconds(), Relaxed);
+        self.world.resolver.refresh();
         self.reroute().await;
         tracing::info!(targets = self.routes.all_targets().count(), "configuration reloaded");
     }
 
-    /// Looks names up and puts the snapshot in force, if it is another one.
+    fn read(&self) -> config::Read {
+        let (settings, notes) = self.arguments.settings()?;
+        let are_manifests = matches!(self.source, Source::Kubernetes(_));
+        if settings.manifests.is_some() != are_manifests {
+            let message = "from a configuration to Kubernetes manifests, or back, it takes a restart";
+            return Err(vec![Problem::of_flag("--config", message.to_owned())]);
+        }
+        Ok((settings, notes))
+    }
+
+    /// Puts in force what the source says now, if it is something else.
     async fn reroute(&mut self) {
         // Names of targets are checked where they are read, so this doesn't fail.
-        let Ok(routes) = self.resolver.routes(&self.settings).await else { return };
+        let Ok(routes) = self.source.routes(&mut self.world, &self.routes, PATIENCE).await else { return };
         if routes != *self.routes {
             self.routes = Arc::new(routes);
-            self.status.workers.reroute(&self.routes).await;
-            self.report_targets();
+            self.follow_routes().await;
         }
     }
 
-    fn report_targets(&self) {
-        self.status.targets.store(self.routes.all_targets().count(), Relaxed);
-        let is_unresolved = |target: &&Arc<Target>| target.process.is_none() && target.endpoints.is_empty();
-        let unresolved = self.routes.all_targets().filter(is_unresolved).count();
-        self.status.targets_unresolved.store(unresolved, Relaxed);
+    async fn follow_routes(&mut self) {
+        self.listeners.reroute(&self.routes, &self.status.workers).await;
+        self.heed_listeners().await;
+        self.report();
+    }
+
+    /// Has the source know what can't be listened on.
+    async fn heed_listeners(&mut self) {
+        if self.world.unbound != *self.listeners.unbound() {
+            self.world.unbound.clone_from(self.listeners.unbound());
+            // It is told in statuses alone: the routes are the same.
+            _ = self.source.routes(&mut self.world, &self.routes, PATIENCE).await;
+            self.report();
+        }
+    }
+
+    fn report(&self) {
+        let mut snapshot = Snapshot::default();
+        for target in self.routes.all_targets() {
+            snapshot.targets += 1;
+            snapshot.unresolved += usize::from(target.process.is_none() && target.endpoints.is_empty());
+            snapshot.endpoints += target.endpoints.len();
+        }
+        snapshot.backends = self.routes.backends().len();
+        snapshot.bound = self.listeners.bound().len();
+        snapshot.unbound = self.listeners.unbound().values().cloned().collect();
+        self.status.show(snapshot);
     }
 }

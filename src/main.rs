@@ -11,6 +11,7 @@
 mod access_log;
 mod admin;
 mod arguments;
+mod check;
 mod children;
 mod config;
 mod console;
@@ -18,17 +19,23 @@ mod control;
 mod demo;
 mod export;
 mod greeting;
+mod kubernetes;
 mod listeners;
 mod resolve;
+mod source;
 mod workers;
 
 use admin::Status;
 use arguments::{Arguments, Command, LogFormat, LogLevel, Serve};
 use children::Keeping;
 use clap::Parser;
-use config::{Problem, Settings, show_duration};
+use config::{Problem, Settings};
 use console::Console;
 use control::{Control, Stop};
+use kubernetes::Kubernetes;
+use resolve::PATIENCE;
+use routing::Routes;
+use source::{Source, World};
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
@@ -48,7 +55,7 @@ const EXIT_UNUSABLE: u8 = 78;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
-        Some(Command::Check(serve)) => check(serve),
+        Some(Command::Check(serve)) => check::check(serve),
         Some(Command::Export(from)) => export(from),
         Some(Command::Keeper) => Ok(children::keeper::run()),
         Some(Command::Stdio(arguments)) => serve(&arguments.clone().on_stdio()),
@@ -83,18 +90,6 @@ impl From<Vec<Problem>> for Failure {
     }
 }
 
-/// Prints what the configuration would serve.
-fn check(arguments: &Serve) -> Result<ExitCode, Failure> {
-    let (settings, notes) = arguments.settings()?;
-    let mut text = String::new();
-    for note in notes {
-        text += &format!("note: {note}\n");
-    }
-    text += &describe(&settings);
-    say(io::stdout(), text.trim_end());
-    Ok(ExitCode::SUCCESS)
-}
-
 /// Prints a configuration as manifests; what is not in them goes to standard error, too.
 fn export(from: &arguments::Export) -> Result<ExitCode, Failure> {
     let (settings, _) = config::read_file(&from.config)?;
@@ -104,29 +99,6 @@ fn export(from: &arguments::Export) -> Result<ExitCode, Failure> {
     }
     say(io::stdout(), export.manifests.trim_end());
     Ok(ExitCode::SUCCESS)
-}
-
-fn describe(settings: &Settings) -> String {
-    let admin = settings.admin.map_or_else(|| "off".to_owned(), |address| format!("http://{address}"));
-    let mut text = format!(
-        "endpoint   {}\nadmin      {admin}\nruntime    {:?}\nworkers    {}\nshutdown   {}\ntargets    {}\n",
-        url(settings.listen),
-        settings.runtime,
-        workers::count(settings),
-        show_duration(settings.shutdown),
-        settings.servers.len(),
-    )
-    .to_lowercase();
-    for server in &settings.servers {
-        let target = &server.target;
-        // Arguments are not shown: they often hold secrets.
-        let place = match &target.process {
-            Some(process) => process.command.clone(),
-            None => format!("http://{}{}", target.authority, target.path),
-        };
-        text += &format!("  {:<20} {place}\n", target.name().as_str());
-    }
-    text
 }
 
 fn url(address: SocketAddr) -> String {
@@ -162,12 +134,12 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
             .map_err(|error| Failure::new(1, format!("can't start the demo servers: {error}")))?;
     }
 
-    let mut resolver = resolve::Resolver::default();
-    let routes = resolver.routes(&settings).await.map_err(|error| Failure::new(EXIT_USAGE, error))?;
-    let routes = Arc::new(routes);
+    let (mut source, mut world) = (source(arguments, &settings), World::default());
+    let routes = source.routes(&mut world, &Routes::default(), PATIENCE).await;
+    let routes = Arc::new(routes.map_err(|error| Failure::new(EXIT_USAGE, error))?);
     let to: Box<dyn Write + Send> =
         if arguments.stdio { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
-    let (records, log) = access_log::start(arguments.log_format, to)
+    let (records, log) = access_log::start(arguments.common.log_format, to)
         .map_err(|error| Failure::new(1, format!("can't start the access log: {error}")))?;
     let config = Arc::new(workers::config(&settings));
     let keeping = Keeping::start(children::keeper::command);
@@ -180,7 +152,8 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
     }
 
     let status = Arc::new(Status::new(workers, frontend.name()));
-    announce(&settings, &status, address, admin.as_ref());
+    let control = Control::new(arguments.clone(), settings, (source, world), routes, status.clone()).await;
+    announce(&control, address, admin.as_ref());
     if let Some(admin) = admin {
         let router = admin::router(status.clone());
         tokio::spawn(async move { axum::serve(admin, router).await });
@@ -188,7 +161,6 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
     if let Some(address) = address.filter(|_| arguments.is_demo() && !arguments.stdio) {
         tokio::spawn(async move { say(io::stdout(), &greeting::greeting(address).await) });
     }
-    let control = Control::new(arguments.clone(), settings, resolver, routes, status.clone());
     if !control.run(stop, hangup).await {
         return Ok(ExitCode::FAILURE);
     }
@@ -202,6 +174,17 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
     }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What says what is served.
+fn source(arguments: &Serve, settings: &Settings) -> Source {
+    match &settings.manifests {
+        Some(objects) => {
+            let (bind, services) = (settings.listen.ip(), arguments.services());
+            Source::Kubernetes(Box::new(Kubernetes::from_files(objects.clone(), bind, services)))
+        }
+        None => Source::Servers(settings.servers.clone()),
+    }
 }
 
 /// What serves this process' own client, if it is to, and the socket its worker gets.
@@ -223,10 +206,10 @@ fn listen(
     arguments: &Serve,
     settings: &Settings,
 ) -> Result<Option<(Vec<std::net::TcpListener>, SocketAddr)>, Failure> {
-    if !arguments.listens() {
+    if !arguments.listens(settings) {
         return Ok(None);
     }
-    let bound = listeners::bind(settings.listen, workers::count(settings));
+    let bound = listeners::bind(settings.listen, workers::count(settings).into());
     bound.map(Some).map_err(|error| Failure::new(1, listeners::explain(&error, settings.listen, "--listen")))
 }
 
@@ -238,10 +221,19 @@ async fn bind_admin(settings: &Settings) -> Result<Option<TcpListener>, Failure>
     })
 }
 
-fn announce(settings: &Settings, status: &Status, address: Option<SocketAddr>, admin: Option<&TcpListener>) {
-    let url = address.map_or_else(|| "standard input and output".to_owned(), url);
+fn announce(control: &Control, address: Option<SocketAddr>, admin: Option<&TcpListener>) {
+    let (settings, status) = (control.settings(), control.status());
+    let url = match (control.source(), address) {
+        (Source::Kubernetes(_), _) => {
+            let urls: Vec<String> =
+                control.routes().addresses().map(|address| format!("http://{address}")).collect();
+            if urls.is_empty() { "no Gateway yet".to_owned() } else { urls.join(", ") }
+        }
+        (_, Some(address)) => url(address),
+        (_, None) => "standard input and output".to_owned(),
+    };
     let admin = admin.and_then(|admin| admin.local_addr().ok()).map(tracing::field::display);
-    let (workers, targets) = (status.workers.count(), settings.servers.len());
+    let (workers, targets) = (status.workers.count(), control.routes().all_targets().count());
     tracing::info!(url, admin, runtime = status.runtime, workers, targets, "serving");
     if let Some(address) = address.filter(|address| !address.ip().is_loopback())
         && settings.allowed_hosts.is_empty()
@@ -258,7 +250,7 @@ fn announce(settings: &Settings, status: &Status, address: Option<SocketAddr>, a
 }
 
 fn start_log(arguments: &Serve) {
-    let level = match arguments.log_level {
+    let level = match arguments.common.log_level {
         LogLevel::Off => LevelFilter::OFF,
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -267,7 +259,7 @@ fn start_log(arguments: &Serve) {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let log = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level);
-    match arguments.log_format {
+    match arguments.common.log_format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).with_target(false).init(),
         LogFormat::Json => log.json().flatten_event(true).with_target(false).init(),
     }

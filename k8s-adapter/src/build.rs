@@ -1,19 +1,40 @@
 //! From objects to what is served and what is reported, as one pure function.
 //!
 //! ```text
-//! Objects ─► gateways ─► listeners ─┐
-//!              (ours?)              ├─► routes ─► Entry {host, match, Rule} ─► Routes
-//! Backend, Service, slices ─► backends ┘                                      └► WantedStatus, notes
+//! GatewayClass, Gateway ─► gateways, listeners ─────┐
+//! HTTPRoute ─► rules (matches, filters, references) ├─► routes ─► Entry {host, match, Rule} ─► Routes
+//! Backend, Service ─► backends, targets ────────────┘                WantedStatus, notes, hosts
+//! EndpointSlice ─► endpoints ─┘
 //! ```
 //!
 //! The same objects give the same [`Built`], in whatever order they came, and an object that is broken costs only what
 //! it would have given itself.
 
+mod backends;
+mod endpoints;
+mod filters;
+mod gateways;
+mod grants;
+mod listeners;
+mod matches;
+mod references;
+mod routes;
+mod rules;
+mod selectors;
+mod services;
+mod status;
+mod targets;
+
 use crate::objects::{Key, Objects};
-use routing::{Routes, TargetId};
+use endpoints::Slices;
+use grants::Grants;
+use routing::{Backend, Port, Routes, TargetId};
+use selectors::ByLabel;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 /// What is known.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +47,8 @@ pub struct Inputs<'a> {
     pub hosts: &'a Hosts,
     /// What the data plane saw of targets; only for the status of `Backend`s.
     pub observed: &'a Observed,
+    /// Addresses of an earlier [`Built::routes`] that can't be listened on, and why; only for the status of `Gateway`s.
+    pub unbound: &'a BTreeMap<SocketAddr, String>,
     /// The snapshot that is replaced: what has not changed is shared with it. The result is equal with and without.
     pub before: Option<&'a Routes>,
 }
@@ -160,6 +183,109 @@ pub enum StatusKind {
 /// What is served and what is reported, given what is known.
 #[must_use]
 pub fn build(inputs: &Inputs<'_>) -> Built {
-    let _ = inputs;
-    Built::default()
+    let objects = readable(inputs);
+    let scene = Scene {
+        objects: &objects,
+        inputs,
+        grants: Grants::of(&objects),
+        slices: Slices::of(&objects),
+        services: ByLabel::of(&objects),
+    };
+    let mut told = Told::default();
+    let mut statuses = gateways::classes(&scene, &mut told);
+    let backends = backends::served(&scene, &mut told);
+    let mut gateways = gateways::claimed(&scene, &mut told);
+    listeners::settle_conflicts(&mut gateways, &inputs.options.publish);
+    let routes = routes::attach(&scene, &mut gateways, &backends, &mut told);
+
+    statuses.extend(gateways.iter().map(gateways::Claimed::status));
+    statuses.extend(routes);
+    statuses.extend(backends.into_values().map(|backend| backend.status));
+    statuses.sort_by(|a, b| (a.kind, &a.key).cmp(&(b.kind, &b.key)));
+    Built { routes: served(gateways), hosts: told.hosts, statuses, notes: told.notes.into_iter().collect() }
+}
+
+/// What all parts of a build look at.
+struct Scene<'a> {
+    /// Those that may be read.
+    objects: &'a Objects,
+    inputs: &'a Inputs<'a>,
+    grants: Grants<'a>,
+    slices: Slices<'a>,
+    services: ByLabel<'a>,
+}
+
+impl Scene<'_> {
+    fn options(&self) -> &Options {
+        self.inputs.options
+    }
+
+    /// `backend`, or what of the earlier snapshot is equal to it.
+    fn shared(&self, backend: Backend) -> Arc<Backend> {
+        match self.inputs.before.and_then(|routes| routes.backend(backend.name())) {
+            Some(same) if **same == backend => Arc::clone(same),
+            Some(before) => Arc::new(backend.sharing(before)),
+            None => Arc::new(backend),
+        }
+    }
+
+    /// The addresses of a host, which is to be resolved from now on.
+    fn resolved(&self, host: &str, port: u16, told: &mut Told) -> Vec<SocketAddr> {
+        let host = (host.to_ascii_lowercase(), port);
+        let mut addresses = self.inputs.hosts.get(&host).cloned().unwrap_or_default();
+        addresses.sort_unstable();
+        addresses.dedup();
+        told.hosts.insert(host);
+        addresses
+    }
+}
+
+/// What comes up on the way.
+#[derive(Default)]
+struct Told {
+    hosts: BTreeSet<(String, u16)>,
+    notes: BTreeSet<String>,
+}
+
+impl Told {
+    fn note(&mut self, note: String) {
+        self.notes.insert(note);
+    }
+}
+
+/// The objects of the namespaces that may be read.
+fn readable<'a>(inputs: &Inputs<'a>) -> Cow<'a, Objects> {
+    let namespaces: BTreeSet<&str> = inputs.options.namespaces.iter().map(String::as_str).collect();
+    if namespaces.is_empty() {
+        return Cow::Borrowed(inputs.objects);
+    }
+    fn keep<T>(objects: &mut BTreeMap<Key, Arc<T>>, namespaces: &BTreeSet<&str>) {
+        objects.retain(|key, _| namespaces.contains(key.namespace.as_str()));
+    }
+    let mut objects = inputs.objects.clone();
+    keep(&mut objects.gateways, &namespaces);
+    keep(&mut objects.routes, &namespaces);
+    keep(&mut objects.grants, &namespaces);
+    keep(&mut objects.backends, &namespaces);
+    keep(&mut objects.services, &namespaces);
+    keep(&mut objects.slices, &namespaces);
+    Cow::Owned(objects)
+}
+
+/// All listeners that serve, by address. Gateways come oldest first; of two with the same address and host, which can
+/// only be when they don't share a data plane, the first stands.
+fn served(gateways: Vec<gateways::Claimed<'_>>) -> Routes {
+    let mut ports: BTreeMap<SocketAddr, BTreeMap<_, routing::Listener>> = BTreeMap::new();
+    for gateway in gateways {
+        let binds = gateway.binds.clone();
+        for (port, host, entries) in gateway.served() {
+            for bind in &binds {
+                let listeners = ports.entry(SocketAddr::new(*bind, port)).or_default();
+                let listener = || routing::Listener::new(host.clone(), entries.clone());
+                listeners.entry(host.clone()).or_insert_with(listener);
+            }
+        }
+    }
+    let port = |listeners: BTreeMap<_, _>| Port::new(listeners.into_values().collect());
+    Routes::at(ports.into_iter().map(|(address, listeners)| (address, port(listeners))).collect())
 }

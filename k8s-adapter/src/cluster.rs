@@ -17,13 +17,18 @@
 mod api;
 mod backoff;
 mod client;
+mod election;
 mod item;
 mod kind;
+mod lease;
 mod publisher;
 mod reflector;
+mod rights;
+mod status;
 mod store;
 mod vitals;
 mod wire;
+mod writer;
 
 pub use client::ConnectError;
 pub use vitals::{Board, KindVitals, StatusVitals, Vitals};
@@ -31,6 +36,7 @@ pub use vitals::{Board, KindVitals, StatusVitals, Vitals};
 use crate::build::WantedStatus;
 use crate::objects::Objects;
 use api::Api;
+use election::Candidate;
 use reflector::Reflector;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +44,7 @@ use std::time::Duration;
 use store::Store;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use writer::Writer;
 
 /// How a cluster is reached, and what is done with it.
 #[derive(Clone, Debug, Default)]
@@ -127,6 +134,14 @@ impl Default for Timing {
     }
 }
 
+/// One more client of the cluster, for what is neither watched nor a status.
+///
+/// # Errors
+/// As for [`Cluster::connect`].
+pub(crate) async fn client(options: &ClusterOptions) -> Result<kube::Client, ConnectError> {
+    client::connect(options).await.map(|(client, _)| client)
+}
+
 /// A cluster that is followed.
 ///
 /// Its tasks run on the tokio runtime it was connected on, of either kind, and end when it is dropped.
@@ -159,15 +174,36 @@ impl Cluster {
         let vitals = Arc::new(Vitals::default());
         let store = Arc::new(Store::default());
         let (publish, objects) = watch::channel(None);
-        let (wanted, _) = watch::channel(None);
-        let (leaving, _) = watch::channel(false);
+        let (wanted, wishes) = watch::channel(None);
+        let (leaving, left) = watch::channel(false);
         let mut tasks = JoinSet::new();
 
         for scope in kind::scopes(&options.namespaces) {
             tasks.spawn(Reflector::new(scope, &api, &store, &vitals, &timing).run());
         }
         tasks.spawn(publisher::run(Arc::clone(&store), Arc::clone(&vitals), publish, Arc::clone(&timing)));
-        Self { objects, vitals, wanted, leaving, candidate: None, _tasks: tasks }
+        tasks.spawn(rights::review(api.clone(), options.clone(), Arc::clone(&vitals)));
+
+        let mut candidate = None;
+        let (lead, leads) = watch::channel(options.election.is_none());
+        if options.write_status {
+            let writer = Writer::new(
+                api.clone(),
+                store,
+                Arc::clone(&vitals),
+                options.controller_name,
+                Arc::clone(&timing),
+            );
+            tasks.spawn(writer.run(wishes, objects.clone(), leads));
+            if let Some(election) = options.election {
+                let run = Candidate::new(election, api, timing, Arc::clone(&vitals), lead).run(left);
+                candidate = Some(tokio::spawn(run));
+            } else {
+                vitals.lead(true);
+                tasks.spawn(async move { lead.closed().await });
+            }
+        }
+        Self { objects, vitals, wanted, leaving, candidate, _tasks: tasks }
     }
 
     /// The objects of the cluster: none until all types that must be there have been read once, then all of them anew

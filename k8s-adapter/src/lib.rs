@@ -10,5 +10,6 @@
 
 pub mod build;
 pub mod cluster;
+pub mod controller;
 pub mod manifests;
 pub mod objects;

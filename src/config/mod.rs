@@ -6,6 +6,7 @@
 //! ```
 
 mod environment;
+mod manifests;
 mod program;
 mod report;
 mod secret;
@@ -17,10 +18,13 @@ pub(crate) use report::Problem;
 pub(crate) use servers::Server;
 pub(crate) use units::show_duration;
 
+use k8s_adapter::objects::Objects;
 use mcp_proto::{AccessLog, Limits, Timeouts};
 use report::{Entry, Report};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tree::Value;
 
@@ -53,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) shutdown: Duration,
     /// What stands behind the gateway.
     pub(crate) servers: Vec<Server>,
+    /// Kubernetes objects that say so instead.
+    pub(crate) manifests: Option<Arc<Objects>>,
 }
 
 /// Which frontend to use.
@@ -82,6 +88,7 @@ impl Default for Settings {
             target_timeouts: routing::Timeouts::default(),
             shutdown: Duration::from_secs(10),
             servers: Vec::new(),
+            manifests: None,
         }
     }
 }
@@ -131,21 +138,43 @@ const KEYS: &[&str] = &[
 /// Settings and what was said about them.
 pub(crate) type Read = Result<(Settings, Vec<String>), Vec<Problem>>;
 
+/// What the file at `path`, or the folder of manifests there, says.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(crate) fn load(path: &Path) -> Read {
+    if path.is_dir() {
+        return manifests::read_folder(path);
+    }
+    let text = read_text(path)?;
+    match manifests::is_one(&text) {
+        true => manifests::read(&[(path.display().to_string(), text)]),
+        false => read_settings(path, &text),
+    }
+}
+
 /// The settings in the file at `path`.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub(crate) fn read_file(path: &Path) -> Read {
-    let source = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => read(&source, &text, path.parent(), |name| std::env::var(name).ok()),
-        Err(error) => Err(vec![Problem {
-            source,
-            line: None,
-            key: String::new(),
-            message: format!("can't be read: {error}"),
-        }]),
-    }
+    read_settings(path, &read_text(path)?)
+}
+
+fn read_text(path: &Path) -> Result<String, Vec<Problem>> {
+    std::fs::read_to_string(path).map_err(|error| vec![Problem::unreadable(path, &error)])
+}
+
+/// The bytes of the file at `path`, or of all manifests in the folder there with their names.
+///
+/// # Errors
+/// When one can't be read.
+pub(crate) fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    if path.is_dir() { manifests::bytes(path) } else { std::fs::read(path) }
+}
+
+fn read_settings(path: &Path, text: &str) -> Read {
+    read(&path.display().to_string(), text, path.parent(), |name| std::env::var(name).ok())
 }
 
 /// The settings in `text`, which came from `source` in `folder`.
@@ -229,17 +258,23 @@ fn read_session_keys(report: &mut Report, entry: &Entry<'_>, keys: &mut Vec<[u8;
 fn read_key_file(report: &mut Report, entry: &Entry<'_>, folder: Option<&Path>, keys: &mut Vec<[u8; 32]>) {
     let Some(name) = report.text(entry) else { return };
     let path = folder.unwrap_or_else(|| Path::new("")).join(name);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-            let found: Option<Vec<[u8; 32]>> = lines.into_iter().map(secret::parse).collect();
-            match found.filter(|found| !found.is_empty()) {
-                Some(found) => keys.extend(found),
-                None => report.problem(entry, format!("{}: in each line {SESSION_KEY}", path.display())),
-            }
-        }
-        Err(error) => report.problem(entry, format!("{} can't be read: {error}", path.display())),
+    match read_keys(&path) {
+        Ok(found) => keys.extend(found),
+        Err(message) => report.problem(entry, format!("{} {message}", path.display())),
     }
+}
+
+/// The session keys in the file at `path`, one a line.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn read_keys(path: &Path) -> Result<Vec<[u8; 32]>, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("can't be read: {error}"))?;
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let found: Option<Vec<[u8; 32]>> = lines.map(secret::parse).collect();
+    found
+        .filter(|found| !found.is_empty())
+        .ok_or_else(|| format!("must have in each line a key: {SESSION_KEY}"))
 }
 
 fn read_limits(report: &mut Report, limits: &Entry<'_>, into: &mut Limits) {

@@ -4,6 +4,8 @@
 use super::tree::{Node, Value};
 use super::units;
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 /// One thing that is wrong with a configuration.
@@ -17,6 +19,18 @@ pub(crate) struct Problem {
     pub(crate) key: String,
     /// What is wrong and what would be right.
     pub(crate) message: String,
+}
+
+impl Problem {
+    /// What is wrong with a flag.
+    pub(crate) fn of_flag(flag: &str, message: String) -> Self {
+        Self { source: flag.to_owned(), line: None, key: String::new(), message }
+    }
+
+    /// A file or folder that can't be read.
+    pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
+        Self::of_flag(&path.display().to_string(), format!("can't be read: {error}"))
+    }
 }
 
 impl fmt::Display for Problem {

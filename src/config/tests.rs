@@ -93,6 +93,7 @@ fn yaml_and_json_say_the_same() {
     search.target.forward.fields = vec!["x-user".to_owned()];
     let files = Server::new("files", "http://127.0.0.1:3001/", timeouts).unwrap();
     let expected = Settings {
+        manifests: None,
         listen: "0.0.0.0:80".parse().unwrap(),
         admin: None,
         runtime: Runtime::Tokio,

@@ -6,6 +6,7 @@ use crate::objects::{
     ReferenceGrant, Service,
 };
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -66,6 +67,17 @@ impl Item {
             Kind::Service => objects.services.get(key).cloned().map(Self::Service),
             Kind::Slice => objects.slices.get(key).cloned().map(Self::Slice),
             Kind::Namespace => objects.namespaces.get(&key.name).cloned().map(Self::Namespace),
+        }
+    }
+
+    /// Its status as it stands; of types whose status we don't write, none.
+    pub(super) fn status(&self) -> &Value {
+        match self {
+            Self::Class(class) => &class.status,
+            Self::Gateway(gateway) => &gateway.status,
+            Self::Route(route) => &route.status,
+            Self::Backend(backend) => &backend.status,
+            Self::Grant(_) | Self::Service(_) | Self::Slice(_) | Self::Namespace(_) => &Value::Null,
         }
     }
 

@@ -10,7 +10,8 @@ pub(super) fn holds(there: &Value, wanted: &Value) -> bool {
             wanted.iter().all(|(name, wanted)| there.get(name).is_some_and(|there| holds(there, wanted)))
         }
         (Value::Array(there), Value::Array(wanted)) => {
-            there.len() == wanted.len() && there.iter().zip(wanted).all(|(there, wanted)| holds(there, wanted))
+            there.len() == wanted.len()
+                && there.iter().zip(wanted).all(|(there, wanted)| holds(there, wanted))
         }
         _ => there == wanted,
     }

@@ -39,12 +39,17 @@ pub fn proxy(gateway: &Gateway, controller_name: &str, template: &Template) -> V
     .into()
 }
 
-/// The Secret with the key that seals its sessions: 32 bytes in base64. It is created when there is none, and then never
-/// touched.
+/// The Secret for the key that seals its sessions, without that: see [`put_key`]. It is created when there is none, and then
+/// never touched.
 #[must_use]
-pub fn secret(gateway: &Gateway, controller_name: &str, key: &str) -> Value {
-    let made = Made { gateway, controller_name };
-    made.object("v1", "Secret", json!({ "type": "Opaque", "stringData": { KEY: key } }))
+pub fn secret(gateway: &Gateway, controller_name: &str) -> Value {
+    Made { gateway, controller_name }.object("v1", "Secret", json!({ "type": "Opaque" }))
+}
+
+/// Puts `key`, 32 bytes in base64, into a [`secret`].
+pub(super) fn put_key(mut secret: Value, key: &str) -> Value {
+    put(&mut secret, "stringData", json!({ KEY: key }));
+    secret
 }
 
 /// The ports of its listeners, as far as they can be served.
@@ -189,9 +194,7 @@ impl Made<'_> {
             .chain(served)
             .map(|(name, port)| json!({ "name": name, "containerPort": port, "protocol": "TCP" }))
             .collect();
-        let probe = |path: &str, period: u8, failures: u8| {
-            json!({ "httpGet": { "path": path, "port": "admin" }, "periodSeconds": period, "failureThreshold": failures })
-        };
+        let probe = |path: &str, period: u8, failures: u8| json!({ "httpGet": { "path": path, "port": "admin" }, "periodSeconds": period, "failureThreshold": failures });
         let mut container = json!({
             "name": "mcp-gateway",
             "image": template.image,

@@ -5,7 +5,8 @@ use crate::kinds::{DEFINITIONS, Kind, Kinds, split};
 use crate::parameters::Parameters;
 use crate::refusal::Refusal;
 use crate::store::{Key, Store};
-use crate::tree;
+use crate::write::{Verb, has_finalizers};
+use crate::{schema, tree};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -129,12 +130,25 @@ impl Cluster {
         self.serial
     }
 
-    /// Removes one object; of a namespace or a definition also what lives by it.
-    pub(crate) fn delete(&mut self, target: &Target) -> Result<Value, Refusal> {
+    /// Removes one object, or marks it if it has finalizers; of a namespace or a definition also what lives by it. `wanted`
+    /// may name the version and the uid that it has to have.
+    pub(crate) fn delete(&mut self, target: &Target, wanted: &Value, now: &str) -> Result<Value, Refusal> {
         let key = target.key();
         let missing = || Refusal::missing(&target.kind, &target.name);
-        if self.store.find(&key).is_none() {
-            return Err(missing());
+        let mut live = self.store.find(&key).cloned().ok_or_else(missing)?;
+        for field in ["resourceVersion", "uid"] {
+            let wanted = tree::text(wanted, &format!("/preconditions/{field}"));
+            if !wanted.is_empty() && wanted != tree::text(&live.object, &format!("/metadata/{field}")) {
+                return Err(Refusal::stale(&target.kind, &target.name));
+            }
+        }
+        if has_finalizers(&live.object) {
+            if live.object.pointer("/metadata/deletionTimestamp").is_none() {
+                let mut object = Value::clone(&live.object);
+                tree::set(&mut object, &["metadata", "deletionTimestamp"], now.into());
+                live.object = self.store.put(key, object, live.owners);
+            }
+            return Ok(present(&target.kind, &target.version, &live.object));
         }
         if &*key.resource == "namespaces" {
             for inside in self.store.inside(&key.name) {
@@ -147,19 +161,22 @@ impl Cluster {
             }
             self.kinds.forget(&key.name);
         }
-        let last = self.store.remove(&key).ok_or_else(missing)?;
-        Ok(present(&target.kind, &target.version, &last))
+        self.store.remove(&key);
+        Ok(present(&target.kind, &target.version, &live.object))
     }
-}
 
-impl Cluster {
     /// Removes all objects that the parameters select.
-    pub(crate) fn delete_all(&mut self, target: &Target, parameters: &Parameters) -> Result<Value, Refusal> {
+    pub(crate) fn delete_all(
+        &mut self,
+        target: &Target,
+        chosen: &Parameters,
+        now: &str,
+    ) -> Result<Value, Refusal> {
         let resource = Arc::from(target.kind.resource());
         for (key, object) in self.store.all(&resource, target.namespace.as_deref()) {
-            if parameters.selector.matches(&object) {
+            if chosen.selector.matches(&object) {
                 let namespace = target.kind.namespaced.then_some(key.namespace);
-                self.delete(&Target { namespace, name: key.name, ..target.clone() })?;
+                self.delete(&Target { namespace, name: key.name, ..target.clone() }, &Value::Null, now)?;
             }
         }
         Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
@@ -169,132 +186,9 @@ impl Cluster {
 /// An object as it is shown: in the version asked for, and pruned by the schema of today.
 pub(crate) fn present(kind: &Kind, version: &str, object: &Arc<Value>) -> Value {
     let mut shown = Value::clone(object);
+    if kind.custom {
+        schema::prune(&kind.schema, &mut shown);
+    }
     tree::set(&mut shown, &["apiVersion"], kind.api_version(version).into());
     shown
-}
-
-/// The ways to write.
-#[derive(Clone, Debug)]
-pub(crate) enum Verb {
-    Create(Value),
-    Replace(Value),
-    /// A merge patch, RFC 7396.
-    Merge(Value),
-    Apply {
-        body: Value,
-        force: bool,
-    },
-}
-
-impl Cluster {
-    /// Writes, and returns the HTTP status and the object.
-    pub(crate) fn write(
-        &mut self,
-        target: &Target,
-        verb: Verb,
-        caller: &Caller,
-    ) -> Result<(u16, Value), Refusal> {
-        let key = target.key();
-        let live = self.store.find(&key).cloned();
-        let (mut object, code) = match (verb, &live) {
-            (Verb::Create(_), Some(_)) => return Err(Refusal::exists(&target.kind, &target.name)),
-            (Verb::Create(body), None) | (Verb::Apply { body, .. }, None) if !target.status => (body, 201),
-            (Verb::Replace(body), Some(_)) => (body, 200),
-            (Verb::Merge(patch) | Verb::Apply { body: patch, .. }, Some(live)) => {
-                let mut object = Value::clone(&live.object);
-                merge(&mut object, &patch);
-                (object, 200)
-            }
-            _ => return Err(Refusal::missing(&target.kind, &target.name)),
-        };
-        let resource_version = tree::text(&object, "/metadata/resourceVersion");
-        if let Some(live) = &live
-            && !resource_version.is_empty()
-            && resource_version != tree::text(&live.object, "/metadata/resourceVersion")
-        {
-            return Err(Refusal::stale(&target.kind, &target.name));
-        }
-        if let Some(live) = &live {
-            let live = &live.object;
-            if target.status {
-                let status = object.get("status").cloned().unwrap_or(Value::Null);
-                object = Value::clone(live);
-                tree::set(&mut object, &["status"], status);
-            } else if target.kind.status {
-                tree::carry(&mut object, live, &["status"]);
-            }
-            for field in ["uid", "creationTimestamp", "generation", "resourceVersion"] {
-                tree::carry(&mut object, live, &["metadata", field]);
-            }
-            if target.kind.counted && object.get("spec") != live.get("spec") {
-                let generation = live.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(1);
-                tree::set(&mut object, &["metadata", "generation"], (generation + 1).into());
-            }
-            if object == **live {
-                return Ok((code, present(&target.kind, &target.version, live)));
-            }
-        } else {
-            if target.kind.status {
-                tree::take(&mut object, &["status"]);
-            }
-            let uid = format!("00000000-0000-4000-8000-{:012x}", self.next());
-            tree::set(&mut object, &["metadata", "uid"], uid.into());
-            tree::set(&mut object, &["metadata", "creationTimestamp"], caller.now.clone().into());
-            if target.kind.counted {
-                tree::set(&mut object, &["metadata", "generation"], 1.into());
-            }
-        }
-        tree::set(&mut object, &["metadata", "name"], target.name.clone().into());
-        if let Some(namespace) = &target.namespace {
-            tree::set(&mut object, &["metadata", "namespace"], namespace.clone().into());
-        }
-        tree::set(&mut object, &["kind"], target.kind.kind.clone().into());
-        tree::set(&mut object, &["apiVersion"], target.kind.api_version(target.kind.version()).into());
-        if caller.dry_run {
-            return Ok((code, object));
-        }
-        let object = self.store.put(key, object, Vec::new());
-        self.written(target, &object, caller);
-        Ok((code, present(&target.kind, &target.version, &object)))
-    }
-
-    /// Notes a write of status, and brings a definition into force.
-    fn written(&mut self, target: &Target, object: &Arc<Value>, caller: &Caller) {
-        let key = target.key();
-        if target.status {
-            self.writes.push(StatusWrite {
-                resource: key.resource.to_string(),
-                namespace: key.namespace.clone(),
-                name: key.name.clone(),
-                manager: caller.manager.clone(),
-                status: object.get("status").cloned().unwrap_or(Value::Null),
-                revision: self.store.revision(),
-            });
-        }
-        if &*key.resource == DEFINITIONS
-            && !target.status
-            && let Some(kind) = Kind::defined(object, self.store.revision())
-        {
-            self.kinds.define(kind);
-        }
-    }
-}
-
-/// RFC 7396.
-pub(crate) fn merge(value: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *value = patch.clone();
-        return;
-    };
-    if !value.is_object() {
-        *value = json!({});
-    }
-    let Value::Object(map) = value else { return };
-    for (name, new) in patch {
-        if new.is_null() {
-            map.remove(name);
-        } else {
-            merge(map.entry(name).or_insert(Value::Null), new);
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! What is served at all: versions, groups and resources, and the questions a client asks about itself.
 
-use crate::front::Answer;
+use crate::call::Answer;
 use crate::kinds::{Kind, Kinds};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

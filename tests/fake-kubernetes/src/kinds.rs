@@ -26,12 +26,10 @@ pub(crate) struct Kind {
     pub(crate) counted: bool,
     /// Structural schema: what is pruned, defaulted, checked and merged how.
     pub(crate) schema: Value,
-    /// Whether fields outside the schema are taken away: custom types only.
-    pub(crate) pruned: bool,
     /// Columns of tables: header and path.
     pub(crate) columns: Vec<(String, String)>,
-    /// Tells a definition from its later versions: watches end when it changes.
-    pub(crate) era: u64,
+    /// Uid and generation of the definition: watches end when it changes.
+    pub(crate) era: String,
 }
 
 /// Built-in types: group, version, plural, kind, and the letters n(amespaced), s(tatus), g(eneration).
@@ -54,6 +52,29 @@ const BUILT_IN: [(&str, &str, &str, &str, &str); 18] = [
     ("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", ""),
     ("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", ""),
     ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", "sg"),
+];
+
+/// Short names of built-in types.
+const SHORT: [(&str, &str); 9] = [
+    ("namespaces", "ns"),
+    ("services", "svc"),
+    ("serviceaccounts", "sa"),
+    ("configmaps", "cm"),
+    ("pods", "po"),
+    ("deployments", "deploy"),
+    ("horizontalpodautoscalers", "hpa"),
+    ("poddisruptionbudgets", "pdb"),
+    ("customresourcedefinitions", "crd"),
+];
+
+/// Columns of built-in types: plural, header, path.
+const COLUMNS: [(&str, &str, &str); 6] = [
+    ("namespaces", "Status", ".status.phase"),
+    ("services", "Type", ".spec.type"),
+    ("services", "Cluster-IP", ".spec.clusterIP"),
+    ("services", "External-IP", ".status.loadBalancer.ingress[*].ip"),
+    ("services", "Port(s)", ".spec.ports[*].port"),
+    ("deployments", "Available", ".status.availableReplicas"),
 ];
 
 /// Lists of built-in types that are merged by keys: plural, path, keys.
@@ -102,28 +123,39 @@ impl Kind {
                     field => place.extend(["properties", field]),
                 }
             }
-            place.push("x-kubernetes-list-map-keys");
-            tree::set(&mut schema, &place, json!(keys));
+            let put =
+                |schema: &mut Value, end: &[&str], value| tree::set(schema, &[&place, end].concat(), value);
+            put(&mut schema, &["x-kubernetes-list-map-keys"], json!(keys));
+            if keys.contains(&"protocol") {
+                put(&mut schema, &["items", "properties", "protocol", "default"], json!("TCP"));
+            }
         }
         Self {
             group: group.to_owned(),
             versions: vec![version.to_owned()],
             plural: plural.to_owned(),
             kind: kind.to_owned(),
-            short: Vec::new(),
+            short: SHORT
+                .iter()
+                .filter(|(of, _)| *of == plural)
+                .map(|(_, short)| (*short).to_owned())
+                .collect(),
             namespaced: traits.contains('n'),
             status: traits.contains('s'),
             custom: false,
             counted: traits.contains('g'),
-            schema,
-            pruned: false,
-            columns: Vec::new(),
-            era: 0,
+            schema: with_metadata(schema),
+            columns: COLUMNS
+                .iter()
+                .filter(|(of, ..)| *of == plural)
+                .map(|(_, name, path)| ((*name).to_owned(), (*path).to_owned()))
+                .collect(),
+            era: String::new(),
         }
     }
 
     /// What a `CustomResourceDefinition` describes; nothing if it lacks a name or a version.
-    pub(crate) fn defined(definition: &Value, era: u64) -> Option<Self> {
+    pub(crate) fn defined(definition: &Value) -> Option<Self> {
         let text = |pointer| Some(tree::text(definition, pointer).to_owned()).filter(|text| !text.is_empty());
         let versions = definition.pointer("/spec/versions")?.as_array()?;
         let flag = |version: &Value, name| version.get(name).and_then(Value::as_bool).unwrap_or_default();
@@ -133,6 +165,7 @@ impl Kind {
         let column = |column: &Value| {
             (tree::text(column, "/name").to_owned(), tree::text(column, "/jsonPath").to_owned())
         };
+        let generation = definition.pointer("/metadata/generation").unwrap_or(&Value::Null);
         let short = definition.pointer("/spec/names/shortNames").and_then(Value::as_array);
         Some(Self {
             group: text("/spec/group")?,
@@ -148,12 +181,21 @@ impl Kind {
             status: storage.pointer("/subresources/status").is_some(),
             custom: true,
             counted: true,
-            schema: storage.pointer("/schema/openAPIV3Schema").cloned().unwrap_or_else(|| json!({})),
-            pruned: true,
+            schema: with_metadata(storage.pointer("/schema/openAPIV3Schema").cloned().unwrap_or_default()),
             columns: columns.into_iter().flatten().map(column).collect(),
-            era,
+            era: format!("{} {generation}", tree::text(definition, "/metadata/uid")),
         })
     }
+}
+
+/// A schema that knows how the lists in metadata merge.
+fn with_metadata(mut schema: Value) -> Value {
+    let lists = json!({
+        "ownerReferences": {"x-kubernetes-list-map-keys": ["uid"]},
+        "finalizers": {"x-kubernetes-list-type": "set"},
+    });
+    tree::set(&mut schema, &["properties", "metadata", "properties"], lists);
+    schema
 }
 
 /// All types by their resource.

@@ -1,7 +1,6 @@
 //! Lists, whole or in pages.
 
-use crate::cluster::{Cluster, present};
-use crate::kinds::Kind;
+use crate::cluster::{Cluster, Target, present};
 use crate::parameters::{Match, Parameters};
 use crate::refusal::Refusal;
 use serde_json::{Value, json};
@@ -9,13 +8,8 @@ use std::sync::Arc;
 
 impl Cluster {
     /// The objects of a type. `Err` with a 504 means: not yet.
-    pub(crate) fn list(
-        &self,
-        kind: &Kind,
-        version: &str,
-        namespace: Option<&str>,
-        parameters: &Parameters,
-    ) -> Result<Value, Refusal> {
+    pub(crate) fn list(&self, target: &Target, parameters: &Parameters) -> Result<Value, Refusal> {
+        let Target { kind, version, namespace, .. } = target;
         if parameters.initial.is_some() {
             return Err(Refusal::new(
                 422,
@@ -24,11 +18,12 @@ impl Cluster {
         }
         let (revision, after) = self.place(parameters)?;
         let resource = Arc::from(kind.resource());
-        let objects =
-            self.store.all_at(&resource, namespace, revision).into_iter().filter(|(key, object)| {
+        let objects = self.store.all_at(&resource, namespace.as_deref(), revision).into_iter().filter(
+            |(key, object)| {
                 after.as_ref().is_none_or(|(namespace, name)| (&key.namespace, &key.name) > (namespace, name))
                     && parameters.selector.matches(object)
-            });
+            },
+        );
         let mut objects: Vec<_> = objects.collect();
         let mut metadata = json!({"resourceVersion": revision.to_string()});
         if parameters.limit > 0 && objects.len() > parameters.limit {
@@ -60,7 +55,6 @@ impl Cluster {
     }
 
     /// The revision that is shown, and the object (namespace, name) that the page begins after.
-    #[expect(clippy::type_complexity, reason = "read at one place only")]
     fn place(&self, parameters: &Parameters) -> Result<(u64, Option<(String, String)>), Refusal> {
         let current = self.store.revision();
         if !parameters.token.is_empty() {

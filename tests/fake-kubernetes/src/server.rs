@@ -1,9 +1,10 @@
 //! The server: a thread with a listener, and access from within the process.
 
-use crate::cluster::{Caller, Cluster, StatusWrite, Target, Verb};
+use crate::cluster::{Caller, Cluster, StatusWrite, Target};
 use crate::faults::{Faults, Plan, Running};
 use crate::front;
 use crate::refusal::Refusal;
+use crate::write::Verb;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -205,7 +206,7 @@ impl FakeKubernetes {
     pub fn delete(&self, resource: &str, name: &str) -> bool {
         self.change(|world| {
             let target = target(&world.cluster, resource, name);
-            target.is_some_and(|target| world.cluster.delete(&target).is_ok())
+            target.is_some_and(|target| world.cluster.delete(&target, &Value::Null, &now()).is_ok())
         })
     }
 

@@ -1,6 +1,6 @@
 //! Watches: a cursor in the log that turns changes into events.
 
-use crate::cluster::{Cluster, present};
+use crate::cluster::{Cluster, Target, present};
 use crate::faults::Plan;
 use crate::kinds::Kind;
 use crate::parameters::{Match, Parameters};
@@ -67,9 +67,7 @@ impl Cursor {
     /// A watch of a type, in one namespace or in all.
     pub(crate) fn open(
         cluster: &Cluster,
-        kind: Arc<Kind>,
-        version: &str,
-        namespace: Option<String>,
+        target: &Target,
         parameters: Parameters,
         plan: &Plan,
     ) -> Result<Self, Refusal> {
@@ -114,7 +112,15 @@ impl Cursor {
             _ => Start::Done,
         };
         let position = from.filter(|from| *from > 0).unwrap_or_else(|| cluster.store.revision());
-        Ok(Self { kind, version: version.to_owned(), namespace, parameters, position, start, ended: false })
+        Ok(Self {
+            kind: Arc::clone(&target.kind),
+            version: target.version.clone(),
+            namespace: target.namespace.clone(),
+            parameters,
+            position,
+            start,
+            ended: false,
+        })
     }
 
     /// What is to be told since the last call.

@@ -1,0 +1,7 @@
+//! Whole builds: from objects to routes, statuses and notes.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod seed;
