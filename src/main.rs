@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
         Some(Command::Check(serve)) => check::check(serve),
-        Some(Command::Export(from)) => export(from),
+        Some(Command::Export(from)) => export::run(from),
         Some(Command::Kubernetes(cluster)) => serve(&cluster.clone().serve()),
         Some(Command::Keeper) => Ok(children::keeper::run()),
         Some(Command::Stdio(arguments)) => serve(&arguments.clone().on_stdio()),
@@ -92,17 +92,6 @@ impl From<Vec<Problem>> for Failure {
     fn from(problems: Vec<Problem>) -> Self {
         Self { code: EXIT_USAGE, messages: problems.iter().map(Problem::to_string).collect() }
     }
-}
-
-/// Prints a configuration as manifests; what is not in them goes to standard error, too.
-fn export(from: &arguments::Export) -> Result<ExitCode, Failure> {
-    let (settings, _) = config::read_file(&from.config)?;
-    let export = export::export(&settings).map_err(|problem| Failure::new(EXIT_USAGE, problem))?;
-    for line in &export.missing {
-        say(io::stderr(), &format!("note: {line}"));
-    }
-    say(io::stdout(), export.manifests.trim_end());
-    Ok(ExitCode::SUCCESS)
 }
 
 fn url(address: SocketAddr) -> String {

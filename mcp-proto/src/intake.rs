@@ -69,6 +69,7 @@ impl Shard {
     }
 
     pub(crate) fn client_ended(&mut self, conn: ConnId) {
+        let endless = self.is_passed_a_stream(conn);
         let Some(client) = self.conns.get_mut(conn).and_then(Conn::client) else { return };
         if client.wire == Wire::Lines {
             return self.lines_ended(conn);
@@ -77,7 +78,7 @@ impl Shard {
         match &client.exchange {
             // A stream without a reader has no purpose; an answer on its way may still be wanted (RFC 9112, 9.6).
             // A modern client cancels so what it waits for (basic/patterns/cancellation, Streamable HTTP).
-            Some(exchange) if !exchange.is_stream() && exchange.modern.is_none() => {}
+            Some(exchange) if !exchange.is_stream() && exchange.modern.is_none() && !endless => {}
             Some(_) => self.close(conn, Closing::Abort),
             None => self.close_after_flush(conn),
         }
@@ -134,9 +135,16 @@ impl Shard {
         let head = &exchange.head;
         check_authority(&config, head, |host| client.at.is_some_and(|at| self.routes.expects(&at, host)))?;
         check_loop(&config, &head.fields)?;
-        check_origin(&config, &head.fields)?;
-        match self.find_way(id)? {
-            Next::Serve => self.admit_method(id),
+        let origin = check_origin(&config, &head.fields);
+        let next = self.find_way(id);
+        // A plain service judges for itself which pages may call it.
+        if let Ok(Next::Pass(backend)) = next {
+            self.pass_through(id, &backend);
+            return Ok(());
+        }
+        origin?;
+        match next? {
+            Next::Serve | Next::Pass(_) => self.admit_method(id),
             Next::Redirect(status, location) => {
                 self.respond(id, status, b"", &[("location", location.as_bytes())]);
                 Ok(())
@@ -197,6 +205,7 @@ impl Shard {
                 self.preflight(id);
                 Ok(())
             }
+            Method::Other(_) => Err(Refusal::http(501, "unknown method")),
             _ => Err(Refusal::http(405, "use POST, GET or DELETE")),
         }
     }
@@ -381,6 +390,7 @@ impl Shard {
             match part.work {
                 Work::Relay { leg, .. } if exchange.modern.is_some() => self.cancel_call(leg),
                 Work::Relay { leg, .. } => self.detach(leg, exchange.resumable),
+                Work::Pass { leg, .. } => self.abandon(leg),
                 _ => {}
             }
         }
