@@ -466,6 +466,9 @@ fn a_change_of_protocol_is_refused_and_an_offer_ignored() {
         (501, "connections that change their protocol (Upgrade, as of WebSocket) are not passed on")
     );
     assert_eq!(seen_raw(&mut world), "");
+    let old = socket.replace("HTTP/1.1", "HTTP/1.0");
+    assert_eq!(ask(&mut world, old.as_bytes()).status, 200);
+    assert!(!seen_raw(&mut world).contains("websocket"));
     for fields in [
         "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: a\r\n",
         "Upgrade: websocket\r\n",
