@@ -122,7 +122,7 @@ impl Shard {
         if backend.form() == Form::Mcp {
             exchange.way.transport = transport.ok_or_else(nothing_here)?;
         }
-        exchange.head.fields.edit(&rule.request_headers);
+        exchange.head.fields.edit(&rule.request_headers, |name| !is_own(name));
         if let Some(host) = &rule.rewrite.host {
             exchange.head.fields.set("host", host);
         }
@@ -224,9 +224,11 @@ impl Shard {
     }
 }
 
-/// Fields that are between the gateway and an MCP server, besides all whose name begins with `mcp-`: no rule has a say
-/// in them.
-const OWN: [&str; 5] = ["host", "accept", "content-type", "last-event-id", "via"];
+/// Fields that are between a client, the gateway and an MCP server: no rule has a say in them. The host has a filter of
+/// its own.
+fn is_own(name: &str) -> bool {
+    name.starts_with("mcp-") || matches!(name, "host" | "accept" | "content-type" | "last-event-id" | "via")
+}
 
 /// The fields of a client's request that reach an MCP server: those it wants, and those that a rule adds.
 pub(crate) fn passed<'a>(
@@ -234,7 +236,7 @@ pub(crate) fn passed<'a>(
     target: &'a Target,
 ) -> impl Iterator<Item = (&'a str, &'a [u8])> {
     let wanted = target.forward.fields.iter().filter_map(|name| Some((name.as_str(), fields.sent(name)?)));
-    wanted.chain(fields.given().filter(|(name, _)| !OWN.contains(name) && !name.starts_with("mcp-")))
+    wanted.chain(fields.given().filter(|(name, _)| *name != "host"))
 }
 
 /// The transport that a path means; none where it is no path of MCP's.

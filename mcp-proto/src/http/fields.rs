@@ -83,13 +83,14 @@ impl Fields {
             .map(|field| field.value.bytes(&self.raw))
     }
 
-    /// Changes fields as a rule wants it (Gateway API v1, HTTPHeaderFilter).
-    pub(crate) fn edit(&mut self, edits: &HeaderEdits) {
-        for (name, _) in &edits.set {
+    /// Changes those of which `may` is true as a rule wants it (Gateway API v1, HTTPHeaderFilter).
+    pub(crate) fn edit(&mut self, edits: &HeaderEdits, may: impl Fn(&str) -> bool) {
+        for (name, _) in edits.set.iter().filter(|(name, _)| may(name)) {
             self.remove(name);
         }
-        self.add(edits.set.iter().chain(&edits.add).map(|(name, value)| (name.as_str(), value.as_str())));
-        for name in &edits.remove {
+        let added = edits.set.iter().chain(&edits.add).map(|(name, value)| (name.as_str(), value.as_str()));
+        self.add(added.filter(|(name, _)| may(name)));
+        for name in edits.remove.iter().filter(|name| may(name)) {
             self.remove(name);
         }
     }
