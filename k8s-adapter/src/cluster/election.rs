@@ -40,6 +40,19 @@ impl Candidate {
 
     /// Takes part until it is told to leave, and then gives the Lease back.
     pub(super) async fn run(mut self, mut leaving: watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.take_part() => {}
+            _ = leaving.wait_for(|leaving| *leaving) => {}
+        }
+        self.lead.send_replace(false);
+        self.vitals.lead(false);
+        if self.standing.leads(Instant::now()) {
+            // Who does not succeed in time lets it expire.
+            let _released = timeout(self.timing.renew, self.release()).await;
+        }
+    }
+
+    async fn take_part(&mut self) {
         loop {
             // Bounded, so that a leader whose server does not answer steps down in time.
             let limit = self.timing.renew;
@@ -53,16 +66,7 @@ impl Candidate {
                 Err(failure) => self.failed(&failure),
             };
             self.tell();
-            tokio::select! {
-                () = sleep(wait) => {}
-                _ = leaving.wait_for(|leaving| *leaving) => break,
-            }
-        }
-        self.lead.send_replace(false);
-        self.vitals.lead(false);
-        if self.standing.leads(Instant::now()) {
-            // Who does not succeed in time lets it expire.
-            let _released = timeout(self.timing.renew, self.release()).await;
+            sleep(wait).await;
         }
     }
 
