@@ -57,6 +57,7 @@ fn main() -> ExitCode {
     let result = match &arguments.command {
         Some(Command::Check(serve)) => check::check(serve),
         Some(Command::Export(from)) => export::run(from),
+        Some(Command::Kubernetes(cluster)) => serve(&cluster.clone().serve()),
         Some(Command::Keeper) => Ok(children::keeper::run()),
         Some(Command::Stdio(arguments)) => serve(&arguments.clone().on_stdio()),
         None => serve(&arguments.serve),
@@ -123,7 +124,7 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
             .map_err(|error| Failure::new(1, format!("can't start the demo servers: {error}")))?;
     }
 
-    let (mut source, mut world) = (source(arguments, &settings), World::default());
+    let (mut source, mut world) = (source(arguments, &settings).await?, World::default());
     let routes = source.routes(&mut world, &Routes::default(), PATIENCE).await;
     let routes = Arc::new(routes.map_err(|error| Failure::new(EXIT_USAGE, error))?);
     let to: Box<dyn Write + Send> =
@@ -140,7 +141,8 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
         workers.listen(address, listeners).await;
     }
 
-    let status = Arc::new(Status::new(workers, frontend.name()));
+    let vitals = if let Source::Kubernetes(kubernetes) = &source { kubernetes.vitals() } else { None };
+    let status = Arc::new(Status::new(workers, frontend.name(), vitals));
     let control = Control::new(arguments.clone(), settings, (source, world), routes, status.clone()).await;
     announce(&control, address, admin.as_ref());
     if let Some(admin) = admin {
@@ -166,14 +168,19 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
 }
 
 /// What says what is served.
-fn source(arguments: &Serve, settings: &Settings) -> Source {
-    match &settings.manifests {
+async fn source(arguments: &Serve, settings: &Settings) -> Result<Source, Failure> {
+    if let Some(follow) = &arguments.cluster {
+        let [one, two, three, four, ..] = workers::entropy();
+        let kubernetes = Kubernetes::from_cluster(follow, [one, two, three, four]).await;
+        return Ok(Source::Kubernetes(Box::new(kubernetes.map_err(|error| Failure::new(1, error))?)));
+    }
+    Ok(match &settings.manifests {
         Some(objects) => {
             let (bind, services) = (settings.listen.ip(), arguments.services());
             Source::Kubernetes(Box::new(Kubernetes::from_files(objects.clone(), bind, services)))
         }
         None => Source::Servers(settings.servers.clone()),
-    }
+    })
 }
 
 /// What serves this process' own client, if it is to, and the socket its worker gets.

@@ -180,7 +180,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
 }
 
 /// Fresh entropy. Without it no secret is safe, so there is no way on.
-fn entropy() -> [u8; 32] {
+pub(crate) fn entropy() -> [u8; 32] {
     let mut bytes = [0; 32];
     if let Err(error) = getrandom::fill(&mut bytes) {
         tracing::error!(%error, "the operating system gives no entropy");

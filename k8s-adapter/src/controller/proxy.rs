@@ -227,7 +227,7 @@ impl Made<'_> {
             format!("--gateway={}", self.gateway.metadata.key()),
             format!("--controller-name={}", self.controller_name),
             // The controller reports.
-            "--read-only".to_owned(),
+            "--no-status".to_owned(),
             format!("--session-key-file=/etc/mcp-gateway/session/{KEY}"),
             format!("--admin=0.0.0.0:{admin}"),
             format!("--log-level={}", template.log_level),

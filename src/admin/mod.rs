@@ -1,13 +1,14 @@
 //! The admin endpoint: `/healthz`, `/readyz` and `/metrics`, on the control thread.
 
+mod metrics;
+
 use crate::workers::Workers;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use mcp_proto::MetricKind;
-use std::fmt::Write;
+use k8s_adapter::cluster::Vitals;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -17,6 +18,8 @@ use std::time::{Duration, SystemTime};
 pub(crate) struct Status {
     pub(crate) workers: Workers,
     pub(crate) runtime: &'static str,
+    /// Of the cluster that is followed.
+    vitals: Option<Arc<Vitals>>,
     /// The gateway was told to stop.
     pub(crate) draining: AtomicBool,
     snapshot: Mutex<Snapshot>,
@@ -33,11 +36,12 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    pub(crate) fn new(workers: Workers, runtime: &'static str) -> Self {
+    pub(crate) fn new(workers: Workers, runtime: &'static str, vitals: Option<Arc<Vitals>>) -> Self {
         let now = unix_seconds();
         Self {
             workers,
             runtime,
+            vitals,
             draining: AtomicBool::new(false),
             snapshot: Mutex::default(),
             ready: AtomicBool::new(false),
@@ -52,10 +56,20 @@ impl Status {
     /// What is in force now.
     pub(crate) fn show(&self, snapshot: Snapshot) {
         // Fail static: what goes missing later is no reason to send clients away.
-        if snapshot.unbound.is_empty() {
+        if snapshot.in_force && snapshot.unbound.is_empty() {
             self.ready.store(true, Relaxed);
         }
         *self.snapshot() = snapshot;
+    }
+
+    /// Why it isn't ready.
+    fn waits_for(&self) -> Vec<String> {
+        let mut reasons = vec!["not ready".to_owned()];
+        if !self.snapshot().in_force {
+            reasons.extend(self.vitals.iter().flat_map(|vitals| vitals.board().waiting_for()));
+        }
+        reasons.extend(self.snapshot().unbound.iter().cloned());
+        reasons
     }
 
     fn snapshot(&self) -> MutexGuard<'_, Snapshot> {
@@ -66,6 +80,10 @@ impl Status {
 /// What is in force.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
+    /// Whether it is more than the emptiness of the beginning.
+    pub(crate) in_force: bool,
+    /// Rules of routes, once for each of their matches.
+    pub(crate) rules: usize,
     pub(crate) backends: usize,
     pub(crate) targets: usize,
     /// Targets without an address.
@@ -75,6 +93,8 @@ pub(crate) struct Snapshot {
     pub(crate) bound: usize,
     /// Why others can't be listened on.
     pub(crate) unbound: Vec<String>,
+    /// How long it took to make it of Kubernetes objects.
+    pub(crate) took: Option<Duration>,
 }
 
 /// Seconds since the Unix epoch.
@@ -106,7 +126,7 @@ async fn readyz(State(status): State<Arc<Status>>) -> impl IntoResponse {
     } else if !status.workers.are_alive() {
         "a worker thread has ended".to_owned()
     } else if !status.ready.load(Relaxed) {
-        status.snapshot().unbound.join("\n")
+        status.waits_for().join("\n")
     } else {
         return (StatusCode::OK, "ready\n".to_owned());
     };
@@ -114,87 +134,5 @@ async fn readyz(State(status): State<Arc<Status>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], render(&status))
-}
-
-/// The text format of Prometheus, version 0.0.4.
-fn render(status: &Status) -> String {
-    let mut text = String::new();
-    for (index, metric) in
-        status.workers.counters().first().into_iter().flat_map(|first| first.each().enumerate())
-    {
-        let value = status
-            .workers
-            .counters()
-            .iter()
-            .filter_map(|shard| shard.each().nth(index))
-            .map(|m| m.value)
-            .sum();
-        push(&mut text, metric.name, metric.kind, metric.help, &[("", value)]);
-    }
-    let build = format!("{{version=\"{}\",runtime=\"{}\"}}", env!("CARGO_PKG_VERSION"), status.runtime);
-    let snapshot = status.snapshot().clone();
-    let (good, failed) = (status.reloads.load(Relaxed), status.reloads_failed.load(Relaxed));
-    use MetricKind::{Counter, Gauge};
-    for (name, kind, help, values) in [
-        ("mcp_gateway_build_info", Gauge, "Version and runtime of this process.", vec![(build.as_str(), 1)]),
-        ("mcp_gateway_start_time_seconds", Gauge, "When the process started.", vec![("", status.started)]),
-        ("mcp_gateway_workers", Gauge, "Worker threads.", vec![("", status.workers.count() as u64)]),
-        ("mcp_gateway_targets", Gauge, "Targets in force.", vec![("", snapshot.targets as u64)]),
-        (
-            "mcp_gateway_targets_unresolved",
-            Gauge,
-            "Targets whose host name has no address.",
-            vec![("", snapshot.unresolved as u64)],
-        ),
-        ("mcp_gateway_backends", Gauge, "Backends in force.", vec![("", snapshot.backends as u64)]),
-        (
-            "mcp_gateway_endpoints",
-            Gauge,
-            "Addresses of targets in force.",
-            vec![("", snapshot.endpoints as u64)],
-        ),
-        (
-            "mcp_gateway_listeners",
-            Gauge,
-            "Addresses of Gateways, by whether they are listened on.",
-            vec![
-                ("{state=\"bound\"}", snapshot.bound as u64),
-                ("{state=\"unbound\"}", snapshot.unbound.len() as u64),
-            ],
-        ),
-        (
-            "mcp_gateway_config_reloads_total",
-            Counter,
-            "Configurations read while running, by outcome.",
-            vec![("{outcome=\"ok\"}", good), ("{outcome=\"error\"}", failed)],
-        ),
-        (
-            "mcp_gateway_config_current",
-            Gauge,
-            "1 when the configuration on disk is in force, 0 when it has errors.",
-            vec![("", status.config_is_current.load(Relaxed).into())],
-        ),
-        (
-            "mcp_gateway_config_loaded_time_seconds",
-            Gauge,
-            "When the configuration in force was loaded.",
-            vec![("", status.config_loaded.load(Relaxed))],
-        ),
-    ] {
-        push(&mut text, name, kind, help, &values);
-    }
-    text
-}
-
-fn push(text: &mut String, name: &str, kind: MetricKind, help: &str, values: &[(&str, u64)]) {
-    let kind = match kind {
-        MetricKind::Counter => "counter",
-        MetricKind::Gauge => "gauge",
-    };
-    // Writing to a string doesn't fail.
-    _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    for (labels, value) in values {
-        _ = writeln!(text, "{name}{labels} {value}");
-    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render(&status))
 }
