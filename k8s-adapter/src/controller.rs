@@ -37,7 +37,7 @@ pub struct ControllerOptions {
     pub controller_name: String,
     /// What all proxies have in common.
     pub template: Template,
-    /// Makes the keys of sessions: 32 random bytes in base64.
+    /// Makes the keys of sessions: 32 random bytes as text.
     pub key: fn() -> String,
     /// How often everything is looked at without a reason. What somebody else changes is undone after this time at most;
     /// it costs three lists.

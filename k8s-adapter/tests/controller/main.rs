@@ -1,4 +1,5 @@
 //! The controller against an API server: what it makes of Gateways, and what it leaves alone.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
 
 use fake_kubernetes::FakeKubernetes;
 use k8s_adapter::build::{Inputs, Options, Publish, build};
