@@ -1,7 +1,5 @@
 //! What is made for the guide's Gateway, under the names that its commands use.
 
-#![expect(clippy::indexing_slicing, reason = "JSON gives null for what it doesn't have")]
-
 use super::{CLASS, kubeconfig, manifest};
 use crate::gateway::{PROGRAM, is_ready};
 use crate::process::{Process, free_port, until};

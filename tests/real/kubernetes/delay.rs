@@ -27,7 +27,7 @@ fn of_a_label(runtime: Runtime) {
     let client = Client::connect(&cluster.url(8080, "")).expect("the gateway is there");
     let changes = env::var("MCP_GATEWAY_MEASURE").ok().map_or(4, |text| text.parse().expect("a number"));
 
-    let mut delays: Vec<Duration> = (0..changes)
+    let delays: Vec<(bool, Duration)> = (0..changes)
         .map(|change| {
             thread::sleep(REST);
             let selected = change % 2 == 1;
@@ -37,19 +37,24 @@ fn of_a_label(runtime: Runtime) {
                 assert!(written.elapsed() < PATIENCE, "change {change} is not seen");
                 thread::sleep(LOOK);
             }
-            written.elapsed()
+            (selected, written.elapsed())
         })
         .collect();
+    for (what, selected) in [("gone", false), ("there", true)] {
+        let of_kind = delays.iter().filter(|(kind, _)| *kind == selected);
+        let summary = summary(of_kind.map(|(_, delay)| *delay).collect());
+        println!("{}: from the API server to a client, a target is {what}: {summary}", runtime.name());
+    }
+}
+
+fn summary(mut delays: Vec<Duration>) -> String {
     delays.sort();
-    let part = |percent: usize| delays.get((delays.len() * percent / 100).min(delays.len() - 1));
-    let milliseconds = |delay: Option<&Duration>| delay.map_or(0, Duration::as_millis);
-    println!(
-        "{}: {changes} changes, from the API server to a client: p50 {} ms, p99 {} ms, longest {} ms",
-        runtime.name(),
-        milliseconds(part(50)),
-        milliseconds(part(99)),
-        milliseconds(delays.last()),
-    );
+    let part = |percent: usize| {
+        let rank = (delays.len() * percent).div_ceil(100).saturating_sub(1);
+        delays.get(rank).map_or(0, Duration::as_millis)
+    };
+    let [half, most, all] = [50, 99, 100].map(part);
+    format!("{} changes, p50 {half} ms, p99 {most} ms, longest {all} ms", delays.len())
 }
 
 fn sees(client: &Client, tool: &str) -> bool {
