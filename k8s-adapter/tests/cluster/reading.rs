@@ -1,9 +1,11 @@
 //! What is read, from a server that is well.
 
-use crate::scene::{BACKENDS, GRANTS, ROUTES, Scene, kind_of, server, service, services};
+use crate::scene::{BACKENDS, GRANTS, PATIENCE, ROUTES, Scene, kind_of, server, service, services};
 use fake_kubernetes::{Chunks, FakeKubernetes, Streaming};
 use k8s_adapter::objects::Key;
 use serde_json::json;
+use std::time::Duration;
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn all_types_are_read_and_followed() {
@@ -61,10 +63,13 @@ async fn pages_that_expire_are_asked_for_at_once() {
     fake.apply(&names.iter().map(|name| service(name)).collect::<Vec<_>>().join("\n---\n"));
     let mut scene = Scene::with(fake, |_| ()).await;
     // No second page comes, however often it is asked for.
-    while scene.published().is_none() {
-        scene.fake.faults().expire_tokens();
-        tokio::task::yield_now().await;
-    }
+    let all = async {
+        while scene.published().is_none() {
+            scene.fake.faults().expire_tokens();
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, all).await.expect("all at once");
     assert_eq!(scene.published().unwrap().services.len(), 61);
     scene.sees_new_service("new").await;
 }
@@ -186,7 +191,9 @@ async fn an_object_that_cannot_be_read_costs_only_itself() {
 
 #[tokio::test]
 async fn a_bookmark_spares_a_list() {
-    let mut scene = Scene::complete(server()).await;
+    // No watch ends by itself in the meantime.
+    let mut scene = Scene::with(server(), |options| options.timing.watch = Duration::from_secs(60)).await;
+    scene.sees("everything", |_| true).await;
     scene.is_watched().await;
     // Much happens, but not to Gateways: what their watch knows would be too old without a bookmark.
     scene.fake.faults().skip_revisions(100);
