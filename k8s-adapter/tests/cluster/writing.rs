@@ -267,7 +267,7 @@ async fn a_missing_backend_is_not_reported_while_it_may_only_be_late() {
     scene.sees("everything", |_| true).await;
     let mut missing = route(&["g"], "missing");
     missing.status["parents"][0]["conditions"][0]["reason"] = json!("BackendNotFound");
-    scene.cluster.want(vec![gateway("one"), missing.clone()]);
+    scene.cluster.want(vec![missing.clone(), gateway("one")]);
     says(&scene.fake, GATEWAYS, "default/g", "one").await;
     assert_eq!(stored(&scene.fake, ROUTES, "default/r"), Value::Null);
     // It has come: that is said at once.
