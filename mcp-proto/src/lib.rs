@@ -110,6 +110,7 @@ pub mod line;
 mod observations;
 mod one_stream;
 mod outbox;
+mod pass_through;
 mod pool;
 mod refusal;
 mod reroute;
