@@ -48,7 +48,11 @@ impl World {
 
     /// From now on the target has these endpoints.
     pub(crate) fn lead_to(&mut self, endpoints: Vec<Endpoint>) {
-        let target = setup::target("alpha", 0);
+        self.lead(setup::target("alpha", 0), endpoints);
+    }
+
+    /// The same for a target that is something else.
+    pub(crate) fn lead(&mut self, target: Target, endpoints: Vec<Endpoint>) {
         self.reroute(Routes::new(vec![Target { endpoints, ..target }]).unwrap());
     }
 
