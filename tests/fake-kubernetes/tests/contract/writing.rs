@@ -116,6 +116,14 @@ async fn fields_of_another_manager_conflict_and_can_be_forced(subject: Subject) 
     assert_eq!(text(&forced, "/spec/gatewayClassName"), "other");
     let back = subject.patch(&format!("{path}?fieldManager=first"), APPLY, &gateway("g")).await;
     assert_eq!(back.code, 409, "the field has a new owner");
+    // And no old one: what the new one lets go of is gone.
+    let path = subject.core("services/a");
+    subject.patch(&format!("{path}?fieldManager=first"), APPLY, &service("a", "x")).await.ok();
+    subject.patch(&format!("{path}?fieldManager=second&force=true"), APPLY, &service("a", "y")).await.ok();
+    let mut bare = service("a", "y");
+    bare["metadata"].as_object_mut().unwrap().remove("labels");
+    let left = subject.patch(&format!("{path}?fieldManager=second"), APPLY, &bare).await.ok();
+    assert_eq!(left["metadata"]["labels"], Value::Null);
 }
 
 // Section 7.4: conditions are merged by type, each by its manager.
