@@ -248,6 +248,7 @@ fn a_server_that_hangs_says_nothing_and_forgets_nothing() {
         raw.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let error = raw.read(&mut [0; 1]).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+        assert!(tokio::time::timeout(Duration::from_millis(100), watch.next()).await.is_err(), "silence");
         server.faults().hang(false);
         assert_eq!(watch.event().await.1, "a");
         raw.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -308,7 +309,11 @@ spec:
         );
         let path = "/apis/gateway.kgateway.dev/v1alpha1/namespaces/default/backends/mcp-backend";
         let stored = subject.get(path).await.ok();
+        let watched = "/apis/gateway.kgateway.dev/v1alpha1/backends?watch=true";
+        let mut watch = subject.watch(watched).await;
+        assert_eq!(watch.event().await.1, "mcp-backend");
         server.faults().backend_shape(BackendShape::First);
+        assert_eq!(watch.next().await, Ok(None), "watches end with their definition");
         assert_eq!(subject.get(path).await.ok(), stored);
         server.faults().backend_shape(BackendShape::Second);
         assert_eq!(subject.get(path).await.ok()["spec"], json!({"type": "MCP", "mcp": {"targets": [{}]}}));
