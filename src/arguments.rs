@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::config::{self, ACCESS_LOG, Problem, Runtime, Server, Settings};
+use crate::kubernetes::Follow;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ Examples:
   mcp-gateway --config gateway.yaml                                the same from a file, reloaded when it changes
   mcp-gateway check --config gateway.yaml                          only say what is wrong with the file
   mcp-gateway --config manifests/ --resolve mcp-server=127.0.0.1   Kubernetes manifests, without a cluster
+  mcp-gateway kubernetes                                           what the Gateways of a cluster say
   mcp-gateway stdio --config gateway.yaml                          as a server that a client starts as a program
 
 Exit codes: 0 stopped by a signal or by the end of its input, 1 could not start or serve, 2 wrong arguments or configuration,
@@ -42,6 +44,16 @@ pub(crate) enum Command {
     /// address for other clients or for health and metrics unless --listen and --admin name one. It ends with its
     /// input.
     Stdio(Serve),
+    /// Serve what the Gateways, HTTPRoutes and Backends of a Kubernetes cluster say
+    ///
+    /// Follows the cluster, listens where its Gateways do, and writes their status. A cluster that can't be reached
+    /// changes nothing of what is served.
+    Kubernetes(Box<Cluster>),
+    /// Keep a proxy for each Gateway of a Kubernetes cluster
+    ///
+    /// For each Gateway of our GatewayClasses a Deployment of `mcp-gateway kubernetes`, a Service, a ServiceAccount and a
+    /// Secret, named like the Gateway; and the status of all objects. It serves no client itself.
+    Controller(Box<Controller>),
     /// Write a configuration as Kubernetes manifests, on standard output
     Export(Export),
     /// The parent of all child processes; started by the gateway alone
@@ -79,6 +91,44 @@ pub(crate) struct Serve {
     /// Serve this process' own client.
     #[arg(skip)]
     pub(crate) stdio: bool,
+    /// Serve what a cluster says.
+    #[arg(skip)]
+    pub(crate) cluster: Option<Box<Follow>>,
+}
+
+/// How to serve what a cluster says.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Cluster {
+    #[command(flatten)]
+    follow: Follow,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// How to keep proxies.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Controller {
+    #[command(flatten)]
+    pub(crate) follow: Follow,
+    /// JSON file that says what proxies are like: "image", and if it matters "replicas", "serviceType", "resources", …
+    #[arg(long, value_name = "FILE")]
+    pub(crate) proxy: PathBuf,
+    /// Address for /healthz, /readyz and /metrics, or "off" [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDRESS", value_parser = admin)]
+    admin: Option<Admin>,
+    /// What to log on standard error
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: LogLevel,
+    /// Form of the log
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+impl Controller {
+    /// Where health and metrics are served, if at all.
+    pub(crate) fn admin(&self) -> Option<SocketAddr> {
+        self.admin.map_or_else(|| Settings::default().admin, |Admin(address)| address)
+    }
 }
 
 /// Flags of all ways to serve.
@@ -174,13 +224,13 @@ impl Serve {
 
     /// Whether clients connect at an address that was said, and not where Gateways say.
     pub(crate) fn listens(&self, settings: &Settings) -> bool {
-        let gateways = settings.manifests.is_some();
+        let gateways = settings.manifests.is_some() || self.cluster.is_some();
         !gateways && (!self.stdio || self.listen.is_some())
     }
 
     /// Whether nothing was said about what to serve.
     pub(crate) fn is_demo(&self) -> bool {
-        self.config.is_none() && self.target.is_empty()
+        self.config.is_none() && self.target.is_empty() && self.cluster.is_none()
     }
 
     /// The files that say what to serve and how.
@@ -195,7 +245,7 @@ impl Serve {
 
     /// Flags and files that mean nothing together.
     fn contradictions(&self, settings: &Settings) -> Vec<Problem> {
-        let kubernetes = settings.manifests.is_some();
+        let kubernetes = settings.manifests.is_some() || self.cluster.is_some();
         let settings_alone = self.common.settings.is_some() && self.config.is_some() && !kubernetes;
         let contradictions = [
             (settings_alone, "--settings", "is for Kubernetes manifests; --config has settings of its own"),
@@ -245,6 +295,21 @@ impl Serve {
             .retain(|server| added.iter().all(|other| other.target.name() != server.target.name()));
         settings.servers.extend(added);
         if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+}
+
+impl Cluster {
+    /// As if all had been said by flags of the plain command.
+    pub(crate) fn serve(self) -> Serve {
+        Serve {
+            config: None,
+            target: Vec::new(),
+            listen: None,
+            resolve: Vec::new(),
+            common: self.common,
+            stdio: false,
+            cluster: Some(Box::new(self.follow)),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::arguments::Serve;
 use crate::config::{Settings, show_duration};
 use crate::resolve::PATIENCE;
 use crate::source::{Source, World};
-use crate::{Failure, say, source, url, workers};
+use crate::{EXIT_USAGE, Failure, say, source, url, workers};
 use routing::Routes;
 use std::io;
 use std::process::ExitCode;
@@ -16,11 +16,9 @@ pub(crate) fn check(arguments: &Serve) -> Result<ExitCode, Failure> {
     for note in notes {
         text += &format!("note: {note}\n");
     }
-    let (before, behind) = match source(arguments, &settings) {
+    let (before, behind) = match look(arguments, &settings)? {
         Source::Servers(_) => (format!("endpoint   {}\n", url(settings.listen)), targets(&settings)),
-        mut source => {
-            look(&mut source)?;
-            let Source::Kubernetes(kubernetes) = source else { return Ok(ExitCode::SUCCESS) };
+        Source::Kubernetes(kubernetes) => {
             for note in kubernetes.notes() {
                 text += &format!("note: {note}\n");
             }
@@ -34,16 +32,20 @@ pub(crate) fn check(arguments: &Serve) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Has the source make its snapshot, names of hosts looked up.
-fn look(source: &mut Source) -> Result<(), Failure> {
+/// The source, and what it makes of manifests, with names of hosts looked up.
+fn look(arguments: &Serve, settings: &Settings) -> Result<Source, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(1, format!("can't look up names: {error}")))?;
-    let made = runtime.block_on(async {
-        let mut world = World::default();
-        source.routes(&mut world, &Routes::default(), PATIENCE).await
+    let source = runtime.block_on(async {
+        let mut source = source(arguments, settings).await?;
+        if let Source::Kubernetes(_) = &source {
+            let made = source.routes(&mut World::default(), &Routes::default(), PATIENCE).await;
+            made.map_err(|error| Failure::new(EXIT_USAGE, error))?;
+        }
+        Ok(source)
     });
     runtime.shutdown_background();
-    made.map(drop).map_err(|error| Failure::new(1, error))
+    source
 }
 
 fn describe(settings: &Settings) -> String {

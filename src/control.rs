@@ -13,6 +13,8 @@ use crate::config::{self, Problem, Settings};
 use crate::listeners::Listeners;
 use crate::resolve::PATIENCE;
 use crate::source::{Source, World};
+use crate::workers::Workers;
+use futures_util::future::join;
 use routing::Routes;
 use std::convert::Infallible;
 use std::future::pending;
@@ -21,12 +23,16 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How often the file is looked at. It is small: reading it beats every way of guessing whether it changed.
 const WATCH: Duration = Duration::from_secs(2);
+/// How long hosts that are new in a cluster have to be looked up before they are served without.
+const PATIENCE_OF_A_CHANGE: Duration = Duration::from_millis(500);
 /// What a worker gets on top of the grace to close its connections.
 const CLOSING: Duration = Duration::from_secs(2);
+/// How long the cluster may take to let go of this replica.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// Keeps the snapshot in force up to date.
 #[derive(Debug)]
@@ -85,6 +91,18 @@ async fn end_of(input: &mut Option<mpsc::Receiver<()>>) {
     *input = None;
 }
 
+/// Waits until no worker is left.
+async fn drained(workers: &Workers, limit: Duration) {
+    let end = Instant::now() + limit;
+    while !workers.are_gone() {
+        if Instant::now() > end {
+            tracing::warn!("a worker did not end within the grace, leaving it behind");
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
 impl Control {
     /// Takes over a gateway that serves `routes`, made by `source`, by `settings`, and listens where they say.
     pub(crate) async fn new(
@@ -132,20 +150,12 @@ impl Control {
         tracing::info!(signal, ?grace, "shutting down; a second signal ends it at once");
         self.status.draining.store(true, Relaxed);
         self.status.workers.drain(grace).await;
+        let Self { source, status, .. } = &mut self;
+        let left = timeout(LEAVING, source.leave());
+        let drained = drained(&status.workers, grace + CLOSING);
         tokio::select! {
-            () = self.drained(grace + CLOSING) => true,
+            _ = join(left, drained) => true,
             _ = stop.next() => false,
-        }
-    }
-
-    async fn drained(&self, limit: Duration) {
-        let end = Instant::now() + limit;
-        while !self.status.workers.are_gone() {
-            if Instant::now() > end {
-                tracing::warn!("a worker did not end within the grace, leaving it behind");
-                return;
-            }
-            sleep(Duration::from_millis(10)).await;
         }
     }
 
@@ -159,7 +169,8 @@ impl Control {
                         self.reload().await;
                     }
                 }
-                () = self.world.resolver.changed() => self.reroute().await,
+                () = self.source.changed() => self.reroute(PATIENCE_OF_A_CHANGE).await,
+                () = self.world.resolver.changed() => self.reroute(PATIENCE_OF_A_CHANGE).await,
                 () = self.listeners.due() => {
                     self.listeners.retry(&self.status.workers).await;
                     self.heed_listeners().await;
@@ -214,14 +225,14 @@ impl Control {
         self.status.config_is_current.store(true, Relaxed);
         self.status.config_loaded.store(unix_seconds(), Relaxed);
         self.world.resolver.refresh();
-        self.reroute().await;
+        self.reroute(PATIENCE).await;
         tracing::info!(targets = self.routes.all_targets().count(), "configuration reloaded");
     }
 
     fn read(&self) -> config::Read {
         let (settings, notes) = self.arguments.settings()?;
         let are_manifests = matches!(self.source, Source::Kubernetes(_));
-        if settings.manifests.is_some() != are_manifests {
+        if self.arguments.cluster.is_none() && settings.manifests.is_some() != are_manifests {
             let message = "from a configuration to Kubernetes manifests, or back, it takes a restart";
             return Err(vec![Problem::of_flag("--config", message.to_owned())]);
         }
@@ -229,12 +240,14 @@ impl Control {
     }
 
     /// Puts in force what the source says now, if it is something else.
-    async fn reroute(&mut self) {
+    async fn reroute(&mut self, patience: Duration) {
         // Names of targets are checked where they are read, so this doesn't fail.
-        let Ok(routes) = self.source.routes(&mut self.world, &self.routes, PATIENCE).await else { return };
+        let Ok(routes) = self.source.routes(&mut self.world, &self.routes, patience).await else { return };
         if routes != *self.routes {
             self.routes = Arc::new(routes);
             self.follow_routes().await;
+        } else {
+            self.report();
         }
     }
 
@@ -249,19 +262,26 @@ impl Control {
         if self.world.unbound != *self.listeners.unbound() {
             self.world.unbound.clone_from(self.listeners.unbound());
             // It is told in statuses alone: the routes are the same.
-            _ = self.source.routes(&mut self.world, &self.routes, PATIENCE).await;
+            _ = self.source.routes(&mut self.world, &self.routes, PATIENCE_OF_A_CHANGE).await;
             self.report();
         }
     }
 
     fn report(&self) {
-        let mut snapshot = Snapshot::default();
+        let routes = Arc::clone(&self.routes);
+        let mut snapshot = Snapshot { in_force: true, routes, ..Snapshot::default() };
+        if let Source::Kubernetes(kubernetes) = &self.source {
+            snapshot.in_force = kubernetes.is_there();
+            snapshot.took = Some(kubernetes.took());
+        }
         for target in self.routes.all_targets() {
             snapshot.targets += 1;
             snapshot.unresolved += usize::from(target.process.is_none() && target.endpoints.is_empty());
             snapshot.endpoints += target.endpoints.len();
         }
         snapshot.backends = self.routes.backends().len();
+        let rules = |address| self.routes.port(&address).map_or(0, |port| port.rules().count());
+        snapshot.rules = self.routes.addresses().map(rules).sum();
         snapshot.bound = self.listeners.bound().len();
         snapshot.unbound = self.listeners.unbound().values().cloned().collect();
         self.status.show(snapshot);

@@ -5,24 +5,38 @@
 //!         └─► what has no place in manifests, as comments on top
 //! ```
 
-use crate::config::{Server, Settings};
+use crate::config::{self, Server, Settings};
+use crate::{EXIT_USAGE, Failure, arguments, say};
 use routing::{Forwarding, Protocol, Timeouts};
 use std::fmt::Write;
+use std::io;
+use std::process::ExitCode;
+
+/// Prints a configuration as manifests; what is not in them goes to standard error, too.
+pub(crate) fn run(from: &arguments::Export) -> Result<ExitCode, Failure> {
+    let (settings, _) = config::read_file(&from.config)?;
+    let export = export(&settings).map_err(|problem| Failure::new(EXIT_USAGE, problem))?;
+    for line in &export.missing {
+        say(io::stderr(), &format!("note: {line}"));
+    }
+    say(io::stdout(), export.manifests.trim_end());
+    Ok(ExitCode::SUCCESS)
+}
 
 /// What was written, and what was not.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Export {
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Export {
     /// YAML, several documents.
-    pub(crate) manifests: String,
+    manifests: String,
     /// What of the configuration is not in them, and why; they say it, too.
-    pub(crate) missing: Vec<String>,
+    missing: Vec<String>,
 }
 
 /// The manifests for `settings`. They name no namespace: `kubectl apply --namespace` does.
 ///
 /// # Errors
 /// When no server of the configuration can be written as a target.
-pub(crate) fn export(settings: &Settings) -> Result<Export, String> {
+fn export(settings: &Settings) -> Result<Export, String> {
     let mut missing = Vec::new();
     let mut targets = String::new();
     for server in &settings.servers {
@@ -145,6 +159,12 @@ fn is_this_machine(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_adapter::build::{Inputs, Options, build};
+    use k8s_adapter::manifests;
+    use k8s_adapter::objects::Objects;
+    use routing::Target;
+    use std::collections::BTreeMap;
+    use std::net::SocketAddr;
 
     fn server(name: &str, url: &str) -> Server {
         Server::new(name, url, Timeouts::default()).unwrap()
@@ -180,6 +200,49 @@ mod tests {
                 gateway(8088)
             )
         );
+    }
+
+    #[test]
+    fn what_it_writes_is_served_as_the_configuration_is() {
+        let mut old = server("old", "http://192.0.2.2:3002/sse");
+        old.target.protocol = Protocol::Sse;
+        let servers =
+            vec![server("a", "http://192.0.2.1:3001/a/mcp?b=c"), old, server("six", "http://[2001:db8::1]/")];
+        let settings = Settings {
+            listen: "127.0.0.1:8088".parse().unwrap(),
+            servers: servers.clone(),
+            ..Settings::default()
+        };
+        let mut objects = Objects::default();
+        let manifests = export(&settings).unwrap().manifests;
+        assert_eq!(manifests::read("export", &manifests, &mut objects), Ok(vec![]));
+        let options = Options { from_files: true, bind: settings.listen.ip(), ..Options::default() };
+        let (hosts, observed, unbound) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let built = build(&Inputs {
+            objects: &objects,
+            options: &options,
+            hosts: &hosts,
+            observed: &observed,
+            unbound: &unbound,
+            before: None,
+        });
+        assert_eq!(built.routes.addresses().collect::<Vec<_>>(), [settings.listen]);
+        let served: Vec<_> = built
+            .routes
+            .all_targets()
+            .map(|target| {
+                let Target { authority, path, protocol, endpoints, .. } = &**target;
+                let addresses: Vec<SocketAddr> = endpoints.iter().map(|endpoint| endpoint.address).collect();
+                (target.name().clone(), authority.clone(), path.clone(), *protocol, addresses)
+            })
+            .collect();
+        let expected = servers.into_iter().map(|Server { target, host, .. }| {
+            let (host, port) = host.unwrap();
+            let address = SocketAddr::new(host.parse().unwrap(), port);
+            let authority = address.to_string();
+            (target.name().clone(), authority, target.path, target.protocol, vec![address])
+        });
+        assert_eq!(served, expected.collect::<Vec<_>>());
     }
 
     #[test]

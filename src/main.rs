@@ -21,6 +21,7 @@ mod export;
 mod greeting;
 mod kubernetes;
 mod listeners;
+mod observed;
 mod resolve;
 mod source;
 mod workers;
@@ -33,6 +34,7 @@ use config::{Problem, Settings};
 use console::Console;
 use control::{Control, Stop};
 use kubernetes::Kubernetes;
+use observed::Observations;
 use resolve::PATIENCE;
 use routing::Routes;
 use source::{Source, World};
@@ -45,6 +47,9 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 use workers::{Frontend, Workers};
 
 /// Wrong arguments or configuration; clap's own errors use it too.
@@ -56,7 +61,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
         Some(Command::Check(serve)) => check::check(serve),
-        Some(Command::Export(from)) => export(from),
+        Some(Command::Export(from)) => export::run(from),
+        Some(Command::Controller(flags)) => kubernetes::controller::run(flags),
+        Some(Command::Kubernetes(cluster)) => serve(&cluster.clone().serve()),
         Some(Command::Keeper) => Ok(children::keeper::run()),
         Some(Command::Stdio(arguments)) => serve(&arguments.clone().on_stdio()),
         None => serve(&arguments.serve),
@@ -90,23 +97,12 @@ impl From<Vec<Problem>> for Failure {
     }
 }
 
-/// Prints a configuration as manifests; what is not in them goes to standard error, too.
-fn export(from: &arguments::Export) -> Result<ExitCode, Failure> {
-    let (settings, _) = config::read_file(&from.config)?;
-    let export = export::export(&settings).map_err(|problem| Failure::new(EXIT_USAGE, problem))?;
-    for line in &export.missing {
-        say(io::stderr(), &format!("note: {line}"));
-    }
-    say(io::stdout(), export.manifests.trim_end());
-    Ok(ExitCode::SUCCESS)
-}
-
 fn url(address: SocketAddr) -> String {
     format!("http://{address}/mcp")
 }
 
 fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
-    start_log(arguments);
+    start_log(arguments.common.log_level, arguments.common.log_format);
     let (settings, notes) = arguments.settings()?;
     for note in notes {
         tracing::warn!(note, "configuration");
@@ -127,14 +123,14 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
         Failure::new(EXIT_UNUSABLE, format!("--runtime glommio can't run here: {reason}"))
     })?;
     let bound = listen(arguments, &settings)?;
-    let admin = bind_admin(&settings).await?;
+    let admin = bind_admin(settings.admin).await?;
     if arguments.is_demo() {
         settings.servers = demo::start()
             .await
             .map_err(|error| Failure::new(1, format!("can't start the demo servers: {error}")))?;
     }
 
-    let (mut source, mut world) = (source(arguments, &settings), World::default());
+    let (mut source, mut world) = (source(arguments, &settings).await?, World::default());
     let routes = source.routes(&mut world, &Routes::default(), PATIENCE).await;
     let routes = Arc::new(routes.map_err(|error| Failure::new(EXIT_USAGE, error))?);
     let to: Box<dyn Write + Send> =
@@ -144,16 +140,21 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
     let config = Arc::new(workers::config(&settings));
     let keeping = Keeping::start(children::keeper::command);
     let (console, socket) = open_console(arguments, &mut stop)?;
-    let workers = Workers::start(frontend, config, &routes, socket, keeping.children(), records)
-        .map_err(|error| Failure::new(1, format!("can't start a worker on {}: {error}", frontend.name())))?;
+    let (observed, observations) = Observations::start();
+    let workers =
+        Workers::start(frontend, config, &routes, socket, keeping.children(), records, observations)
+            .map_err(|error| {
+                Failure::new(1, format!("can't start a worker on {}: {error}", frontend.name()))
+            })?;
     let address = bound.as_ref().map(|(_, address)| *address);
     if let Some((listeners, address)) = bound {
         workers.listen(address, listeners).await;
     }
 
-    let status = Arc::new(Status::new(workers, frontend.name()));
+    let vitals = if let Source::Kubernetes(kubernetes) = &source { kubernetes.vitals() } else { None };
+    let status = Arc::new(Status::new(workers, frontend.name(), vitals, observed));
     let control = Control::new(arguments.clone(), settings, (source, world), routes, status.clone()).await;
-    announce(&control, address, admin.as_ref());
+    announce(arguments, &control, address, admin.as_ref());
     if let Some(admin) = admin {
         let router = admin::router(status.clone());
         tokio::spawn(async move { axum::serve(admin, router).await });
@@ -177,14 +178,19 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
 }
 
 /// What says what is served.
-fn source(arguments: &Serve, settings: &Settings) -> Source {
-    match &settings.manifests {
+async fn source(arguments: &Serve, settings: &Settings) -> Result<Source, Failure> {
+    if let Some(follow) = &arguments.cluster {
+        let [one, two, three, four, ..] = workers::entropy();
+        let kubernetes = Kubernetes::from_cluster(follow, [one, two, three, four]).await;
+        return Ok(Source::Kubernetes(Box::new(kubernetes.map_err(|error| Failure::new(1, error))?)));
+    }
+    Ok(match &settings.manifests {
         Some(objects) => {
             let (bind, services) = (settings.listen.ip(), arguments.services());
             Source::Kubernetes(Box::new(Kubernetes::from_files(objects.clone(), bind, services)))
         }
         None => Source::Servers(settings.servers.clone()),
-    }
+    })
 }
 
 /// What serves this process' own client, if it is to, and the socket its worker gets.
@@ -213,21 +219,21 @@ fn listen(
     bound.map(Some).map_err(|error| Failure::new(1, listeners::explain(&error, settings.listen, "--listen")))
 }
 
-async fn bind_admin(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
-    let Some(address) = settings.admin else { return Ok(None) };
+async fn bind_admin(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = address else { return Ok(None) };
     let bound = TcpListener::bind(address).await;
     bound.map(Some).map_err(|error| {
         Failure::new(1, listeners::explain(&error, address, "--admin (\"off\" to have none)"))
     })
 }
 
-fn announce(control: &Control, address: Option<SocketAddr>, admin: Option<&TcpListener>) {
+fn announce(arguments: &Serve, control: &Control, address: Option<SocketAddr>, admin: Option<&TcpListener>) {
     let (settings, status) = (control.settings(), control.status());
     let url = match (control.source(), address) {
         (Source::Kubernetes(_), _) => {
             let urls: Vec<String> =
                 control.routes().addresses().map(|address| format!("http://{address}")).collect();
-            if urls.is_empty() { "no Gateway yet".to_owned() } else { urls.join(", ") }
+            if urls.is_empty() { "where Gateways will say".to_owned() } else { urls.join(", ") }
         }
         (_, Some(address)) => url(address),
         (_, None) => "standard input and output".to_owned(),
@@ -244,13 +250,13 @@ fn announce(control: &Control, address: Option<SocketAddr>, admin: Option<&TcpLi
              clients use in allowedHosts"
         );
     }
-    if targets == 0 {
+    if targets == 0 && arguments.cluster.is_none() {
         tracing::warn!("no target is configured, clients will find no tools");
     }
 }
 
-fn start_log(arguments: &Serve) {
-    let level = match arguments.common.log_level {
+fn start_log(level: LogLevel, format: LogFormat) {
+    let level = match level {
         LogLevel::Off => LevelFilter::OFF,
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -258,10 +264,14 @@ fn start_log(arguments: &Serve) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level);
-    match arguments.common.log_format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).with_target(false).init(),
-        LogFormat::Json => log.json().flatten_event(true).with_target(false).init(),
+    // What fails between us and a cluster is told by who asked, once and in other words.
+    let client = if level > LevelFilter::INFO { level } else { LevelFilter::OFF };
+    let levels = Targets::new().with_default(level).with_target("kube_client", client);
+    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
+    let registry = tracing_subscriber::registry().with(levels);
+    match format {
+        LogFormat::Text => registry.with(log.with_ansi(io::stderr().is_terminal())).init(),
+        LogFormat::Json => registry.with(log.json().flatten_event(true)).init(),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::resolve::{Hosts, Resolver};
 use k8s_adapter::build::Observed;
 use routing::{DuplicateTarget, Routes, Target};
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -50,6 +51,21 @@ impl Source {
             kubernetes.publish();
         }
         Ok(built)
+    }
+
+    /// Waits until a cluster says something else. Nothing is lost when it is dropped.
+    pub(crate) async fn changed(&mut self) {
+        match self {
+            Self::Servers(_) => pending().await,
+            Self::Kubernetes(kubernetes) => kubernetes.changed().await,
+        }
+    }
+
+    /// Leaves a cluster to other replicas.
+    pub(crate) async fn leave(&mut self) {
+        if let Self::Kubernetes(kubernetes) = self {
+            kubernetes.leave().await;
+        }
     }
 
     fn build(&mut self, world: &mut World, routes: &Routes) -> Result<Routes, DuplicateTarget> {

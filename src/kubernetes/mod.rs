@@ -1,30 +1,47 @@
-//! Kubernetes objects as what says what is served.
+//! Kubernetes objects as what says what is served: from files, or from a cluster that is followed.
 //!
 //! ```text
-//! Settings::manifests ─► build ─► Routes, hosts to look up ─► control
-//!                          └────► notes ─► log
+//! Settings::manifests ──┐
+//! Cluster::objects ─────┴─► build ─► Routes, hosts to look up ─► control
+//!                             └────► statuses ─► Cluster::want, notes ─► log
 //! ```
 
+pub(crate) mod controller;
 mod describe;
+mod follow;
+
+pub(crate) use follow::Follow;
 
 use crate::resolve::Hosts;
 use k8s_adapter::build::{Built, Inputs, Observed, Options, build};
+use k8s_adapter::cluster::{Cluster, ConnectError, Vitals};
 use k8s_adapter::objects::Objects;
 use routing::Routes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// Where objects come from, and what was made of them last.
 #[derive(Debug)]
 pub(crate) struct Kubernetes {
     options: Options,
+    /// None until the cluster was read.
     objects: Option<Arc<Objects>>,
+    cluster: Option<Following>,
     built: Built,
     took: Duration,
     /// What the operator was told already.
     told: BTreeSet<String>,
+}
+
+/// A cluster, and what it says.
+#[derive(Debug)]
+struct Following {
+    cluster: Cluster,
+    objects: watch::Receiver<Option<Arc<Objects>>>,
 }
 
 /// What the rest of the gateway knows.
@@ -44,12 +61,58 @@ impl Kubernetes {
     /// What `objects`, read from files, say. Gateways listen at `bind`, and Services are where `resolve` says.
     pub(crate) fn from_files(objects: Arc<Objects>, bind: IpAddr, resolve: BTreeMap<String, String>) -> Self {
         let options = Options { bind, from_files: true, resolve, ..Options::default() };
+        Self { objects: Some(objects), ..Self::new(options, None) }
+    }
+
+    /// What the cluster says that `follow` names. `random` tells this replica from all others.
+    ///
+    /// # Errors
+    /// When there is nothing to reach it with.
+    pub(crate) async fn from_cluster(follow: &Follow, random: [u8; 4]) -> Result<Self, ConnectError> {
+        let cluster = Cluster::connect(follow.cluster(random)).await?;
+        let objects = cluster.objects();
+        Ok(Self::new(follow.options(), Some(Following { cluster, objects })))
+    }
+
+    fn new(options: Options, cluster: Option<Following>) -> Self {
         Self {
             options,
-            objects: Some(objects),
+            objects: None,
+            cluster,
             built: Built::default(),
             took: Duration::ZERO,
             told: BTreeSet::new(),
+        }
+    }
+
+    /// Waits until the cluster says something else. Nothing is lost when it is dropped.
+    pub(crate) async fn changed(&mut self) {
+        let Some(Following { objects, .. }) = &mut self.cluster else { return pending().await };
+        match objects.changed().await {
+            Ok(()) => self.objects.clone_from(&objects.borrow_and_update()),
+            Err(_) => pending().await,
+        }
+    }
+
+    /// How things stand with the cluster, if there is one.
+    pub(crate) fn vitals(&self) -> Option<Arc<Vitals>> {
+        Some(self.cluster.as_ref()?.cluster.vitals())
+    }
+
+    /// Whether there is something to serve.
+    pub(crate) fn is_there(&self) -> bool {
+        self.objects.is_some()
+    }
+
+    /// How long the last build took.
+    pub(crate) fn took(&self) -> Duration {
+        self.took
+    }
+
+    /// Leaves the cluster to other replicas.
+    pub(crate) async fn leave(&mut self) {
+        if let Some(following) = self.cluster.take() {
+            following.cluster.leave().await;
         }
     }
 
@@ -85,5 +148,8 @@ impl Kubernetes {
             tracing::warn!(note, "Kubernetes objects");
         }
         self.told = notes;
+        if let (Some(_), Some(following)) = (&self.objects, &self.cluster) {
+            following.cluster.want(self.built.statuses.clone());
+        }
     }
 }
