@@ -233,6 +233,31 @@ async fn what_somebody_undoes_is_written_again() {
 }
 
 #[tokio::test]
+async fn two_that_undo_each_others_work_come_to_rest() {
+    let mut scene = Scene::with(server(), |options| {
+        writer(options);
+        options.timing.retry = Duration::from_secs(3600);
+        options.timing.refused = Duration::from_secs(3600);
+    })
+    .await;
+    scene.sees("everything", |_| true).await;
+    let undo =
+        |scene: &Scene| scene.fake.patch_status(ROUTES, "default/r", json!({"status": {"parents": []}}));
+    scene.cluster.want(vec![route(&["g"], "mine")]);
+    says(&scene.fake, ROUTES, "default/r", "mine").await;
+    undo(&scene);
+    says(&scene.fake, ROUTES, "default/r", "mine").await;
+    undo(&scene);
+    // Sweeps pass.
+    scene.sees_new_service("new").await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(stored(&scene.fake, ROUTES, "default/r")["parents"], json!([]));
+    // Something else to say is said at once.
+    scene.cluster.want(vec![route(&["g"], "another thing")]);
+    says(&scene.fake, ROUTES, "default/r", "another thing").await;
+}
+
+#[tokio::test]
 async fn a_missing_backend_is_not_reported_while_it_may_only_be_late() {
     let mut scene = Scene::with(server(), |options| {
         writer(options);
