@@ -21,6 +21,7 @@ mod export;
 mod greeting;
 mod kubernetes;
 mod listeners;
+mod observed;
 mod resolve;
 mod source;
 mod workers;
@@ -33,6 +34,7 @@ use config::{Problem, Settings};
 use console::Console;
 use control::{Control, Stop};
 use kubernetes::Kubernetes;
+use observed::Observations;
 use resolve::PATIENCE;
 use routing::Routes;
 use source::{Source, World};
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
     let result = match &arguments.command {
         Some(Command::Check(serve)) => check::check(serve),
         Some(Command::Export(from)) => export::run(from),
+        Some(Command::Controller(flags)) => kubernetes::controller::run(flags),
         Some(Command::Kubernetes(cluster)) => serve(&cluster.clone().serve()),
         Some(Command::Keeper) => Ok(children::keeper::run()),
         Some(Command::Stdio(arguments)) => serve(&arguments.clone().on_stdio()),
@@ -99,7 +102,7 @@ fn url(address: SocketAddr) -> String {
 }
 
 fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
-    start_log(arguments);
+    start_log(arguments.common.log_level, arguments.common.log_format);
     let (settings, notes) = arguments.settings()?;
     for note in notes {
         tracing::warn!(note, "configuration");
@@ -120,7 +123,7 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
         Failure::new(EXIT_UNUSABLE, format!("--runtime glommio can't run here: {reason}"))
     })?;
     let bound = listen(arguments, &settings)?;
-    let admin = bind_admin(&settings).await?;
+    let admin = bind_admin(settings.admin).await?;
     if arguments.is_demo() {
         settings.servers = demo::start()
             .await
@@ -137,15 +140,19 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
     let config = Arc::new(workers::config(&settings));
     let keeping = Keeping::start(children::keeper::command);
     let (console, socket) = open_console(arguments, &mut stop)?;
-    let workers = Workers::start(frontend, config, &routes, socket, keeping.children(), records)
-        .map_err(|error| Failure::new(1, format!("can't start a worker on {}: {error}", frontend.name())))?;
+    let (observed, observations) = Observations::start();
+    let workers =
+        Workers::start(frontend, config, &routes, socket, keeping.children(), records, observations)
+            .map_err(|error| {
+                Failure::new(1, format!("can't start a worker on {}: {error}", frontend.name()))
+            })?;
     let address = bound.as_ref().map(|(_, address)| *address);
     if let Some((listeners, address)) = bound {
         workers.listen(address, listeners).await;
     }
 
     let vitals = if let Source::Kubernetes(kubernetes) = &source { kubernetes.vitals() } else { None };
-    let status = Arc::new(Status::new(workers, frontend.name(), vitals));
+    let status = Arc::new(Status::new(workers, frontend.name(), vitals, observed));
     let control = Control::new(arguments.clone(), settings, (source, world), routes, status.clone()).await;
     announce(arguments, &control, address, admin.as_ref());
     if let Some(admin) = admin {
@@ -212,8 +219,8 @@ fn listen(
     bound.map(Some).map_err(|error| Failure::new(1, listeners::explain(&error, settings.listen, "--listen")))
 }
 
-async fn bind_admin(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
-    let Some(address) = settings.admin else { return Ok(None) };
+async fn bind_admin(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = address else { return Ok(None) };
     let bound = TcpListener::bind(address).await;
     bound.map(Some).map_err(|error| {
         Failure::new(1, listeners::explain(&error, address, "--admin (\"off\" to have none)"))
@@ -248,8 +255,8 @@ fn announce(arguments: &Serve, control: &Control, address: Option<SocketAddr>, a
     }
 }
 
-fn start_log(arguments: &Serve) {
-    let level = match arguments.common.log_level {
+fn start_log(level: LogLevel, format: LogFormat) {
+    let level = match level {
         LogLevel::Off => LevelFilter::OFF,
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -262,7 +269,7 @@ fn start_log(arguments: &Serve) {
     let levels = Targets::new().with_default(level).with_target("kube_client", client);
     let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
     let registry = tracing_subscriber::registry().with(levels);
-    match arguments.common.log_format {
+    match format {
         LogFormat::Text => registry.with(log.with_ansi(io::stderr().is_terminal())).init(),
         LogFormat::Json => registry.with(log.json().flatten_event(true)).init(),
     }
