@@ -224,6 +224,7 @@ mod tests {
             hosts: &hosts,
             observed: &observed,
             before: None,
+            unbound: &BTreeMap::new(),
         });
         assert_eq!(built.routes.addresses().collect::<Vec<_>>(), [settings.listen]);
         let served: Vec<_> = built

@@ -1,7 +1,8 @@
-//! The admin endpoint: `/healthz`, `/readyz` and `/metrics`, on the control thread.
+//! The admin endpoint: `/healthz`, `/readyz`, `/metrics` and `/targets`, on the control thread.
 
 mod metrics;
 
+use crate::observed::Observations;
 use crate::workers::Workers;
 use axum::Router;
 use axum::extract::State;
@@ -9,6 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use k8s_adapter::cluster::Vitals;
+use routing::Routes;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -20,6 +22,8 @@ pub(crate) struct Status {
     pub(crate) runtime: &'static str,
     /// Of the cluster that is followed.
     vitals: Option<Arc<Vitals>>,
+    /// What workers find out of targets.
+    pub(crate) observed: Arc<Observations>,
     /// The gateway was told to stop.
     pub(crate) draining: AtomicBool,
     snapshot: Mutex<Snapshot>,
@@ -36,12 +40,18 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    pub(crate) fn new(workers: Workers, runtime: &'static str, vitals: Option<Arc<Vitals>>) -> Self {
+    pub(crate) fn new(
+        workers: Workers,
+        runtime: &'static str,
+        vitals: Option<Arc<Vitals>>,
+        observed: Arc<Observations>,
+    ) -> Self {
         let now = unix_seconds();
         Self {
             workers,
             runtime,
             vitals,
+            observed,
             draining: AtomicBool::new(false),
             snapshot: Mutex::default(),
             ready: AtomicBool::new(false),
@@ -59,6 +69,7 @@ impl Status {
         if snapshot.in_force && snapshot.unbound.is_empty() {
             self.ready.store(true, Relaxed);
         }
+        self.observed.retain(&snapshot.routes);
         *self.snapshot() = snapshot;
     }
 
@@ -82,6 +93,7 @@ impl Status {
 pub(crate) struct Snapshot {
     /// Whether it is more than the emptiness of the beginning.
     pub(crate) in_force: bool,
+    pub(crate) routes: Arc<Routes>,
     /// Rules of routes, once for each of their matches.
     pub(crate) rules: usize,
     pub(crate) backends: usize,
@@ -108,6 +120,7 @@ pub(crate) fn router(status: Arc<Status>) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/targets", get(targets))
         .with_state(status)
 }
 
@@ -135,4 +148,9 @@ async fn readyz(State(status): State<Arc<Status>>) -> impl IntoResponse {
 
 async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render(&status))
+}
+
+async fn targets(State(status): State<Arc<Status>>) -> impl IntoResponse {
+    let routes = Arc::clone(&status.snapshot().routes);
+    ([(header::CONTENT_TYPE, "application/json")], status.observed.page(&routes))
 }
