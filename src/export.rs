@@ -217,12 +217,13 @@ mod tests {
         let manifests = export(&settings).unwrap().manifests;
         assert_eq!(manifests::read("export", &manifests, &mut objects), Ok(vec![]));
         let options = Options { from_files: true, bind: settings.listen.ip(), ..Options::default() };
-        let (hosts, observed) = (BTreeMap::new(), BTreeMap::new());
+        let (hosts, observed, unbound) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let built = build(&Inputs {
             objects: &objects,
             options: &options,
             hosts: &hosts,
             observed: &observed,
+            unbound: &unbound,
             before: None,
         });
         assert_eq!(built.routes.addresses().collect::<Vec<_>>(), [settings.listen]);
