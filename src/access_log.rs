@@ -73,7 +73,7 @@ fn fields(record: &Record, time: &str) -> [(&'static str, Option<String>); 16] {
     [
         ("time", text(time)),
         ("client", record.client.and_then(|client| text(&client.to_string()))),
-        ("http_method", text(record.http_method)),
+        ("http_method", text(&record.http_method)),
         ("route", text(&record.route)),
         ("rule", text(&record.rule)),
         ("backend", text(&record.backend)),
@@ -104,7 +104,7 @@ mod tests {
     fn line(format: LogFormat) -> String {
         let record = Record {
             client: Some("127.0.0.1:5000".parse().unwrap()),
-            http_method: "POST",
+            http_method: "POST".to_owned(),
             route: "/mcp".to_owned(),
             rule: "team/tools/0".to_owned(),
             backend: String::new(),

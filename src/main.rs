@@ -45,6 +45,9 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 use workers::{Frontend, Workers};
 
 /// Wrong arguments or configuration; clap's own errors use it too.
@@ -145,7 +148,7 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
     let vitals = if let Source::Kubernetes(kubernetes) = &source { kubernetes.vitals() } else { None };
     let status = Arc::new(Status::new(workers, frontend.name(), vitals));
     let control = Control::new(arguments.clone(), settings, (source, world), routes, status.clone()).await;
-    announce(&control, address, admin.as_ref());
+    announce(arguments, &control, address, admin.as_ref());
     if let Some(admin) = admin {
         let router = admin::router(status.clone());
         tokio::spawn(async move { axum::serve(admin, router).await });
@@ -218,13 +221,13 @@ async fn bind_admin(address: Option<SocketAddr>) -> Result<Option<TcpListener>, 
     })
 }
 
-fn announce(control: &Control, address: Option<SocketAddr>, admin: Option<&TcpListener>) {
+fn announce(arguments: &Serve, control: &Control, address: Option<SocketAddr>, admin: Option<&TcpListener>) {
     let (settings, status) = (control.settings(), control.status());
     let url = match (control.source(), address) {
         (Source::Kubernetes(_), _) => {
             let urls: Vec<String> =
                 control.routes().addresses().map(|address| format!("http://{address}")).collect();
-            if urls.is_empty() { "no Gateway yet".to_owned() } else { urls.join(", ") }
+            if urls.is_empty() { "where Gateways will say".to_owned() } else { urls.join(", ") }
         }
         (_, Some(address)) => url(address),
         (_, None) => "standard input and output".to_owned(),
@@ -241,7 +244,7 @@ fn announce(control: &Control, address: Option<SocketAddr>, admin: Option<&TcpLi
              clients use in allowedHosts"
         );
     }
-    if targets == 0 {
+    if targets == 0 && arguments.cluster.is_none() {
         tracing::warn!("no target is configured, clients will find no tools");
     }
 }
@@ -255,10 +258,14 @@ fn start_log(level: LogLevel, format: LogFormat) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level);
+    // What fails between us and a cluster is told by who asked, once and in other words.
+    let client = if level > LevelFilter::INFO { level } else { LevelFilter::OFF };
+    let levels = Targets::new().with_default(level).with_target("kube_client", client);
+    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
+    let registry = tracing_subscriber::registry().with(levels);
     match format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).with_target(false).init(),
-        LogFormat::Json => log.json().flatten_event(true).with_target(false).init(),
+        LogFormat::Text => registry.with(log.with_ansi(io::stderr().is_terminal())).init(),
+        LogFormat::Json => registry.with(log.json().flatten_event(true)).init(),
     }
 }
 

@@ -38,19 +38,19 @@ impl Content {
 }
 
 /// The fields of an answer, on their way through what a rule does to them. What frames the body is no rule's business.
-struct EditedHead<'a> {
-    out: &'a mut Vec<u8>,
-    edits: Option<&'a HeaderEdits>,
+pub(crate) struct EditedHead<'a> {
+    pub(crate) out: &'a mut Vec<u8>,
+    pub(crate) edits: Option<&'a HeaderEdits>,
 }
 
 impl EditedHead<'_> {
-    fn field(&mut self, name: &str, value: &[u8]) {
+    pub(crate) fn field(&mut self, name: &str, value: &[u8]) {
         if self.edits.is_none_or(|edits| edits.keeps(name)) {
             write::field(self.out, name, value);
         }
     }
 
-    fn end(self) {
+    pub(crate) fn end(self) {
         let edits = self.edits.into_iter();
         let more = edits.flat_map(HeaderEdits::added).filter(|(name, _)| !is_of_connection(name));
         more.for_each(|(name, value)| write::field(self.out, name, value.as_bytes()));
@@ -104,6 +104,7 @@ impl Shard {
             }
             if let Some(origin) = exchange.head.fields.first("origin")
                 && status != 403
+                && exchange.passed_by().is_none()
             {
                 head.field("access-control-allow-origin", origin);
                 head.field("access-control-expose-headers", EXPOSED);
@@ -358,7 +359,8 @@ impl Shard {
             record.client = Some(peer);
             if peer.port() == 0 {
                 // One that is attached: it has no address, and speaks no HTTP.
-                record = Record { client: None, http_method: "stdio", route: String::new(), ..record };
+                record =
+                    Record { client: None, http_method: "stdio".to_owned(), route: String::new(), ..record };
             }
             self.act(Action::Log(Box::new(record)));
         }
@@ -384,7 +386,7 @@ impl Shard {
         let shared = client.stream.iter().flat_map(|stream| stream.calls());
         let shared: Vec<_> = shared.flat_map(|call| self.feeders(call)).collect();
         let calls = exchange.parts.iter().filter_map(|part| match part.work {
-            Work::Relay { leg, .. } => Some(leg),
+            Work::Relay { leg, .. } | Work::Pass { leg, .. } => Some(leg),
             _ => None,
         });
         let streams = exchange.streams.iter().flat_map(|stream| [stream.leg, stream.next]).flatten();

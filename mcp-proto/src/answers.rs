@@ -45,6 +45,7 @@ impl Shard {
             }
             Purpose::Stream { exchange } => self.stream_head(id, exchange, head),
             Purpose::Resume { exchange } => self.resume_head(id, exchange, head),
+            Purpose::Pass { exchange } => self.pass_head(id, exchange, head),
         };
         if let Some(leg) = self.legs.get_mut(id) {
             leg.inbound = inbound;
@@ -85,9 +86,9 @@ impl Shard {
     fn is_awaited(&self, purpose: Purpose) -> bool {
         match purpose {
             Purpose::Stream { .. } | Purpose::Feed { .. } | Purpose::Parked { .. } => true,
-            Purpose::Part { exchange, slot: None, .. } | Purpose::Resume { exchange } => {
-                self.exchange(exchange).is_some()
-            }
+            Purpose::Part { exchange, slot: None, .. }
+            | Purpose::Resume { exchange }
+            | Purpose::Pass { exchange } => self.exchange(exchange).is_some(),
             // It has the time of what it answers, which is shorter.
             _ => purpose.is_for_one_answer(),
         }
@@ -125,6 +126,10 @@ impl Shard {
             (Inbound::Look(_), _) => Ok(()),
             (Inbound::Pass { rewriter, .. }, Purpose::Part { exchange, .. }) => {
                 self.pass_body(exchange, rewriter, bytes)
+            }
+            (Inbound::Pass { .. }, Purpose::Pass { exchange }) => {
+                self.write_body(exchange, bytes);
+                Ok(())
             }
             (Inbound::Pass { .. }, _) => Ok(()),
             (Inbound::Events(events), _) => self.read_events(id, events, bytes),
@@ -185,6 +190,10 @@ impl Shard {
                 }
                 self.finish(exchange);
             }
+            (Inbound::Pass { .. }, Purpose::Pass { exchange }) => {
+                self.drop_leg(id);
+                self.finish(exchange);
+            }
             (Inbound::Look(look), Purpose::Part { exchange, part, .. }) => {
                 self.looked_at_answer(id, exchange, part, *look);
             }
@@ -227,7 +236,9 @@ impl Shard {
             }
             // On a channel; what it says to a log level is not waited for in vain, whatever it is.
             Purpose::Greet { again } => self.greeted(id, again),
-            Purpose::Quiet | Purpose::Remote { .. } | Purpose::Parked { .. } => self.drop_leg(id),
+            Purpose::Quiet | Purpose::Remote { .. } | Purpose::Parked { .. } | Purpose::Pass { .. } => {
+                self.drop_leg(id);
+            }
         }
     }
 
@@ -293,6 +304,7 @@ impl Shard {
             Purpose::Stream { exchange } => self.stream_ended(exchange, &leg.target.id),
             Purpose::Subscribe { exchange } => self.resource_not_told(exchange, &leg.target.id),
             Purpose::Resume { exchange } => self.finish_or_fail(exchange, &trouble),
+            Purpose::Pass { exchange } => self.pass_failed(exchange, &leg.target, &trouble),
             Purpose::Greet { .. } => self.target_refused(&leg.target, leg.session, None, &trouble),
             Purpose::Probe => self.probe_failed(&leg.target, &trouble),
             Purpose::Schemas { .. } => self.schemas_failed(&leg.target.id, &trouble),

@@ -58,9 +58,12 @@ impl Shard {
             return None;
         }
         let first_byte = match leg.map(|leg| leg.purpose) {
-            Some(Purpose::Part { slot: None, .. } | Purpose::Stream { .. } | Purpose::Resume { .. }) => {
-                timeouts.first_byte
-            }
+            Some(
+                Purpose::Part { slot: None, .. }
+                | Purpose::Stream { .. }
+                | Purpose::Resume { .. }
+                | Purpose::Pass { .. },
+            ) => timeouts.first_byte,
             Some(Purpose::Probe) => timeouts.first_byte.min(timeouts.gather),
             _ => timeouts.first_byte.min(timeouts.gather.max(PATIENCE)),
         };

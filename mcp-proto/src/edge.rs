@@ -279,7 +279,7 @@ pub struct Record {
     /// The client's address.
     pub client: Option<SocketAddr>,
     /// HTTP method, or `stdio`.
-    pub http_method: &'static str,
+    pub http_method: String,
     /// The path it was for.
     pub route: String,
     /// The rule it met, if that has a name.

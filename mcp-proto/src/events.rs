@@ -266,9 +266,11 @@ impl Shard {
                 events.answered = true;
                 self.resource_told(id, exchange, &held.raw);
             }
-            Purpose::Greet { .. } | Purpose::Remote { .. } | Purpose::Feed { .. } | Purpose::Quiet => {
-                self.counters.dropped.add(1)
-            }
+            Purpose::Greet { .. }
+            | Purpose::Remote { .. }
+            | Purpose::Feed { .. }
+            | Purpose::Pass { .. }
+            | Purpose::Quiet => self.counters.dropped.add(1),
         }
     }
 

@@ -120,6 +120,11 @@ pub(crate) enum Work {
         target: TargetId,
         leg: LegId,
     },
+    /// A plain HTTP service answers, and there is no message.
+    Pass {
+        target: TargetId,
+        leg: LegId,
+    },
     /// Several targets answer, and one answer is made of theirs.
     Gather(Gather),
     /// These were asked, and all is said.
@@ -241,7 +246,7 @@ impl Exchange {
 
     /// Whether it lasts as long as its reader, and not until there is an answer.
     pub(crate) fn is_stream(&self) -> bool {
-        !self.is_post() || self.subscription.is_some()
+        self.passed_by().is_none() && (!self.is_post() || self.subscription.is_some())
     }
 
     /// A modern client's description, capabilities and log level, as it wrote them; empty where it said nothing.
@@ -287,7 +292,7 @@ impl Exchange {
         let (method, name) = self.describe(0).unwrap_or_default();
         Record {
             client: None,
-            http_method: self.head.method.as_str(),
+            http_method: self.head.method.as_str().to_owned(),
             route: self.head.path().to_owned(),
             rule: self.way.rule.as_ref().map(|rule| rule.name.to_string()).unwrap_or_default(),
             backend: self.way.backend.to_string(),
@@ -314,7 +319,7 @@ impl Slot {
 impl Work {
     fn targets(&self) -> String {
         match self {
-            Self::Relay { target, .. } => target.name.to_string(),
+            Self::Relay { target, .. } | Self::Pass { target, .. } => target.name.to_string(),
             Self::Gather(gather) => {
                 gather.slots.iter().map(|slot| slot.target.name.as_str()).collect::<Vec<_>>().join(",")
             }

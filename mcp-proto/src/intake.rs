@@ -1,6 +1,6 @@
 //! A client's bytes become exchanges: heads are checked, bodies gathered, and the method of HTTP decides who goes on.
 
-use crate::conn::{Client, Conn, Incoming, Wire};
+use crate::conn::{Client, Conn, Incoming, Role, Wire};
 use crate::era;
 use crate::exchange::{Accepts, Answer, Exchange, ExchangeId, Part, Work};
 use crate::http::{Fields, Method, Request, RequestEvent, write};
@@ -69,6 +69,7 @@ impl Shard {
     }
 
     pub(crate) fn client_ended(&mut self, conn: ConnId) {
+        let endless = self.is_passed_a_stream(conn);
         let Some(client) = self.conns.get_mut(conn).and_then(Conn::client) else { return };
         if client.wire == Wire::Lines {
             return self.lines_ended(conn);
@@ -77,7 +78,7 @@ impl Shard {
         match &client.exchange {
             // A stream without a reader has no purpose; an answer on its way may still be wanted (RFC 9112, 9.6).
             // A modern client cancels so what it waits for (basic/patterns/cancellation, Streamable HTTP).
-            Some(exchange) if !exchange.is_stream() && exchange.modern.is_none() => {}
+            Some(exchange) if !exchange.is_stream() && exchange.modern.is_none() && !endless => {}
             Some(_) => self.close(conn, Closing::Abort),
             None => self.close_after_flush(conn),
         }
@@ -125,13 +126,25 @@ impl Shard {
     /// Checks everything that the head tells, finds its way, then lets the HTTP method decide.
     fn admit(&mut self, id: ExchangeId) -> Result<(), Refusal> {
         let config = std::sync::Arc::clone(&self.config);
-        let Some(exchange) = self.exchange(id) else { return Ok(()) };
+        let Some(Role::Client(client)) = self.conns.get(id.conn).map(|conn| &conn.role) else {
+            return Ok(());
+        };
+        let Some(exchange) = client.exchange.as_ref().filter(|exchange| exchange.serial == id.serial) else {
+            return Ok(());
+        };
         let head = &exchange.head;
-        check_authority(&config, head)?;
+        check_authority(&config, head, |host| client.at.is_some_and(|at| self.routes.expects(&at, host)))?;
         check_loop(&config, &head.fields)?;
-        check_origin(&config, &head.fields)?;
-        match self.find_way(id)? {
-            Next::Serve => self.admit_method(id),
+        let origin = check_origin(&config, &head.fields);
+        let next = self.find_way(id);
+        // A plain service judges for itself which pages may call it.
+        if let Ok(Next::Pass(backend)) = next {
+            self.pass_through(id, &backend);
+            return Ok(());
+        }
+        origin?;
+        match next? {
+            Next::Serve | Next::Pass(_) => self.admit_method(id),
             Next::Redirect(status, location) => {
                 self.respond(id, status, b"", &[("location", location.as_bytes())]);
                 Ok(())
@@ -192,6 +205,7 @@ impl Shard {
                 self.preflight(id);
                 Ok(())
             }
+            Method::Other(_) => Err(Refusal::http(501, "unknown method")),
             _ => Err(Refusal::http(405, "use POST, GET or DELETE")),
         }
     }
@@ -292,15 +306,15 @@ impl Shard {
     /// Whether a request came over HTTP, so that its head must agree with its body.
     pub(crate) fn is_over_http(&self, id: ExchangeId) -> bool {
         match self.conns.get(id.conn).map(|conn| &conn.role) {
-            Some(crate::conn::Role::Client(client)) => !client.wire.carries_messages(),
+            Some(Role::Client(client)) => !client.wire.carries_messages(),
             _ => false,
         }
     }
 
     pub(crate) fn exchange(&self, id: ExchangeId) -> Option<&Exchange> {
         match &self.conns.get(id.conn)?.role {
-            crate::conn::Role::Client(client) => client.exchange.as_ref().filter(|it| it.serial == id.serial),
-            crate::conn::Role::Target(_) | crate::conn::Role::Child(_) => None,
+            Role::Client(client) => client.exchange.as_ref().filter(|it| it.serial == id.serial),
+            Role::Target(_) | Role::Child(_) => None,
         }
     }
 
@@ -376,6 +390,7 @@ impl Shard {
             match part.work {
                 Work::Relay { leg, .. } if exchange.modern.is_some() => self.cancel_call(leg),
                 Work::Relay { leg, .. } => self.detach(leg, exchange.resumable),
+                Work::Pass { leg, .. } => self.abandon(leg),
                 _ => {}
             }
         }
@@ -462,11 +477,13 @@ impl Client {
 }
 
 /// The request must be meant for this gateway: a page that rebinds its own name to our address is not (DNS rebinding).
-fn check_authority(config: &Config, head: &Request) -> Result<(), Refusal> {
+/// What is `expected` are hosts that the snapshot names.
+fn check_authority(config: &Config, head: &Request, expected: impl Fn(&str) -> bool) -> Result<(), Refusal> {
     let authority = head.authority();
     let host = host_of(authority);
     if is_loopback(host)
         || config.allowed_hosts.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(host))
+        || expected(authority)
     {
         return Ok(());
     }

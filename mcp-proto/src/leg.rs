@@ -30,6 +30,8 @@ pub(crate) struct Leg {
     pub(crate) method: Method,
     /// The client's message, under the names the target knows.
     pub(crate) body: Bytes,
+    /// The head of its request, whole, where that is the client's and no message is sent.
+    pub(crate) head: Option<Bytes>,
     /// What is sent in its place.
     pub(crate) dress: Option<Box<Dress>>,
     /// Fields of the client's request, kept where the target wants some of them.
@@ -93,6 +95,7 @@ impl Leg {
             purpose,
             method,
             body,
+            head: None,
             dress: None,
             fields: None,
             last_event: None,
@@ -157,6 +160,8 @@ pub(crate) enum Purpose {
     Remote { shard: ShardId, leg: LegId, asker: Option<SessionKey>, errand: Errand },
     /// The event stream on which a channel's target says everything.
     Feed { channel: ChannelId },
+    /// A client's request to a plain HTTP service.
+    Pass { exchange: ExchangeId },
     /// Nobody waits.
     Quiet,
 }

@@ -109,6 +109,7 @@ mod leg;
 pub mod line;
 mod one_stream;
 mod outbox;
+mod pass_through;
 mod pool;
 mod refusal;
 mod reroute;

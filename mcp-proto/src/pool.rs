@@ -178,6 +178,9 @@ impl Shard {
         };
         let Role::Target(upstream) = &mut slot.role else { return };
         slot.outbox.write(|out| {
+            if let Some(head) = &leg.head {
+                return out.extend_from_slice(head);
+            }
             write::request(out, leg.method, path);
             let given =
                 leg.fields.as_ref().and_then(|fields| fields.given().find(|(name, _)| *name == "host"));
@@ -215,7 +218,7 @@ impl Shard {
             }
             write::end(out);
         });
-        if leg.method == crate::http::Method::Post {
+        if leg.method == crate::http::Method::Post || leg.head.is_some() {
             slot.outbox.push(body);
         }
         upstream.codec.expect(leg.method);

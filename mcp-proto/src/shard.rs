@@ -492,7 +492,7 @@ impl Shard {
                 let id = ExchangeId { conn, serial: exchange.serial };
                 if exchange.subscription.is_some() {
                     self.end_subscription(id);
-                } else if !exchange.is_post() && exchange.answer != Answer::Open {
+                } else if exchange.is_stream() && exchange.answer != Answer::Open {
                     match client.stream {
                         Some(_) => self.end_one_stream(conn),
                         None => self.end_listener(id),

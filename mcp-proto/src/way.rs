@@ -4,7 +4,7 @@
 //! head ─► Port::rule ┬► nothing is served there: 404
 //!                    ├► Answer::Redirect: go elsewhere
 //!                    ├► no backend: 500
-//!                    └► a backend, the session's own or drawn by weight ─► the rule's edits ─► MCP, on which transport
+//!                    └► a backend, the session's own or drawn by weight ─► the rule's edits ─► MCP, on which transport, or plain HTTP
 //! ```
 //!
 //! It is found once. What an exchange leads to (messages on one stream, the same exchange on another shard) goes the
@@ -50,6 +50,8 @@ pub(crate) enum Transport {
 pub(crate) enum Next {
     /// It is to be served.
     Serve,
+    /// It is a plain HTTP service's.
+    Pass(Arc<Backend>),
     /// Its client is to ask elsewhere: the status, and where.
     Redirect(u16, String),
 }
@@ -117,16 +119,15 @@ impl Shard {
         let backend = self.choose(id, &rule)?;
         let Some(exchange) = self.exchange_mut(id) else { return Ok(Next::Serve) };
         exchange.way.backend = backend.name().clone();
-        if backend.form() == Form::Http {
-            return Err(unserved(501, "plain HTTP is not passed on yet"));
+        if backend.form() == Form::Mcp {
+            exchange.way.transport = transport.ok_or_else(nothing_here)?;
         }
-        exchange.way.transport = transport.ok_or_else(nothing_here)?;
-        exchange.head.fields.edit(&rule.request_headers);
+        exchange.head.fields.edit(&rule.request_headers, |name| !is_own(name));
         if let Some(host) = &rule.rewrite.host {
             exchange.head.fields.set("host", host);
         }
         self.limit_exchange(id);
-        Ok(Next::Serve)
+        Ok(if backend.form() == Form::Http { Next::Pass(backend) } else { Next::Serve })
     }
 
     /// From now on an exchange has the time that its rule gives it.
@@ -145,7 +146,7 @@ impl Shard {
         self.gather_due(id);
         let Some(exchange) = self.exchange(id) else { return };
         let legs = exchange.parts.iter().filter_map(|part| match part.work {
-            Work::Relay { leg, .. } => Some(leg),
+            Work::Relay { leg, .. } | Work::Pass { leg, .. } => Some(leg),
             _ => None,
         });
         for leg in legs.collect::<Vec<_>>() {
@@ -223,9 +224,11 @@ impl Shard {
     }
 }
 
-/// Fields that are between the gateway and an MCP server, besides all whose name begins with `mcp-`: no rule has a say
-/// in them.
-const OWN: [&str; 5] = ["host", "accept", "content-type", "last-event-id", "via"];
+/// Fields that are between a client, the gateway and an MCP server: no rule has a say in them. The host has a filter of
+/// its own.
+fn is_own(name: &str) -> bool {
+    name.starts_with("mcp-") || matches!(name, "host" | "accept" | "content-type" | "last-event-id" | "via")
+}
 
 /// The fields of a client's request that reach an MCP server: those it wants, and those that a rule adds.
 pub(crate) fn passed<'a>(
@@ -233,7 +236,7 @@ pub(crate) fn passed<'a>(
     target: &'a Target,
 ) -> impl Iterator<Item = (&'a str, &'a [u8])> {
     let wanted = target.forward.fields.iter().filter_map(|name| Some((name.as_str(), fields.sent(name)?)));
-    wanted.chain(fields.given().filter(|(name, _)| !OWN.contains(name) && !name.starts_with("mcp-")))
+    wanted.chain(fields.given().filter(|(name, _)| *name != "host"))
 }
 
 /// The transport that a path means; none where it is no path of MCP's.

@@ -114,7 +114,11 @@ impl Pattern {
     /// # Errors
     /// What is wrong with it.
     pub fn new(text: &str) -> Result<Self, String> {
-        Regex::new(&format!("^(?:{text})$")).map(Self).map_err(|error| error.to_string())
+        // By itself first: what closes the group below would match parts of texts.
+        Regex::new(text)
+            .and_then(|_| Regex::new(&format!("^(?:{text})$")))
+            .map(Self)
+            .map_err(|error| error.to_string())
     }
 
     fn matches(&self, text: &str) -> bool {

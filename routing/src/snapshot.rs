@@ -64,6 +64,15 @@ impl Routes {
         self.ports.get(address).or(self.elsewhere.as_ref())
     }
 
+    /// Whether a request that came in at `at` may be for `host`, a `Host` field, because the snapshot says so. At an
+    /// address of its own every host may; where only this machine comes in, those that it names: a page that rebinds a
+    /// name of its own to a loopback address finds nothing there.
+    #[must_use]
+    pub fn expects(&self, at: &SocketAddr, host: &str) -> bool {
+        let Some(port) = self.ports.get(at) else { return false };
+        !at.ip().is_loopback() || port.names(&host_name(host))
+    }
+
     /// All backends, by name.
     #[must_use]
     pub fn backends(&self) -> &BTreeMap<BackendName, Arc<Backend>> {
@@ -112,6 +121,14 @@ impl Port {
         let host = host_name(facts.host);
         let listener = self.listeners.iter().find(|listener| listener.host.covers(&host))?;
         listener.entries.iter().find(|entry| entry.host.covers(&host) && entry.on.covers(facts))
+    }
+
+    /// Whether a listener or a route names `host`.
+    fn names(&self, host: &str) -> bool {
+        let hosts = self.listeners.iter().flat_map(|listener| {
+            std::iter::once(&listener.host).chain(listener.entries.iter().map(|entry| &entry.host))
+        });
+        hosts.filter(|named| **named != HostMatch::Any).any(|named| named.covers(host))
     }
 
     /// The rules of all listeners.

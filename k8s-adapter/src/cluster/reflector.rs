@@ -186,11 +186,15 @@ impl Reflector {
 
     async fn follow(&mut self, mut lines: Lines, end: Instant) -> Result<(), Failure> {
         loop {
-            // The server promised to end the watch before.
-            let line = timeout_at(end, lines.next()).await;
-            match line.unwrap_or(Err(Failure::Silent(self.timing.watch)))? {
-                Some(line) => self.event(&line)?,
-                None => return Ok(()),
+            let doubt = self.heard + self.timing.silence;
+            match timeout_at(end.min(doubt), lines.next()).await {
+                Ok(line) => match line? {
+                    Some(line) => self.event(&line)?,
+                    None => return Ok(()),
+                },
+                Err(_) if doubt <= end => return Ok(()),
+                // The server promised to end the watch before.
+                Err(_) => return Err(Failure::Silent(self.timing.watch)),
             }
         }
     }

@@ -18,7 +18,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::core::Request;
 use kube::core::params::{GetParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -146,9 +146,8 @@ impl Writer {
                 }
             }
         }
-        let named =
-            |kind: Kind, key: &Key| wanted.iter().any(|wish| of(wish.kind) == kind && wish.key == *key);
-        self.records.retain(|(kind, key), _| named(*kind, key));
+        let named: BTreeSet<_> = wanted.iter().map(|wish| (of(wish.kind), &wish.key)).collect();
+        self.records.retain(|(kind, key), _| named.contains(&(*kind, key)));
         next
     }
 

@@ -4,4 +4,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backends;
+mod gateways;
+mod names;
+mod properties;
+mod routes;
+mod scale;
 mod seed;

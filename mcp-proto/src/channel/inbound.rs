@@ -127,6 +127,7 @@ impl Shard {
             | Purpose::Schemas { .. }
             | Purpose::Parked { .. }
             | Purpose::Subscribe { .. }
+            | Purpose::Pass { .. }
             | Purpose::Quiet => {
                 self.drop_leg(id);
             }

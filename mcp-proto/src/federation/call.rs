@@ -180,6 +180,8 @@ impl Shard {
         if !(200..300).contains(&status) {
             return Inbound::Whole { status, body: Vec::new() };
         }
+        // From now on the answer takes the time that it takes.
+        waiting.limit = None;
         if !is_request {
             self.part_done(exchange, part);
             self.quiet(id);

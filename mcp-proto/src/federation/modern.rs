@@ -95,6 +95,7 @@ impl Shard {
             | Purpose::Probe
             | Purpose::Schemas { .. }
             | Purpose::Feed { .. }
+            | Purpose::Pass { .. }
             | Purpose::Remote { .. } => {}
         }
         if self.is_settled_here(id, &target.id) {

@@ -60,7 +60,7 @@ impl Fields {
     }
 
     /// The fields that may travel on: all but those that belong to one connection (RFC 9110 7.6.1), the ones
-    /// `Connection` names among them, and but `Content-Length`, which follows from how the body is written.
+    /// `Connection` names among them.
     pub fn end_to_end(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let fields = self.spans.iter().filter(|field| !field.hop);
         fields.map(|field| (field.name.text(&self.raw), field.value.bytes(&self.raw)))
@@ -83,13 +83,14 @@ impl Fields {
             .map(|field| field.value.bytes(&self.raw))
     }
 
-    /// Changes fields as a rule wants it (Gateway API v1, HTTPHeaderFilter).
-    pub(crate) fn edit(&mut self, edits: &HeaderEdits) {
-        for (name, _) in &edits.set {
+    /// Changes those of which `may` is true as a rule wants it (Gateway API v1, HTTPHeaderFilter).
+    pub(crate) fn edit(&mut self, edits: &HeaderEdits, may: impl Fn(&str) -> bool) {
+        for (name, _) in edits.set.iter().filter(|(name, _)| may(name)) {
             self.remove(name);
         }
-        self.add(edits.set.iter().chain(&edits.add).map(|(name, value)| (name.as_str(), value.as_str())));
-        for name in &edits.remove {
+        let added = edits.set.iter().chain(&edits.add).map(|(name, value)| (name.as_str(), value.as_str()));
+        self.add(added.filter(|(name, _)| may(name)));
+        for name in edits.remove.iter().filter(|name| may(name)) {
             self.remove(name);
         }
     }
@@ -229,7 +230,7 @@ impl<'h> Control<'h> {
             spans.push(Field {
                 name: Span::of(header.name.as_bytes(), raw),
                 value: Span::of(header.value, raw),
-                hop: !matches!(kind, Kind::Other | Kind::Host | Kind::Expect),
+                hop: is_of_connection(header.name) && kind != Kind::ContentLength,
                 given: false,
             });
             control.note(kind, header.value)?;

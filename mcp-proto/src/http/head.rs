@@ -7,13 +7,14 @@ use super::fields::{Control, Fields, Span, Spare, is_token};
 use bytes::Bytes;
 use httparse::{Header, ParserConfig};
 use memchr::memchr;
+use std::fmt;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
 /// Most fields one head can have, whatever the configuration says: their spans are collected on the stack.
 const MOST_FIELDS: usize = 256;
 
-/// A request method the gateway knows. `CONNECT` is refused with 405, any other with 501.
+/// A request method. `CONNECT` is none here: it is refused with 405.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "the names of RFC 9110 9.3 and RFC 5789")]
 pub enum Method {
@@ -25,12 +26,43 @@ pub enum Method {
     Options,
     Patch,
     Trace,
+    /// Any other, which can only be passed on.
+    Other(Token),
+}
+
+/// The name of a method that means nothing here: a token (RFC 9110 5.6.2) of bounded length.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct Token {
+    bytes: [u8; Self::LONGEST],
+    length: u8,
+}
+
+impl Token {
+    /// Twice as long as the longest one registered with IANA.
+    const LONGEST: usize = 32;
+
+    fn parse(token: &str) -> Option<Self> {
+        let mut bytes = [0; Self::LONGEST];
+        bytes.get_mut(..token.len())?.copy_from_slice(token.as_bytes());
+        token.bytes().all(is_token).then_some(Self { bytes, length: token.len() as u8 })
+    }
+
+    fn as_str(&self) -> &str {
+        let bytes = self.bytes.get(..usize::from(self.length)).unwrap_or_default();
+        str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 impl Method {
     /// The method as it stands on the wire.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Get => "GET",
             Self::Head => "HEAD",
@@ -40,6 +72,16 @@ impl Method {
             Self::Options => "OPTIONS",
             Self::Patch => "PATCH",
             Self::Trace => "TRACE",
+            Self::Other(token) => token.as_str(),
+        }
+    }
+
+    /// Whether it may be done twice (RFC 9110 9.2.2).
+    #[must_use]
+    pub const fn is_idempotent(self) -> bool {
+        match self {
+            Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options | Self::Trace => true,
+            Self::Post | Self::Patch | Self::Other(_) => false,
         }
     }
 
@@ -55,7 +97,7 @@ impl Method {
             "PATCH" => Self::Patch,
             "TRACE" => Self::Trace,
             "CONNECT" => return Err(Refusal::new(405, "this is not a tunnel")),
-            _ => return Err(Refusal::new(501, "unknown method")),
+            _ => Self::Other(Token::parse(token).ok_or(Refusal::new(501, "unknown method"))?),
         })
     }
 }

@@ -36,7 +36,7 @@ pub mod write;
 pub use codec::{ClientCodec, RequestEvent, ResponseEvent, ServerCodec};
 pub use fields::Fields;
 pub(crate) use fields::is_of_connection;
-pub use head::{Framing, Method, Request, Response};
+pub use head::{Framing, Method, Request, Response, Token};
 
 /// The client's fault: answer with `status`, then close.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

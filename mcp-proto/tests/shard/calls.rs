@@ -61,7 +61,7 @@ fn a_target_is_asked_in_its_own_session_and_revision() {
     let fields = format!("{}x-trace: t1\r\nauthorization: secret\r\ncookie: a\r\n", session_field(&session));
     world.send(client, &post(&fields, &call("echo")));
     let seen = world.server("alpha").last("tools/call").clone();
-    assert_eq!((seen.http, seen.path.as_str()), ("POST", "/deep/mcp?key=1"));
+    assert_eq!((seen.http.as_str(), seen.path.as_str()), ("POST", "/deep/mcp?key=1"));
     for (field, value) in [
         ("host", Some("mcp.example")),
         ("accept", Some("application/json, text/event-stream")),

@@ -1,8 +1,12 @@
 //! What the gateway makes of a client's HTTP.
 
 use crate::support::answer::find;
-use crate::support::client::{call, post, request, session_field};
+use crate::support::client::{call, initialize, post, request, session_field};
+use crate::support::setup::target;
 use crate::support::{Answer, End, Setup, World};
+use routing::{Backend, Entry, HostMatch, Listener, Match, Port, Routes, Rule};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A world, a client, and its session.
@@ -87,6 +91,36 @@ fn hosts_and_origins_that_are_allowed_pass() {
         assert_eq!(answer.status, status, "{host} {origin}");
         let allowed = (status == 200).then_some(origin);
         assert_eq!(answer.field("access-control-allow-origin"), allowed);
+    }
+}
+
+#[test]
+fn a_gateway_that_others_reach_serves_any_host_and_one_on_loopback_those_it_names() {
+    let at = |address: [u8; 4]| SocketAddr::from((address, 8080));
+    let backend = Arc::new(Backend::mcp("web/tools".into(), vec![target("alpha", 0)]).unwrap());
+    let port = || {
+        let entry = |host: &str| Entry {
+            host: HostMatch::parse(host),
+            on: Match::default(),
+            rule: Arc::new(Rule::to("web/route/0", Arc::clone(&backend))),
+        };
+        Port::new(vec![Listener::new(HostMatch::Any, vec![entry("tools.example"), entry("")])])
+    };
+    let (inside, outside) = (at([127, 0, 0, 2]), at([0, 0, 0, 0]));
+    let routes = Routes::at([(inside, port()), (outside, port())].into());
+    let mut world = World::new(&["alpha"]);
+    world.reroute(routes);
+    for (at, host, status) in [
+        (outside, "anything.example", 200),
+        (outside, "10.0.0.7:8080", 200),
+        (inside, "localhost:8080", 200),
+        (inside, "tools.example", 200),
+        (inside, "rebound.example", 403),
+    ] {
+        let client = world.connect_at(at, 0);
+        let text = String::from_utf8(post("", &initialize("2025-06-18", "{}"))).unwrap();
+        let answer = send(&mut world, client, &text.replace("host: localhost", &format!("host: {host}")));
+        assert_eq!(answer.status, status, "{host} at {at}");
     }
 }
 
@@ -204,7 +238,6 @@ fn what_is_no_http_is_refused_and_closed() {
         ),
         ("\x16\x03\x01", 505),
         ("GET /mcp HTTP/2.0\r\nhost: localhost\r\n\r\n", 505),
-        ("BREW /mcp HTTP/1.1\r\nhost: localhost\r\n\r\n", 501),
         ("CONNECT localhost:80 HTTP/1.1\r\nhost: localhost\r\n\r\n", 405),
         ("GET /mcp HTTP/1.1\r\n\r\n", 400),
         ("GET /mcp HTTP/1.1\r\nhost: localhost\r\nexpect: tea\r\n\r\n", 417),
@@ -237,7 +270,10 @@ fn each_request_leaves_a_line_in_the_access_log() {
     world.ask_later(client, &session, &call("beta_echo"));
     world.advance(Duration::from_millis(30));
     let record = world.records.last().unwrap();
-    assert_eq!((record.http_method, record.status, record.method.as_str()), ("POST", 200, "tools/call"));
+    assert_eq!(
+        (record.http_method.as_str(), record.status, record.method.as_str()),
+        ("POST", 200, "tools/call")
+    );
     assert_eq!((record.target.as_str(), record.name.as_str(), record.code), ("beta", "beta_echo", None));
     assert_eq!((record.received, record.error.as_str()), (call("beta_echo").len() as u64, ""));
     assert_eq!(

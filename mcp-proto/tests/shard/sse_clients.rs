@@ -92,7 +92,8 @@ fn a_session_lives_on_the_stream_whatever_form_targets_answer_in() {
     assert_eq!(world.server("alpha").last("tools/call").session(), Some("alpha-1"));
     assert!(world.clients[client].answer().events().iter().all(|event| event.id.is_none()));
     // One line in the log for each message, none for its POST.
-    let logged: Vec<_> = world.records.iter().map(|it| (it.http_method, it.method.as_str())).collect();
+    let logged: Vec<_> =
+        world.records.iter().map(|it| (it.http_method.as_str(), it.method.as_str())).collect();
     let expected =
         ["initialize", "notifications/initialized", "tools/list", "tools/call", "tools/call", "ping"];
     assert_eq!(logged, expected.map(|method| ("POST", method)));

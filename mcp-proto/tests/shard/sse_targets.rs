@@ -36,7 +36,7 @@ fn a_session_has_a_stream_of_its_own_and_posts_to_its_endpoint() {
     let seen = &world.server("alpha").seen;
     let told: Vec<_> = seen
         .iter()
-        .map(|seen| (seen.http, seen.path.as_str(), seen.method.as_str(), seen.id.as_deref()))
+        .map(|seen| (seen.http.as_str(), seen.path.as_str(), seen.method.as_str(), seen.id.as_deref()))
         .collect();
     assert_eq!(
         told[..7],
@@ -425,17 +425,21 @@ fn a_target_that_speaks_nothing_newer_is_found_out_and_asked_again_now_and_then(
         let seen = &world.server("alpha").seen;
         seen.iter()
             .filter(|seen| seen.path == "/sse")
-            .map(|seen| (seen.http, seen.method.clone()))
+            .map(|seen| (seen.http.clone(), seen.method.clone()))
             .collect::<Vec<_>>()
     };
     let text = str::to_owned;
-    let first = vec![("POST", text("server/discover")), ("POST", text("initialize")), ("GET", text(""))];
+    let first = vec![
+        (text("POST"), text("server/discover")),
+        (text("POST"), text("initialize")),
+        (text("GET"), text("")),
+    ];
     assert_eq!(asked(&mut world), first);
     world.advance(301 * SECOND);
     for _ in 0..2 {
         assert_eq!(world.ask_on(0, &session, &call("echo")).tool_text(), "alpha:echo");
     }
-    assert_eq!(asked(&mut world)[3..], [("POST", text("server/discover"))]);
+    assert_eq!(asked(&mut world)[3..], [(text("POST"), text("server/discover"))]);
     // It has learnt the next revision: there is no such stream any more.
     let key = world.server("alpha").stream().unwrap();
     let alpha = world.server("alpha");

@@ -84,7 +84,7 @@ fn every_message_has_a_line_in_the_log() {
     let client = begin(&mut world);
     world.send(client, &line(&call("alpha_echo")));
     let logged: Vec<_> =
-        world.records.iter().map(|it| (it.http_method, it.method.as_str(), it.client)).collect();
+        world.records.iter().map(|it| (it.http_method.as_str(), it.method.as_str(), it.client)).collect();
     let expected = ["initialize", "notifications/initialized", "tools/call"];
     assert_eq!(logged, expected.map(|method| ("stdio", method, None)));
     assert_eq!(world.counters(0).requests.value(), 3);

@@ -86,6 +86,8 @@ impl Cluster {
         for definition in definitions::initial() {
             cluster.seed(definition, &caller);
         }
+        // A server remembers nothing from before its start.
+        cluster.store.compact();
         cluster
     }
 

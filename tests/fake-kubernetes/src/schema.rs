@@ -1,6 +1,7 @@
 //! Structural schemas: what a definition says about pruning, defaults, limits and how lists merge.
 
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// How a list merges.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,83 +102,36 @@ pub(crate) fn check(
     at: &str,
     causes: &mut Vec<Cause>,
 ) {
-    let number = |name: &str| schema.get(name).and_then(Value::as_f64);
-    let mut broken = |reason, message: String| causes.push((reason, message, at.to_owned()));
+    let mut broken = |(reason, message): (_, String)| causes.push((reason, message, at.to_owned()));
     if let Some(expected) = schema.get("type").and_then(Value::as_str)
         && !is(value, expected)
     {
-        return broken("FieldValueTypeInvalid", format!("must be of type {expected}"));
+        return broken(("FieldValueTypeInvalid", format!("must be of type {expected}")));
     }
     if let Some(allowed) = schema.get("enum").and_then(Value::as_array)
         && !allowed.contains(value)
     {
-        broken("FieldValueNotSupported", format!("Unsupported value: {value}"));
+        broken(("FieldValueNotSupported", format!("Unsupported value: {value}")));
     }
     if before.is_some_and(|before| before != value) && immutable(schema) {
-        broken("FieldValueInvalid", "Value is immutable".to_owned());
+        broken(("FieldValueInvalid", "Value is immutable".to_owned()));
     }
-    let outside = |found| {
-        number("minimum").is_some_and(|least| found < least)
-            || number("maximum").is_some_and(|most| found > most)
-    };
-    if value.as_f64().is_some_and(outside) {
-        broken("FieldValueInvalid", format!("Invalid value: {value}"));
-    }
+    outside(schema, value).into_iter().for_each(&mut broken);
     match value {
-        Value::String(text) => {
-            let length = text.chars().count() as f64;
-            if number("minLength").is_some_and(|least| length < least) {
-                broken("FieldValueInvalid", format!("Invalid value: {value}: is too short"));
-            }
-            if number("maxLength").is_some_and(|most| length > most) {
-                broken("FieldValueTooLong", "Too long".to_owned());
-            }
-            let dated = schema.get("format").is_some_and(|format| format == "date-time");
-            if dated && text.parse::<jiff::Timestamp>().is_err() {
-                broken("FieldValueInvalid", format!("Invalid value: {value}: must be of type date-time"));
-            }
+        Value::String(text) if dated(schema) && text.parse::<jiff::Timestamp>().is_err() => {
+            broken(("FieldValueInvalid", format!("Invalid value: {value}: must be of type date-time")));
         }
         Value::Array(values) => {
-            let length = values.len() as f64;
-            if number("minItems").is_some_and(|least| length < least) {
-                broken(
-                    "FieldValueInvalid",
-                    format!("should have at least {} items", number("minItems").unwrap_or_default()),
-                );
-            }
-            if number("maxItems").is_some_and(|most| length > most) {
-                broken(
-                    "FieldValueTooMany",
-                    format!(
-                        "Too many: {length}: must have at most {} items",
-                        number("maxItems").unwrap_or_default()
-                    ),
-                );
-            }
-            if let ListKind::Keyed(keys) = list_kind(schema) {
-                let keys: Vec<_> = values.iter().map(|value| key(&keys, value)).collect();
-                for (place, key) in keys.iter().enumerate() {
-                    if keys.iter().take(place).any(|earlier| earlier == key) {
-                        broken("FieldValueDuplicate", format!("Duplicate value: {key}"));
-                    }
-                }
-            }
+            duplicates(schema, values).into_iter().for_each(&mut broken);
             for (place, value) in values.iter().enumerate() {
                 check(items(schema), value, None, &format!("{at}[{place}]"), causes);
             }
         }
         Value::Object(fields) => {
             let below = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
-            for name in schema
-                .get("required")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-            {
-                if !fields.contains_key(name) {
-                    causes.push(("FieldValueRequired", "Required value".to_owned(), below(name)));
-                }
+            let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+            for name in required.filter_map(Value::as_str).filter(|name| !fields.contains_key(*name)) {
+                causes.push(("FieldValueRequired", "Required value".to_owned(), below(name)));
             }
             for (name, value) in fields {
                 let before = before.and_then(|before| before.get(name));
@@ -186,6 +140,35 @@ pub(crate) fn check(
         }
         _ => {}
     }
+}
+
+fn dated(schema: &Value) -> bool {
+    schema.get("format").is_some_and(|format| format == "date-time")
+}
+
+/// The limit that a value's size breaks.
+fn outside(schema: &Value, value: &Value) -> Option<(&'static str, String)> {
+    let (size, least, most, reason) = match value {
+        Value::String(text) => (text.chars().count() as f64, "minLength", "maxLength", "FieldValueTooLong"),
+        Value::Array(values) => (values.len() as f64, "minItems", "maxItems", "FieldValueTooMany"),
+        _ => (value.as_f64()?, "minimum", "maximum", "FieldValueInvalid"),
+    };
+    let limit = |name: &str| schema.get(name).and_then(Value::as_f64);
+    if let Some(least) = limit(least).filter(|least| size < *least) {
+        return Some(("FieldValueInvalid", format!("Invalid value: {size}: must be at least {least}")));
+    }
+    let most = limit(most).filter(|most| size > *most)?;
+    Some((reason, format!("Too much: {size}: must be at most {most}")))
+}
+
+/// The items of a keyed list whose key stands before them already.
+fn duplicates(schema: &Value, values: &[Value]) -> Vec<(&'static str, String)> {
+    let ListKind::Keyed(keys) = list_kind(schema) else { return Vec::new() };
+    let mut seen = BTreeSet::new();
+    let keys = values.iter().map(|value| key(&keys, value));
+    keys.filter(|key| !seen.insert(key.clone()))
+        .map(|key| ("FieldValueDuplicate", format!("Duplicate value: {key}")))
+        .collect()
 }
 
 /// The fields that an item of a keyed list is found by, as a JSON object.

@@ -101,7 +101,7 @@ pub(crate) fn read_answers(raw: &[u8], to_head: &[bool], closed: bool) -> Vec<An
         if status == 100 {
             continue;
         }
-        let bodiless = status == 204 || to_head.get(answers.len()) == Some(&true);
+        let bodiless = matches!(status, 204 | 304) || to_head.get(answers.len()) == Some(&true);
         rest = read_body(&mut answer, rest, bodiless, closed);
         answers.push(answer);
     }

@@ -22,7 +22,7 @@ fn claims(seen: &Seen) -> bool {
 
 /// What a server that knows 2026-07-28 alone refuses, as the official ones do.
 fn refused_by_modern(seen: &Seen) -> Option<super::server::Reply> {
-    match (seen.http, seen.method.as_str()) {
+    match (seen.http.as_str(), seen.method.as_str()) {
         ("GET" | "DELETE", _) => Some(reply(405, "", "")),
         (_, "initialize") => Some(json_reply(
             400,

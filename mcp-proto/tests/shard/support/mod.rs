@@ -10,6 +10,7 @@ pub(crate) mod listening;
 pub(crate) mod modern;
 pub(crate) mod parking;
 pub(crate) mod replicas;
+pub(crate) mod routed;
 pub(crate) mod server;
 pub(crate) mod setup;
 

@@ -28,7 +28,7 @@ pub(crate) type Reply = Vec<Step>;
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) key: Key,
-    pub(crate) http: &'static str,
+    pub(crate) http: String,
     pub(crate) path: String,
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) body: String,
@@ -103,6 +103,8 @@ pub(crate) struct Server {
     /// How the POSTs of messages are answered, by a server that answers messages on a stream.
     pub(crate) posts: Option<Posts>,
     pub(crate) seen: Vec<Seen>,
+    /// Everything it received, byte for byte.
+    pub(crate) raw: Vec<u8>,
     pub(crate) capabilities: Value,
     pub(crate) instructions: Option<String>,
     pub(crate) revision: Option<String>,
@@ -152,6 +154,7 @@ impl Server {
             script: None,
             posts: None,
             seen: Vec::new(),
+            raw: Vec::new(),
             capabilities: json!({"tools": {}, "prompts": {}, "resources": {"subscribe": true}, "logging": {}, "completions": {}}),
             instructions: None,
             revision: None,
@@ -189,7 +192,7 @@ impl Server {
 
     /// The JSON-RPC methods it was asked, and the HTTP methods where there is none.
     pub(crate) fn methods<'a>(&'a self) -> Vec<&'a str> {
-        let name = |seen: &'a Seen| if seen.method.is_empty() { seen.http } else { &seen.method };
+        let name = |seen: &'a Seen| if seen.method.is_empty() { seen.http.as_str() } else { &seen.method };
         self.seen.iter().map(name).collect()
     }
 
@@ -287,6 +290,7 @@ impl Server {
         if self.window != usize::MAX {
             self.window -= bytes.len();
         }
+        self.raw.extend_from_slice(bytes);
         let Some(link) = self.links.get_mut(&key) else { return };
         if self.talks == Talks::Lines {
             link.body.extend_from_slice(bytes);
@@ -302,7 +306,7 @@ impl Server {
             let Some(end) = link.body.iter().position(|byte| *byte == b'\n') else { return };
             let mut line: Vec<u8> = link.body.drain(..=end).collect();
             line.pop();
-            self.answer(Seen::of(key, "", String::new(), Vec::new(), line));
+            self.answer(Seen::of(key, String::new(), String::new(), Vec::new(), line));
         }
     }
 
@@ -421,7 +425,7 @@ impl Server {
         {
             return json_reply(404, &seen.error(-32001, "Session not found"));
         }
-        match (seen.http, seen.id.is_some() && !seen.method.is_empty()) {
+        match (seen.http.as_str(), seen.id.is_some() && !seen.method.is_empty()) {
             ("GET", _) if self.streams => vec![Step::Send(stream_head().into())],
             ("GET", _) => {
                 json_reply(405, r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"no"}}"#)
@@ -507,10 +511,10 @@ impl Seen {
         let query = head.query().map(|query| format!("?{query}")).unwrap_or_default();
         let path = format!("{}{query}", head.path());
         let fields = head.fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), text(value)));
-        Self::of(key, head.method.as_str(), path, fields.collect(), body)
+        Self::of(key, head.method.as_str().to_owned(), path, fields.collect(), body)
     }
 
-    fn of(key: Key, http: &'static str, path: String, fields: Vec<(String, String)>, body: Vec<u8>) -> Self {
+    fn of(key: Key, http: String, path: String, fields: Vec<(String, String)>, body: Vec<u8>) -> Self {
         let body = String::from_utf8(body).unwrap();
         let envelope = Envelope::parse(body.as_bytes(), 128).ok();
         let id = envelope.as_ref().and_then(|envelope| match envelope.id {

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Setup {
     pub(crate) config: Config,
     pub(crate) targets: Vec<Target>,
+    /// What is served, if that is not all targets as one.
+    pub(crate) routes: Option<Routes>,
     pub(crate) seed: u8,
 }
 
@@ -27,7 +29,15 @@ impl Setup {
             keys: Keys::new([7; 32], &[]),
         };
         let targets = targets.iter().enumerate().map(|(number, name)| target(name, number)).collect();
-        Self { config, targets, seed: 1 }
+        Self { config, targets, routes: None, seed: 1 }
+    }
+
+    /// A gateway that serves this, to whatever host. A server is called as its target among all: `backend/target`.
+    pub(crate) fn serving(routes: Routes) -> Self {
+        let mut setup = Self::new(&[]).config(|config| config.allowed_hosts.push("*".to_owned()));
+        setup.targets = routes.all_targets().map(|target| Target::clone(target)).collect();
+        setup.routes = Some(routes);
+        setup
     }
 
     pub(crate) fn shards(mut self, count: u16) -> Self {
@@ -87,11 +97,13 @@ impl Setup {
         )]
         let now = Instant::now();
         let config = Arc::new(self.config);
-        let routes = Arc::new(Routes::new(self.targets.clone()).unwrap());
+        let routes = self.routes.unwrap_or_else(|| Routes::new(self.targets.clone()).unwrap());
+        let routes = Arc::new(routes);
         let servers = self.targets.iter().enumerate().map(|(number, new)| {
             // Where a process has no address, this one is nobody's.
             let address = target(new.name().as_str(), number).endpoints[0].address;
-            let mut server = Server::new(new.name().as_str(), address);
+            let address = new.endpoints.first().map_or(address, |endpoint| endpoint.address);
+            let mut server = Server::new(&new.id.to_string(), address);
             server.talks = match (&new.process, new.protocol) {
                 (Some(_), _) => Talks::Lines,
                 (None, Protocol::Sse) => Talks::Stream,
