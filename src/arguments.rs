@@ -49,6 +49,11 @@ pub(crate) enum Command {
     /// Follows the cluster, listens where its Gateways do, and writes their status. A cluster that can't be reached
     /// changes nothing of what is served.
     Kubernetes(Box<Cluster>),
+    /// Keep a proxy for each Gateway of a Kubernetes cluster
+    ///
+    /// For each Gateway of our GatewayClasses a Deployment of `mcp-gateway kubernetes`, a Service, a ServiceAccount and a
+    /// Secret, named like the Gateway; and the status of all objects. It serves no client itself.
+    Controller(Box<Controller>),
     /// Write a configuration as Kubernetes manifests, on standard output
     Export(Export),
     /// The parent of all child processes; started by the gateway alone
@@ -98,6 +103,32 @@ pub(crate) struct Cluster {
     follow: Follow,
     #[command(flatten)]
     common: Common,
+}
+
+/// How to keep proxies.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Controller {
+    #[command(flatten)]
+    pub(crate) follow: Follow,
+    /// JSON file that says what proxies are like: "image", and if it matters "replicas", "serviceType", "resources", …
+    #[arg(long, value_name = "FILE")]
+    pub(crate) proxy: PathBuf,
+    /// Address for /healthz, /readyz and /metrics, or "off" [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDRESS", value_parser = admin)]
+    admin: Option<Admin>,
+    /// What to log on standard error
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: LogLevel,
+    /// Form of the log
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+impl Controller {
+    /// Where health and metrics are served, if at all.
+    pub(crate) fn admin(&self) -> Option<SocketAddr> {
+        self.admin.map_or_else(|| Settings::default().admin, |Admin(address)| address)
+    }
 }
 
 /// Flags of all ways to serve.

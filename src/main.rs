@@ -59,6 +59,7 @@ fn main() -> ExitCode {
     let result = match &arguments.command {
         Some(Command::Check(serve)) => check::check(serve),
         Some(Command::Export(from)) => export::run(from),
+        Some(Command::Controller(flags)) => kubernetes::controller::run(flags),
         Some(Command::Kubernetes(cluster)) => serve(&cluster.clone().serve()),
         Some(Command::Keeper) => Ok(children::keeper::run()),
         Some(Command::Stdio(arguments)) => serve(&arguments.clone().on_stdio()),
@@ -98,7 +99,7 @@ fn url(address: SocketAddr) -> String {
 }
 
 fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
-    start_log(arguments);
+    start_log(arguments.common.log_level, arguments.common.log_format);
     let (settings, notes) = arguments.settings()?;
     for note in notes {
         tracing::warn!(note, "configuration");
@@ -119,7 +120,7 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
         Failure::new(EXIT_UNUSABLE, format!("--runtime glommio can't run here: {reason}"))
     })?;
     let bound = listen(arguments, &settings)?;
-    let admin = bind_admin(&settings).await?;
+    let admin = bind_admin(settings.admin).await?;
     if arguments.is_demo() {
         settings.servers = demo::start()
             .await
@@ -215,8 +216,8 @@ fn listen(
     bound.map(Some).map_err(|error| Failure::new(1, listeners::explain(&error, settings.listen, "--listen")))
 }
 
-async fn bind_admin(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
-    let Some(address) = settings.admin else { return Ok(None) };
+async fn bind_admin(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = address else { return Ok(None) };
     let bound = TcpListener::bind(address).await;
     bound.map(Some).map_err(|error| {
         Failure::new(1, listeners::explain(&error, address, "--admin (\"off\" to have none)"))
@@ -251,8 +252,8 @@ fn announce(arguments: &Serve, control: &Control, address: Option<SocketAddr>, a
     }
 }
 
-fn start_log(arguments: &Serve) {
-    let level = match arguments.common.log_level {
+fn start_log(level: LogLevel, format: LogFormat) {
+    let level = match level {
         LogLevel::Off => LevelFilter::OFF,
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -261,7 +262,7 @@ fn start_log(arguments: &Serve) {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let log = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level);
-    match arguments.common.log_format {
+    match format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).with_target(false).init(),
         LogFormat::Json => log.json().flatten_event(true).with_target(false).init(),
     }

@@ -26,6 +26,7 @@ use keeper::Keeper;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -36,8 +37,11 @@ pub struct ControllerOptions {
     pub controller_name: String,
     /// What all proxies have in common.
     pub template: Template,
-    /// Makes the keys of sessions: 32 random bytes in base64.
+    /// Makes the keys of sessions: 32 random bytes as text.
     pub key: fn() -> String,
+    /// How often everything is looked at without a reason. What somebody else changes is undone after this time at most;
+    /// it costs three lists.
+    pub sweep: Duration,
 }
 
 /// Why Gateways don't have their proxy, in words.
@@ -175,3 +179,6 @@ fn is_accepted(status: &WantedStatus) -> bool {
 fn is(fields: &serde_json::Map<String, Value>, name: &str, value: &str) -> bool {
     fields.get(name).and_then(Value::as_str) == Some(value)
 }
+
+#[cfg(test)]
+mod tests;

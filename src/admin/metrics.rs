@@ -7,6 +7,9 @@ use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+/// The format's name.
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// All metrics as they are now.
 pub(super) fn render(status: &Status) -> String {
     let mut page = Page::default();
@@ -16,6 +19,13 @@ pub(super) fn render(status: &Status) -> String {
     if let Some(vitals) = &status.vitals {
         push_cluster(&mut page, &vitals.board());
     }
+    page.0
+}
+
+/// Those of a process that only follows a cluster.
+pub(super) fn of_cluster(board: &Board) -> String {
+    let mut page = Page::default();
+    push_cluster(&mut page, board);
     page.0
 }
 

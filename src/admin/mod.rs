@@ -1,5 +1,6 @@
 //! The admin endpoint: `/healthz`, `/readyz`, `/metrics` and `/targets`, on the control thread.
 
+pub(crate) mod cluster;
 mod metrics;
 
 use crate::observed::Observations;
@@ -147,7 +148,7 @@ async fn readyz(State(status): State<Arc<Status>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render(&status))
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&status))
 }
 
 async fn targets(State(status): State<Arc<Status>>) -> impl IntoResponse {

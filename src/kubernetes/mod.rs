@@ -6,6 +6,7 @@
 //!                             └────► statuses ─► Cluster::want, notes ─► log
 //! ```
 
+pub(crate) mod controller;
 mod describe;
 mod follow;
 

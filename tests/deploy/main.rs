@@ -1,6 +1,7 @@
 //! What `deploy/` holds: the Backend's definition takes what it should, and the manifests hang together.
 //!
 //! That the manifests are what the chart gives is for `deploy/kubernetes/render --check`, which asks Helm.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
 
 mod backend;
 mod manifests;

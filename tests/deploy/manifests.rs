@@ -1,8 +1,9 @@
-//! The plain manifests: what they name is there, and what they may do is little.
+//! The plain manifests: what they name is there, what they may do is little, and the command knows their arguments.
 
 use crate::documents;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
 
 const MANIFESTS: [&str; 2] = ["deploy/kubernetes/controller.yaml", "deploy/kubernetes/shared.yaml"];
 const NAMESPACE: &str = "mcp-gateway";
@@ -124,10 +125,9 @@ fn rights_are_few() {
     ];
     let controller = [
         "mcp-gateway-controller: create /secrets",
-        "mcp-gateway-controller: get,list,watch,create,patch,delete /services,serviceaccounts",
-        "mcp-gateway-controller: get,list,watch,create,patch,delete apps/deployments",
+        "mcp-gateway-controller: get,list,create,patch,delete /services,serviceaccounts",
+        "mcp-gateway-controller: get,list,create,patch,delete apps/deployments",
         "mcp-gateway-controller: get,patch rbac.authorization.k8s.io/clusterrolebindings [mcp-gateway-proxies]",
-        "mcp-gateway-controller: update gateway.networking.k8s.io/gateways/finalizers",
     ];
     for (file, expected) in MANIFESTS.into_iter().zip([[&controller[..], &shared].concat(), shared.to_vec()])
     {
@@ -173,6 +173,18 @@ fn the_class_is_the_one_the_deployments_claim() {
         let objects = documents(file);
         assert!(find(&objects, "GatewayClass").is_empty(), "{file}: it would take somebody else's class");
         assert!(arguments(&objects).contains(&claim), "{file}");
+    }
+}
+
+#[test]
+fn the_command_knows_the_arguments() {
+    for file in MANIFESTS {
+        let mut arguments = arguments(&documents(file));
+        // Arguments before it are looked at all the same.
+        arguments.push("--help".to_owned());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-gateway"));
+        let output = command.args(&arguments).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Whether everything in `wanted` is in `there`, which may have more: what the API server fills in, and what others added.
-/// Lists have the same items in the same order.
+/// Lists have as many items; those of objects in any order, since an apply puts what is new behind what is there.
 pub(super) fn holds(there: &Value, wanted: &Value) -> bool {
     match (there, wanted) {
         (Value::Object(there), Value::Object(wanted)) => {
@@ -35,5 +35,12 @@ mod tests {
         ] {
             assert_eq!(holds(&there, &wanted), same, "{there}");
         }
+    }
+
+    #[test]
+    fn objects_may_be_in_any_order_and_words_may_not() {
+        assert!(holds(&json!([{ "port": 2 }, { "port": 1 }]), &json!([{ "port": 1 }, { "port": 2 }])));
+        assert!(!holds(&json!([{ "port": 2 }, { "port": 3 }]), &json!([{ "port": 1 }, { "port": 2 }])));
+        assert!(!holds(&json!(["b", "a"]), &json!(["a", "b"])));
     }
 }

@@ -19,8 +19,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 const MANAGER: &str = "mcp-gateway-controller";
 /// How often it looks whether there is something to do.
 const TICK: Duration = Duration::from_millis(250);
-/// How often it looks at everything without a reason: a change by somebody else is undone after this time at most.
-const SWEEP: Duration = Duration::from_secs(15);
 /// How often it makes sure that each Gateway has a Secret: it may create one, but not look for one.
 const SEAL: Duration = Duration::from_secs(300);
 /// Between two writes: many Gateways at once must not keep the API server busy.
@@ -39,6 +37,7 @@ pub(super) struct Keeper {
     readers: Option<String>,
     namespaces: Vec<String>,
     key: fn() -> String,
+    sweep: Duration,
     /// Gateways, by uid, that have a Secret.
     sealed: BTreeSet<String>,
     sealed_since: Instant,
@@ -68,6 +67,7 @@ impl Keeper {
             readers: options.template.readers.clone(),
             namespaces,
             key: options.key,
+            sweep: options.sweep,
             sealed: BTreeSet::new(),
             sealed_since: Instant::now(),
             trouble: None,
@@ -89,7 +89,7 @@ impl Keeper {
                 swept = None;
                 continue;
             }
-            if !news && swept.is_some_and(|then| then.elapsed() < SWEEP) {
+            if !news && swept.is_some_and(|then| then.elapsed() < self.sweep) {
                 continue;
             }
             let Some(wanted) = wishes.borrow_and_update().clone() else { continue };

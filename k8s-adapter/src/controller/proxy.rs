@@ -46,7 +46,7 @@ pub fn secret(gateway: &Gateway, controller_name: &str) -> Value {
     Made { gateway, controller_name }.object("v1", "Secret", json!({ "type": "Opaque" }))
 }
 
-/// Puts `key`, 32 bytes in base64, into a [`secret`].
+/// Puts `key`, 32 random bytes as text, into a [`secret`].
 pub(super) fn put_key(mut secret: Value, key: &str) -> Value {
     put(&mut secret, "stringData", json!({ KEY: key }));
     secret
@@ -199,6 +199,11 @@ impl Made<'_> {
             "name": "mcp-gateway",
             "image": template.image,
             "args": self.arguments(template, admin),
+            // Empty where the cluster does not tell pods.
+            "env": [{
+                "name": "NODE_ZONE",
+                "valueFrom": { "fieldRef": { "fieldPath": "metadata.labels['topology.kubernetes.io/zone']" } },
+            }],
             "ports": ports,
             "startupProbe": probe("/healthz", 1, 60),
             "livenessProbe": probe("/healthz", 10, 3),
@@ -227,7 +232,7 @@ impl Made<'_> {
             format!("--gateway={}", self.gateway.metadata.key()),
             format!("--controller-name={}", self.controller_name),
             // The controller reports.
-            "--read-only".to_owned(),
+            "--no-status".to_owned(),
             format!("--session-key-file=/etc/mcp-gateway/session/{KEY}"),
             format!("--admin=0.0.0.0:{admin}"),
             format!("--log-level={}", template.log_level),

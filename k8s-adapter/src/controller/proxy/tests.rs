@@ -129,7 +129,7 @@ fn pods_serve_their_gateway_and_report_nothing() {
             "kubernetes",
             "--gateway=tools/agentgateway",
             "--controller-name=example.test/controller",
-            "--read-only",
+            "--no-status",
             "--session-key-file=/etc/mcp-gateway/session/key",
             "--admin=0.0.0.0:9901",
             "--log-level=info",
