@@ -268,7 +268,8 @@ impl Control {
     }
 
     fn report(&self) {
-        let mut snapshot = Snapshot { in_force: true, ..Snapshot::default() };
+        let routes = Arc::clone(&self.routes);
+        let mut snapshot = Snapshot { in_force: true, routes, ..Snapshot::default() };
         if let Source::Kubernetes(kubernetes) = &self.source {
             snapshot.in_force = kubernetes.is_there();
             snapshot.took = Some(kubernetes.took());

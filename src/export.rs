@@ -225,7 +225,6 @@ mod tests {
             observed: &observed,
             unbound: &unbound,
             before: None,
-            unbound: &BTreeMap::new(),
         });
         assert_eq!(built.routes.addresses().collect::<Vec<_>>(), [settings.listen]);
         let served: Vec<_> = built

@@ -21,6 +21,7 @@ mod export;
 mod greeting;
 mod kubernetes;
 mod listeners;
+mod observed;
 mod resolve;
 mod source;
 mod workers;
@@ -33,6 +34,7 @@ use config::{Problem, Settings};
 use console::Console;
 use control::{Control, Stop};
 use kubernetes::Kubernetes;
+use observed::Observations;
 use resolve::PATIENCE;
 use routing::Routes;
 use source::{Source, World};
@@ -138,15 +140,19 @@ async fn run(arguments: &Serve, mut settings: Settings) -> Result<ExitCode, Fail
     let config = Arc::new(workers::config(&settings));
     let keeping = Keeping::start(children::keeper::command);
     let (console, socket) = open_console(arguments, &mut stop)?;
-    let workers = Workers::start(frontend, config, &routes, socket, keeping.children(), records)
-        .map_err(|error| Failure::new(1, format!("can't start a worker on {}: {error}", frontend.name())))?;
+    let (observed, observations) = Observations::start();
+    let workers =
+        Workers::start(frontend, config, &routes, socket, keeping.children(), records, observations)
+            .map_err(|error| {
+                Failure::new(1, format!("can't start a worker on {}: {error}", frontend.name()))
+            })?;
     let address = bound.as_ref().map(|(_, address)| *address);
     if let Some((listeners, address)) = bound {
         workers.listen(address, listeners).await;
     }
 
     let vitals = if let Source::Kubernetes(kubernetes) = &source { kubernetes.vitals() } else { None };
-    let status = Arc::new(Status::new(workers, frontend.name(), vitals));
+    let status = Arc::new(Status::new(workers, frontend.name(), vitals, observed));
     let control = Control::new(arguments.clone(), settings, (source, world), routes, status.clone()).await;
     announce(arguments, &control, address, admin.as_ref());
     if let Some(admin) = admin {

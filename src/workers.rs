@@ -1,7 +1,7 @@
 //! The worker threads: which frontend drives them, and mail to all of them.
 
 use crate::config::{Runtime, Settings};
-use mcp_proto::{Config, Counters, Keys, Mail, Record, ShardId, Start, Timeouts};
+use mcp_proto::{Config, Counters, Keys, Mail, Observation, Record, ShardId, Start, Timeouts};
 use routing::Routes;
 use runtime::{Letter, Spawn, Worker};
 use std::io;
@@ -67,6 +67,7 @@ impl Workers {
         mut console: Option<UnixStream>,
         children: Arc<dyn Spawn>,
         records: SyncSender<Box<Record>>,
+        observations: async_channel::Sender<(ShardId, Box<Observation>)>,
     ) -> io::Result<Self> {
         let (mailboxes, mails): (Vec<_>, Vec<_>) =
             (0..config.shards).map(|_| async_channel::unbounded()).unzip();
@@ -84,8 +85,9 @@ impl Workers {
             };
             counters.push(counted);
             let (peers, children, records) = (mailboxes.clone(), children.clone(), records.clone());
+            let observations = observations.clone();
             let console = console.take();
-            let worker = Worker { start, entropy, console, mail, peers, children, records };
+            let worker = Worker { start, entropy, console, mail, peers, children, records, observations };
             threads.push(frontend.spawn(worker)?);
         }
         Ok(Self { threads, mailboxes, counters })

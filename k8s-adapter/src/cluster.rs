@@ -37,7 +37,10 @@ use crate::build::WantedStatus;
 use crate::objects::Objects;
 use api::Api;
 use election::Candidate;
+use kube::core::Request;
+use kube::core::params::GetParams;
 use reflector::Reflector;
+use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,6 +152,7 @@ pub(crate) async fn client(options: &ClusterOptions) -> Result<kube::Client, Con
 pub struct Cluster {
     objects: watch::Receiver<Option<Arc<Objects>>>,
     vitals: Arc<Vitals>,
+    api: Api,
     wanted: watch::Sender<Option<Arc<Vec<WantedStatus>>>>,
     /// Set once, when the lease is to be given back.
     leaving: watch::Sender<bool>,
@@ -196,14 +200,14 @@ impl Cluster {
             );
             tasks.spawn(writer.run(wishes, objects.clone(), leads));
             if let Some(election) = options.election {
-                let run = Candidate::new(election, api, timing, Arc::clone(&vitals), lead).run(left);
+                let run = Candidate::new(election, api.clone(), timing, Arc::clone(&vitals), lead).run(left);
                 candidate = Some(tokio::spawn(run));
             } else {
                 vitals.lead(true);
                 tasks.spawn(async move { lead.closed().await });
             }
         }
-        Self { objects, vitals, wanted, leaving, candidate, _tasks: tasks }
+        Self { objects, vitals, api, wanted, leaving, candidate, _tasks: tasks }
     }
 
     /// The objects of the cluster: none until all types that must be there have been read once, then all of them anew
@@ -222,6 +226,15 @@ impl Cluster {
     /// Says what the statuses should be, all of them, as computed from the latest [`Cluster::objects`]. What differs is written.
     pub fn want(&self, statuses: Vec<WantedStatus>) {
         self.wanted.send_replace(Some(Arc::new(statuses)));
+    }
+
+    /// The version of Gateway API's definitions (`v1.6.1`), if the cluster has them and we may look.
+    pub async fn bundle_version(&self) -> Option<String> {
+        let definitions = Request::new("/apis/apiextensions.k8s.io/v1/customresourcedefinitions");
+        let request = definitions.get_metadata("gateways.gateway.networking.k8s.io", &GetParams::default());
+        let definition: Value = serde_json::from_slice(&self.api.call(request).await.ok()?).ok()?;
+        let version = definition.pointer("/metadata/annotations/gateway.networking.k8s.io~1bundle-version");
+        Some(version?.as_str()?.to_owned())
     }
 
     /// Stops, and gives the Lease back if this replica holds it, so that the next one need not wait until it expires.

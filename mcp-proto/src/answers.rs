@@ -286,7 +286,10 @@ impl Shard {
 
     /// A request could not be sent, or its answer broke off.
     pub(crate) fn leg_failed(&mut self, id: LegId, trouble: Trouble) {
-        if let Some(Purpose::Parked { call }) = self.legs.get(id).map(|leg| leg.purpose) {
+        let Some(leg) = self.legs.get(id) else { return };
+        let (purpose, target) = (leg.purpose, Arc::clone(&leg.target));
+        self.saw_trouble(&target.id, &trouble);
+        if let Purpose::Parked { call } = purpose {
             return self.keep_failure(id, call, trouble);
         }
         let Some(leg) = self.legs.remove(id) else { return };

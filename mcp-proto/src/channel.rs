@@ -457,14 +457,18 @@ impl Shard {
     /// A target said something that only one that works can say.
     fn channel_spoke(&mut self, id: ChannelId) {
         let Some(channel) = self.channels.table.get_mut(id) else { return };
-        if let Some(pool) = self.pools.get_mut(&channel.target.id) {
-            pool.slow = false;
-        }
+        let target = Arc::clone(&channel.target);
         if !std::mem::replace(&mut channel.spoke, true)
-            && let Some(starts) = self.channels.starts.get_mut(&channel.target.id)
+            && let Some(starts) = self.channels.starts.get_mut(&target.id)
         {
             starts.failures = 0;
             starts.rest = None;
+        }
+        if let Some(pool) = self.pools.get_mut(&target.id) {
+            pool.slow = false;
+            if !pool.is_settled() {
+                self.saw_word(&target.id);
+            }
         }
     }
 

@@ -192,6 +192,19 @@ pub enum Action {
     },
     /// A line for the access log.
     Log(Box<Record>),
+    /// Something new is known of a target.
+    Observed(Box<Observation>),
+}
+
+/// What a shard has found out about a target, whole: it takes the place of what the shard said of it before.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Observation {
+    /// Which one.
+    pub target: TargetId,
+    /// The newest revision it has been seen to speak.
+    pub era: Option<&'static str>,
+    /// Why a request to it failed, if none has gone well since.
+    pub error: Option<Arc<str>>,
 }
 
 /// What one shard tells another. Plain data: it can be logged, delayed and replayed.

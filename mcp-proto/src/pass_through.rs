@@ -135,7 +135,7 @@ fn request_head(exchange: &Exchange, target: &Target, peer: IpAddr, via: &str) -
 fn status(trouble: &Trouble) -> u16 {
     match trouble {
         Trouble::Nowhere | Trouble::Busy => 503,
-        Trouble::Late(_) | Trouble::Connect(Fault::TimedOut) => 504,
+        Trouble::Late(_) | Trouble::Connect(Fault::TimedOut) | Trouble::Lost(Fault::TimedOut) => 504,
         _ => 502,
     }
 }

@@ -7,6 +7,7 @@ use crate::era::MODERN;
 use crate::federation::{Schemas, Verdict};
 use crate::http::{ClientCodec, ResponseEvent, write};
 use crate::leg::{Inbound, LegId, Purpose, Trouble};
+use crate::observations::Seen;
 use crate::reroute::Changes;
 use crate::session::Revision;
 use crate::shard::{Closing, Deferred, Shard};
@@ -28,6 +29,8 @@ pub(crate) struct Pool {
     pub(crate) slow: bool,
     /// What it speaks.
     pub(crate) verdict: Verdict,
+    /// What of it was seen and told.
+    pub(crate) seen: Seen,
     /// What is known of its tools' schemas.
     pub(crate) schemas: Schemas,
 }
@@ -371,6 +374,9 @@ impl Shard {
                         pool.slow = false;
                         let rests = pool.endpoints.heard(at, head.status, self.now);
                         self.counters.endpoint_rests.add(rests.into());
+                        if head.status < 500 && !pool.is_settled() {
+                            self.saw_answer(leg);
+                        }
                     }
                     self.leg_head(leg, &head);
                     if let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) {

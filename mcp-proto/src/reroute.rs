@@ -117,3 +117,56 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use routing::{Entry, HostMatch, Listener, Match, PathMatch, Port, Rule, TargetName};
+    use std::net::SocketAddr;
+
+    fn backend(name: &str, targets: &[(&str, u16)]) -> Arc<Backend> {
+        let target = |(name, port): &(&str, u16)| {
+            Target::new(TargetName::parse(name).unwrap(), ([10, 0, 0, 1], *port).into(), "/mcp")
+        };
+        Arc::new(Backend::mcp(name.into(), targets.iter().map(target).collect()).unwrap())
+    }
+
+    fn routes(backends: &[&Arc<Backend>]) -> Routes {
+        let entry = |backend: &&Arc<Backend>| Entry {
+            host: HostMatch::Any,
+            on: Match { path: PathMatch::Exact(format!("/{}", backend.name())), ..Match::default() },
+            rule: Arc::new(Rule::to("", Arc::clone(backend))),
+        };
+        let port = Port::new(vec![Listener::new(HostMatch::Any, backends.iter().map(entry).collect())]);
+        Routes::at([(SocketAddr::from(([127, 0, 0, 1], 80)), port)].into())
+    }
+
+    /// Targets that are new or others, targets that are gone, backends whose lists change.
+    fn between(before: &[&Arc<Backend>], after: &[&Arc<Backend>]) -> [Vec<String>; 3] {
+        let changes = Changes::between(&routes(before), &routes(after));
+        [
+            changes.targets.iter().map(|target| target.id.to_string()).collect(),
+            changes.gone.iter().map(ToString::to_string).collect(),
+            changes.backends.iter().map(ToString::to_string).collect(),
+        ]
+    }
+
+    #[test]
+    fn only_what_is_not_the_same_is_a_change() {
+        let one = backend("one", &[("a", 1), ("b", 2)]);
+        let two = backend("two", &[("a", 3)]);
+        let none: [&str; 0] = [];
+        assert_eq!(between(&[&one, &two], &[&one, &two]), [none, none, none]);
+        let same = backend("one", &[("a", 1), ("b", 2)]);
+        assert_eq!(between(&[&one, &two], &[&same, &two]), [none, none, none]);
+        let moved = backend("one", &[("a", 9), ("b", 2)]);
+        assert_eq!(between(&[&one, &two], &[&moved, &two]), [vec!["one/a".to_owned()], vec![], vec![]]);
+        let turned = backend("one", &[("b", 2), ("a", 1)]);
+        assert_eq!(between(&[&one], &[&turned]), [vec![], vec![], vec!["one".to_owned()]]);
+        let grown = backend("one", &[("a", 1), ("c", 4)]);
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(between(&[&one], &[&grown]), [names(&["one/c"]), names(&["one/b"]), names(&["one"])]);
+        assert_eq!(between(&[&one, &two], &[&one]), [names(&[]), names(&["two/a"]), names(&["two"])]);
+        assert_eq!(between(&[&one], &[&one, &two]), [names(&["two/a"]), names(&[]), names(&["two"])]);
+    }
+}

@@ -65,6 +65,8 @@ pub struct Shard {
     pub(crate) numbers: u64,
 
     pub(crate) timers: Timers,
+    /// When something is told of targets that waits for its pause.
+    pub(crate) observing: Option<Instant>,
     actions: VecDeque<Action>,
     pub(crate) deferred: VecDeque<Deferred>,
     draining: Option<Instant>,
@@ -121,6 +123,7 @@ impl Shard {
             forwards: Forwards::default(),
             numbers: 0,
             timers: Timers::default(),
+            observing: None,
             actions: VecDeque::new(),
             deferred: VecDeque::new(),
             draining: None,
@@ -271,11 +274,12 @@ impl Shard {
                 Timed::Channel(channel) => self.channel_due(channel, at),
                 Timed::Session(session) => self.session_due(session),
                 Timed::Parked(call) => self.parked_due(call),
+                Timed::Observations => self.observations_due(),
                 Timed::Drain => self.abort_everything(),
             }
             self.settle();
         }
-        let Self { conns, legs, sessions, channels, parked, timers, .. } = self;
+        let Self { conns, legs, sessions, channels, parked, timers, observing, .. } = self;
         let live = conns.len() + legs.len() + sessions.len() + channels.table.len() + parked.len();
         timers.tidy(live, |at, what| match what {
             Timed::Conn(conn) => conns.get(conn).is_some_and(|conn| conn.timer == Some(at)),
@@ -283,6 +287,7 @@ impl Shard {
             Timed::Channel(id) => channels.table.get(id).is_some_and(|channel| channel.timer == Some(at)),
             Timed::Session(session) => sessions.get(session).is_some(),
             Timed::Parked(call) => parked.get(call).is_some(),
+            Timed::Observations => observing.is_some(),
             Timed::Drain => true,
         });
     }

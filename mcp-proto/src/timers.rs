@@ -24,6 +24,8 @@ pub(crate) enum Timed {
     Session(SessionId),
     Channel(ChannelId),
     Parked(ParkedId),
+    /// What is known of targets may be told again.
+    Observations,
     Drain,
 }
 
@@ -36,6 +38,7 @@ impl Timed {
             Self::Session(_) => "session",
             Self::Channel(_) => "channel to a target",
             Self::Parked(_) => "parked call",
+            Self::Observations => "news of targets",
             Self::Drain => "drain",
         }
     }

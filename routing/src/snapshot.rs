@@ -65,12 +65,13 @@ impl Routes {
     }
 
     /// Whether a request that came in at `at` may be for `host`, a `Host` field, because the snapshot says so. At an
-    /// address of its own every host may; where only this machine comes in, those that it names: a page that rebinds a
-    /// name of its own to a loopback address finds nothing there.
+    /// address of its own every host may; where only this machine comes in, the address and the names that it says: a
+    /// page that rebinds a name of its own to a loopback address finds nothing there.
     #[must_use]
     pub fn expects(&self, at: &SocketAddr, host: &str) -> bool {
         let Some(port) = self.ports.get(at) else { return false };
-        !at.ip().is_loopback() || port.names(&host_name(host))
+        let host = host_name(host);
+        !at.ip().is_loopback() || host.parse() == Ok(at.ip()) || port.names(&host)
     }
 
     /// All backends, by name.

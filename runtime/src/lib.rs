@@ -6,7 +6,7 @@
 //!   clock ─────► timer task ───┼──► what happened, then ┼──► new peer tasks, dialling
 //!   mailbox ───► main task ────┘  do what it asks for   ├──► mailboxes of other workers
 //!                                                       ├──► child processes, started elsewhere
-//!                                                       └──► access-log records
+//!                                                       └──► access-log records, observations of targets
 //! ```
 //!
 //! All tasks of a worker share one [`Pump`]. It moves bytes and time and knows nothing of what they mean. A frontend

@@ -9,7 +9,7 @@ use crate::spawn::Spawn;
 use crate::wake::Waiting;
 use crate::worker::Letter;
 use bytes::BytesMut;
-use mcp_proto::{Action, ConnId, Fault, Mail, Parcel, Record, Shard, ShardId, Start};
+use mcp_proto::{Action, ConnId, Fault, Mail, Observation, Parcel, Record, Shard, ShardId, Start};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -51,6 +51,8 @@ pub struct Pump<N: Net> {
     pub(crate) children: Arc<dyn Spawn>,
     records: SyncSender<Box<Record>>,
     lost_records: Losses,
+    observations: async_channel::Sender<(ShardId, Box<Observation>)>,
+    lost_observations: Losses,
     lost_parcels: Losses,
 }
 
@@ -62,6 +64,7 @@ impl<N: Net> Pump<N> {
         peers: Arc<[async_channel::Sender<Letter>]>,
         children: Arc<dyn Spawn>,
         records: SyncSender<Box<Record>>,
+        observations: async_channel::Sender<(ShardId, Box<Observation>)>,
     ) -> Rc<Self> {
         Rc::new(Self {
             shard: RefCell::new(Shard::new(start.clone(), Instant::now())),
@@ -78,6 +81,8 @@ impl<N: Net> Pump<N> {
             children,
             records,
             lost_records: Losses::default(),
+            observations,
+            lost_observations: Losses::default(),
             lost_parcels: Losses::default(),
         })
     }
@@ -261,6 +266,12 @@ impl<N: Net> Pump<N> {
             Action::Log(record) => {
                 if self.records.try_send(record).is_err() {
                     self.lost_records.count("access-log records", self.id(), now);
+                }
+            }
+            Action::Observed(observation) => {
+                let shard = ShardId(self.id());
+                if self.observations.try_send((shard, observation)).is_err() {
+                    self.lost_observations.count("observations of targets", shard.0, now);
                 }
             }
         }

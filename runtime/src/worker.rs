@@ -4,7 +4,7 @@ use crate::net::Net;
 use crate::panics;
 use crate::pump::Pump;
 use crate::spawn::Spawn;
-use mcp_proto::{Mail, Record, Start};
+use mcp_proto::{Mail, Observation, Record, ShardId, Start};
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -39,6 +39,8 @@ pub struct Worker {
     pub children: Arc<dyn Spawn>,
     /// Where access-log records go; full means dropped and counted.
     pub records: SyncSender<Box<Record>>,
+    /// Where what shards find out of targets goes; full means dropped and counted.
+    pub observations: async_channel::Sender<(ShardId, Box<Observation>)>,
 }
 
 /// What the outside sends to a worker.
@@ -88,8 +90,8 @@ impl Worker {
 /// # Errors
 /// When the runtime can't wait for the console's socket.
 pub async fn serve<N: Net>(worker: Worker, serves: &SyncSender<io::Result<()>>) -> io::Result<()> {
-    let Worker { start, entropy, console, mail, peers, children, records } = worker;
-    let pump = Pump::<N>::new(start, entropy, peers, children, records);
+    let Worker { start, entropy, console, mail, peers, children, records, observations } = worker;
+    let pump = Pump::<N>::new(start, entropy, peers, children, records, observations);
     let keeping_time = N::run(keep_time(Rc::clone(&pump)));
     if let Some(console) = console {
         pump.attached(console, Instant::now())?;

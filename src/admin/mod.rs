@@ -1,8 +1,9 @@
-//! The admin endpoint: `/healthz`, `/readyz` and `/metrics`, on the control thread.
+//! The admin endpoint: `/healthz`, `/readyz`, `/metrics` and `/targets`, on the control thread.
 
 pub(crate) mod cluster;
 mod metrics;
 
+use crate::observed::Observations;
 use crate::workers::Workers;
 use axum::Router;
 use axum::extract::State;
@@ -10,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use k8s_adapter::cluster::Vitals;
+use routing::Routes;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -21,6 +23,8 @@ pub(crate) struct Status {
     pub(crate) runtime: &'static str,
     /// Of the cluster that is followed.
     vitals: Option<Arc<Vitals>>,
+    /// What workers find out of targets.
+    pub(crate) observed: Arc<Observations>,
     /// The gateway was told to stop.
     pub(crate) draining: AtomicBool,
     snapshot: Mutex<Snapshot>,
@@ -37,12 +41,18 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    pub(crate) fn new(workers: Workers, runtime: &'static str, vitals: Option<Arc<Vitals>>) -> Self {
+    pub(crate) fn new(
+        workers: Workers,
+        runtime: &'static str,
+        vitals: Option<Arc<Vitals>>,
+        observed: Arc<Observations>,
+    ) -> Self {
         let now = unix_seconds();
         Self {
             workers,
             runtime,
             vitals,
+            observed,
             draining: AtomicBool::new(false),
             snapshot: Mutex::default(),
             ready: AtomicBool::new(false),
@@ -60,6 +70,7 @@ impl Status {
         if snapshot.in_force && snapshot.unbound.is_empty() {
             self.ready.store(true, Relaxed);
         }
+        self.observed.retain(&snapshot.routes);
         *self.snapshot() = snapshot;
     }
 
@@ -83,6 +94,7 @@ impl Status {
 pub(crate) struct Snapshot {
     /// Whether it is more than the emptiness of the beginning.
     pub(crate) in_force: bool,
+    pub(crate) routes: Arc<Routes>,
     /// Rules of routes, once for each of their matches.
     pub(crate) rules: usize,
     pub(crate) backends: usize,
@@ -109,6 +121,7 @@ pub(crate) fn router(status: Arc<Status>) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/targets", get(targets))
         .with_state(status)
 }
 
@@ -136,4 +149,9 @@ async fn readyz(State(status): State<Arc<Status>>) -> impl IntoResponse {
 
 async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&status))
+}
+
+async fn targets(State(status): State<Arc<Status>>) -> impl IntoResponse {
+    let routes = Arc::clone(&status.snapshot().routes);
+    ([(header::CONTENT_TYPE, "application/json")], status.observed.page(&routes))
 }

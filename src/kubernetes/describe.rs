@@ -22,7 +22,7 @@ impl Kubernetes {
                 target.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
             let endpoints =
                 if endpoints.is_empty() { "no endpoint".to_owned() } else { endpoints.join(", ") };
-            _ = writeln!(text, "  {:<40} {} at {endpoints}", target.id.to_string(), target.path);
+            _ = writeln!(text, "  {:<46} {} at {endpoints}", target.id.to_string(), target.path);
         }
         let problems: Vec<String> = self.built.statuses.iter().flat_map(problems).collect();
         _ = writeln!(text, "problems   {}", problems.len());

@@ -1,11 +1,12 @@
 //! A gateway as its users start it, and what it takes to look at it.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Far beyond what anything here takes; ends a test that would hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,10 +48,14 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let fixed = ["--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--log-format=json"];
-        let chosen = arguments.iter().any(|argument| argument.starts_with("--runtime"));
-        let runtime = if chosen { &[][..] } else { &["--runtime=tokio"] };
-        Self::from(command(&[&fixed, runtime, arguments].concat()))
+        let mut fixed = vec!["--admin=127.0.0.1:0", "--log-format=json"];
+        for default in ["--listen=127.0.0.1:0", "--runtime=tokio"] {
+            let (flag, _) = default.split_once('=').unwrap();
+            if !arguments.iter().any(|argument| argument.starts_with(flag)) {
+                fixed.push(default);
+            }
+        }
+        Self::from(command(&[&fixed, arguments].concat()))
     }
 
     pub(crate) fn from(mut command: Command) -> Self {
@@ -79,11 +84,12 @@ impl Gateway {
             }
         };
         let field = |key| line[key].as_str().unwrap().to_owned();
-        // One that serves its standard input has neither.
-        let url = field("url");
-        if let Some(address) = url.strip_prefix("http://") {
-            gateway.endpoint = address.strip_suffix("/mcp").unwrap().parse().unwrap();
-            gateway.admin = field("admin").parse().unwrap();
+        // One that serves its standard input has neither; one that serves Gateways, where these say.
+        if let Some(address) = field("url").strip_prefix("http://") {
+            gateway.endpoint = address.strip_suffix("/mcp").unwrap_or(address).parse().unwrap();
+        }
+        if let Some(admin) = line["admin"].as_str() {
+            gateway.admin = admin.parse().unwrap();
         }
         gateway.runtime = field("runtime");
         gateway
@@ -112,6 +118,19 @@ impl Gateway {
         let (_, metrics) = self.admin("/metrics");
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {name} in\n{metrics}")).parse().unwrap()
+    }
+
+    /// Waits until `find` finds something in what `path` of the admin endpoint says.
+    pub(crate) fn until<T>(&self, path: &str, find: impl Fn(u16, &str) -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let (status, text) = self.admin(path);
+            if let Some(found) = find(status, &text) {
+                return found;
+            }
+            assert!(Instant::now() < end, "{path} says {status}:\n{text}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     pub(crate) fn signal(&self, signal: &str) {
@@ -145,6 +164,14 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, String) {
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head[9..12].parse().unwrap(), body.to_owned())
+}
+
+/// A loopback address of this test's own, so that any port on it is free, and a port.
+pub(crate) fn own_address() -> SocketAddr {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [high, low] = (std::process::id() as u16).to_be_bytes();
+    let ip = Ipv4Addr::new(127, COUNT.fetch_add(1, Relaxed), high, low.max(1));
+    TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
 }
 
 /// A file that is gone after the test.

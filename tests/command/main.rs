@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
 
 mod gateway;
+mod kubernetes;
+mod manifests;
 mod programs;
 mod stdio;
+mod talk;
 
 use gateway::{File, Gateway, PATIENCE, output, text};
 use std::io::{BufRead, BufReader, Read, Write};

@@ -137,9 +137,9 @@ fn claim<'a>(
         key,
         gateway,
         addresses: addresses(scene, gateway, &binds),
-        binds,
         refused: refused.err(),
-        listeners: listeners(scene, key, gateway, told),
+        listeners: listeners(scene, key, gateway, &binds, told),
+        binds,
     }
 }
 
@@ -251,7 +251,7 @@ impl<'a> Claimed<'a> {
     }
 
     fn programmed(&self) -> Result<&'static str, Problem> {
-        if self.refused.is_some() || !self.listeners.iter().any(Claim::serves) {
+        if self.refused.is_some() || !self.listeners.iter().any(Claim::is_programmed) {
             return Err(Problem::new("Invalid", "no listener is served"));
         }
         self.addresses.as_ref().map(|_| "its listeners are served").map_err(Problem::clone)

@@ -11,7 +11,7 @@ use routing::{Entry, HostMatch};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A listener, and what attaches to it.
 pub(super) struct Claim<'a> {
@@ -23,6 +23,8 @@ pub(super) struct Claim<'a> {
     unsupported: Option<Problem>,
     /// It can't be told from another listener.
     conflict: Option<Problem>,
+    /// Its port can't be listened on at the moment; it is served as soon as it can.
+    unbound: Option<Problem>,
     /// What it refers to and can't have.
     unresolved: Option<Problem>,
     /// HTTPRoutes may attach, as far as their kind is concerned.
@@ -39,13 +41,14 @@ pub(super) fn listeners<'a>(
     scene: &Scene<'a>,
     key: &Key,
     gateway: &'a Gateway,
+    binds: &[IpAddr],
     told: &mut Told,
 ) -> Vec<Claim<'a>> {
     let mut names = BTreeSet::new();
     let mut claims = Vec::new();
     for listener in &gateway.spec.listeners {
         if names.insert(&listener.name) {
-            claims.push(claim(scene, key, listener));
+            claims.push(claim(scene, key, listener, binds));
         } else {
             told.note(format!(
                 "Gateway {key}: another listener is named {:?} too and is left out",
@@ -57,7 +60,7 @@ pub(super) fn listeners<'a>(
     claims
 }
 
-fn claim<'a>(scene: &Scene<'a>, key: &Key, listener: &'a Listener) -> Claim<'a> {
+fn claim<'a>(scene: &Scene<'a>, key: &Key, listener: &'a Listener, binds: &[IpAddr]) -> Claim<'a> {
     let port = port_number(listener.port);
     let unsupported = match (listener.protocol.as_str(), port) {
         (_, None) => Some(Problem::new("PortUnavailable", format!("{} is no port", listener.port))),
@@ -77,12 +80,20 @@ fn claim<'a>(scene: &Scene<'a>, key: &Key, listener: &'a Listener) -> Claim<'a> 
         port,
         unsupported,
         conflict: None,
+        unbound: unbound(scene, port, binds),
         unresolved: kinds.and_then(|()| certificates(scene, key, listener)).err(),
         takes_http,
         attached: BTreeSet::new(),
         entries: Vec::new(),
         first: BTreeMap::new(),
     }
+}
+
+/// What was in the way the last time somebody tried to listen there.
+fn unbound(scene: &Scene<'_>, port: Option<u16>, binds: &[IpAddr]) -> Option<Problem> {
+    let mut addresses = binds.iter().map(|bind| SocketAddr::new(*bind, port.unwrap_or_default()));
+    let (address, reason) = addresses.find_map(|address| scene.inputs.unbound.get_key_value(&address))?;
+    Some(Problem::new("PortUnavailable", format!("{address} can't be listened on: {reason}")))
 }
 
 /// Whether the listener is one for HTTP, in clear or not.
@@ -222,13 +233,24 @@ impl<'a> Claim<'a> {
         }
     }
 
+    /// Why it is not accepted.
+    fn refused(&self) -> Option<&Problem> {
+        let bound = || self.unbound.as_ref().filter(|_| self.takes_http);
+        self.unsupported.as_ref().or(self.conflict.as_ref()).or_else(bound)
+    }
+
     pub(super) fn is_accepted(&self) -> bool {
-        self.unsupported.is_none() && self.conflict.is_none()
+        self.refused().is_none()
+    }
+
+    /// Whether requests are to be answered by it; a port that can't be listened on is tried again.
+    pub(super) fn serves(&self) -> bool {
+        self.unsupported.is_none() && self.conflict.is_none() && self.takes_http
     }
 
     /// Whether requests are answered by it.
-    pub(super) fn serves(&self) -> bool {
-        self.is_accepted() && self.takes_http
+    pub(super) fn is_programmed(&self) -> bool {
+        self.serves() && self.is_accepted()
     }
 
     /// What is served: port, host, and entries.
@@ -238,13 +260,12 @@ impl<'a> Claim<'a> {
 
     /// What is wrong with it, in a sentence.
     pub(super) fn complaint(&self) -> Option<String> {
-        let problem = self.conflict.as_ref().or(self.unsupported.as_ref()).or(self.unresolved.as_ref())?;
+        let problem = self.refused().or(self.unresolved.as_ref())?;
         Some(format!("{}: {}", self.listener.name, problem.message))
     }
 
     /// What is reported of it; `served`: its Gateway is.
     pub(super) fn status(&self, generation: Option<i64>, served: bool) -> Value {
-        let refused = self.unsupported.as_ref().or(self.conflict.as_ref());
         let resolved = match self.listener.protocol.as_str() {
             "HTTPS" => {
                 "certificates may be used as far as grants are concerned; Secrets are not read without TLS"
@@ -252,9 +273,9 @@ impl<'a> Claim<'a> {
             _ => "it refers to nothing that is missing",
         };
         let mut conditions = Conditions::new(generation)
-            .checked("Accepted", refused.map_or(Ok("it is valid"), Err))
+            .checked("Accepted", self.refused().map_or(Ok("it is valid"), Err))
             .checked("ResolvedRefs", self.unresolved.as_ref().map_or(Ok(resolved), Err));
-        conditions = match (&self.conflict, served && self.serves()) {
+        conditions = match (&self.conflict, served && self.is_programmed()) {
             (Some(conflict), _) => conditions.checked("Programmed", Err(conflict)),
             (None, true) => conditions.checked("Programmed", Ok("it is served")),
             (None, false) => conditions.with("Programmed", false, "Invalid", "it is not served"),

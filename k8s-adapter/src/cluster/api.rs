@@ -12,6 +12,8 @@ use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 use tokio::time::timeout;
+use tracing::instrument::WithSubscriber as _;
+use tracing::subscriber::NoSubscriber;
 
 /// The most that is read of an answer in one piece. A page of fifty objects of the 1.5 MiB that etcd takes fits.
 const LARGEST_ANSWER: usize = 128 << 20;
@@ -26,6 +28,13 @@ pub(super) type Asked = Result<Request<Vec<u8>>, request::Error>;
 pub(super) struct Api {
     client: Client,
     patience: Duration,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Of the client there is nothing to show that is not secret.
+        out.debug_struct("Api").finish_non_exhaustive()
+    }
 }
 
 /// Why there is no answer, or none that helps.
@@ -73,11 +82,8 @@ impl Api {
 
     async fn send(&self, request: Asked) -> Result<Response<Body>, Failure> {
         let request = request.map_err(|error| Failure::Broken(error.to_string()))?;
-        let response = self
-            .client
-            .send(request.map(Body::from))
-            .await
-            .map_err(|error| Failure::Unreachable(causes(&error)))?;
+        let response = quietly(self.client.send(request.map(Body::from))).await;
+        let response = response.map_err(|error| Failure::Unreachable(causes(&error)))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -94,7 +100,7 @@ impl Api {
 
 async fn collect(mut body: Body, most: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = quietly(body.frame()).await {
         let Ok(data) = frame.map_err(|error| Failure::Cut(causes(&error)))?.into_data() else { continue };
         if bytes.len() + data.len() > most {
             return Err(Failure::Broken(format!("an answer of more than {most} bytes")));
@@ -102,6 +108,11 @@ async fn collect(mut body: Body, most: usize) -> Result<Vec<u8>, Failure> {
         bytes.extend_from_slice(&data);
     }
     Ok(bytes)
+}
+
+/// kube logs each failure as an error; what it means is logged here, and once.
+pub(super) fn quietly<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    work.with_subscriber(NoSubscriber::default())
 }
 
 impl Refusal {

@@ -12,6 +12,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+/// No wait, and no limit, is shorter: a term that ends now must not become a busy loop.
+const SHORTEST: Duration = Duration::from_millis(100);
+
 /// A replica that would lead.
 pub(super) struct Candidate {
     election: Election,
@@ -40,9 +43,22 @@ impl Candidate {
 
     /// Takes part until it is told to leave, and then gives the Lease back.
     pub(super) async fn run(mut self, mut leaving: watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.take_part() => {}
+            _ = leaving.wait_for(|leaving| *leaving) => {}
+        }
+        self.lead.send_replace(false);
+        self.vitals.lead(false);
+        if self.standing.leads(Instant::now()) {
+            // Who does not succeed in time lets it expire.
+            let _released = timeout(self.timing.renew, self.release()).await;
+        }
+    }
+
+    async fn take_part(&mut self) {
         loop {
             // Bounded, so that a leader whose server does not answer steps down in time.
-            let limit = self.timing.renew;
+            let limit = self.timing.renew.min(self.term()).max(SHORTEST);
             let turn = timeout(limit, self.turn()).await.unwrap_or(Err(Failure::Silent(limit)));
             let wait = match turn {
                 Ok(wait) => {
@@ -53,16 +69,7 @@ impl Candidate {
                 Err(failure) => self.failed(&failure),
             };
             self.tell();
-            tokio::select! {
-                () = sleep(wait) => {}
-                _ = leaving.wait_for(|leaving| *leaving) => break,
-            }
-        }
-        self.lead.send_replace(false);
-        self.vitals.lead(false);
-        if self.standing.leads(Instant::now()) {
-            // Who does not succeed in time lets it expire.
-            let _released = timeout(self.timing.renew, self.release()).await;
+            sleep(wait).await;
         }
     }
 
@@ -100,16 +107,20 @@ impl Candidate {
             tracing::warn!(%lease, %problem, "no election of the replica that writes statuses; trying again");
             self.problem = problem;
         }
-        let wait = self.backoff.wait();
-        // Not beyond the end of our own term.
-        self.standing
-            .leads_until()
-            .map_or(wait, |end| wait.min(end.saturating_duration_since(Instant::now())))
-            .max(Duration::from_millis(10))
+        self.backoff.wait().min(self.term()).max(SHORTEST)
     }
 
-    fn tell(&self) {
+    /// How long we lead if nothing else is heard. Who does not lead has all the time in the world.
+    fn term(&self) -> Duration {
+        let end = self.standing.leads_until();
+        end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
+    }
+
+    fn tell(&mut self) {
         let leads = self.standing.leads(Instant::now());
+        if !leads {
+            self.standing.step_down();
+        }
         let news = self.lead.send_if_modified(|led| std::mem::replace(led, leads) != leads);
         if news {
             self.vitals.lead(leads);

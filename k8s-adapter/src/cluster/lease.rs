@@ -117,7 +117,7 @@ impl Standing {
         if lease.holder().is_empty() || lease.holder() == self.identity {
             return Step::Hold;
         }
-        self.renewed = None;
+        self.step_down();
         let first = match &self.seen {
             Some((version, first)) if version == lease.version() => *first,
             _ => {
@@ -132,6 +132,11 @@ impl Standing {
     /// The server took our name, in a request that left then.
     pub(super) fn renewed(&mut self, asked: Instant) {
         self.renewed = Some(asked);
+    }
+
+    /// We lead no more, until the server takes our name again.
+    pub(super) fn step_down(&mut self) {
+        self.renewed = None;
     }
 
     /// Until when we lead if nothing else is heard: a good while before anybody else may think that we don't.

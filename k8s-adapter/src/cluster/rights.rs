@@ -98,15 +98,17 @@ impl Need {
 fn needs(options: &ClusterOptions) -> Vec<Need> {
     let mut needs = Vec::new();
     for (kind, namespace) in kind::scopes(&options.namespaces) {
+        let writes = kind.reports() && options.write_status;
         needs.push(Need {
             group: kind.group(),
             resource: kind.plural(),
             subresource: "",
             namespace: namespace.clone(),
-            verbs: &["list", "watch"],
+            // A route is read once more before its status is replaced.
+            verbs: if writes && kind == Kind::Route { &["get", "list", "watch"] } else { &["list", "watch"] },
             without: kind.use_of_reading().to_owned(),
         });
-        if kind.reports() && options.write_status {
+        if writes {
             needs.push(Need {
                 group: kind.group(),
                 resource: kind.plural(),

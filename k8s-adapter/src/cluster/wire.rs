@@ -2,7 +2,7 @@
 //!
 //! Objects stay JSON text here, so that one which can't be read does not take its neighbours with it.
 
-use super::api::{Failure, Refusal, causes};
+use super::api::{Failure, Refusal, causes, quietly};
 use crate::objects::Key;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -37,7 +37,7 @@ impl Lines {
             if self.buffer.len() > LONGEST_LINE {
                 return Err(Failure::Broken(format!("a line of more than {LONGEST_LINE} bytes")));
             }
-            match self.body.frame().await {
+            match quietly(self.body.frame()).await {
                 Some(frame) => {
                     if let Ok(data) = frame.map_err(|error| Failure::Cut(causes(&error)))?.into_data() {
                         self.buffer.extend_from_slice(&data);

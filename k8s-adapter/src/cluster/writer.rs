@@ -208,8 +208,6 @@ impl Writer {
                 record.refused = None;
                 None
             }
-            // It is gone; so will be the wish.
-            Err(failure) if failure.code() == Some(404) => None,
             Err(failure) => {
                 self.vitals.count(|statuses| statuses.failures += 1);
                 Some(record.refuse(kind, wish, &failure, &self.timing))

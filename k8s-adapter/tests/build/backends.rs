@@ -1,6 +1,6 @@
 //! Which targets stand behind a Backend.
 
-use crate::support::{built, condition, endpoints, objects, status};
+use crate::support::{built, condition, endpoints, inputs, objects, status};
 use k8s_adapter::build::{Built, Inputs, Options, Seen, StatusKind, build};
 use routing::{Protocol, TargetId};
 use serde_json::{Value, json};
@@ -233,15 +233,8 @@ fn a_resolved_host_has_its_addresses() {
     let addresses =
         ["192.0.2.2:443", "192.0.2.1:443", "192.0.2.2:443"].map(|address| address.parse().unwrap());
     let hosts = BTreeMap::from([(("example.com".to_owned(), 443), addresses.to_vec())]);
-    let (options, observed) = (Options::default(), BTreeMap::new());
-    let built = build(&Inputs {
-        objects: &objects,
-        options: &options,
-        hosts: &hosts,
-        observed: &observed,
-        unbound: &BTreeMap::new(),
-        before: None,
-    });
+    let options = Options::default();
+    let built = build(&Inputs { hosts: &hosts, ..inputs(&objects, &options) });
     let reached: Vec<_> =
         endpoints(&built, "own/b").iter().map(|endpoint| endpoint.address.to_string()).collect();
     assert_eq!(reached, ["192.0.2.1:443", "192.0.2.2:443"]);
@@ -297,15 +290,8 @@ fn the_status_lists_targets_as_they_are_seen() {
         objects(&[crate::support::CLASS, ROUTED, SERVICES, &backend(&["selectors: {serviceSelector: {}}"])]);
     let id = TargetId::parse(&"own/b".into(), "time-mcp").unwrap();
     let seen = Seen { era: Some("modern".to_owned()), error: Some("connection refused".to_owned()) };
-    let (options, hosts, observed) = (Options::default(), BTreeMap::new(), BTreeMap::from([(id, seen)]));
-    let built = build(&Inputs {
-        objects: &objects,
-        options: &options,
-        hosts: &hosts,
-        observed: &observed,
-        unbound: &BTreeMap::new(),
-        before: None,
-    });
+    let (options, observed) = (Options::default(), BTreeMap::from([(id, seen)]));
+    let built = build(&Inputs { observed: &observed, ..inputs(&objects, &options) });
     assert_eq!(
         of(&built)["targets"],
         json!([

@@ -1,9 +1,10 @@
 //! Which Gateways are served, where, and what is reported of them.
 
-use crate::support::{CLASS, answer, built, condition, objects, request, status};
-use k8s_adapter::build::{Built, Options, Publish, StatusAddress, StatusKind};
+use crate::support::{CLASS, answer, built, condition, inputs, objects, request, status};
+use k8s_adapter::build::{Built, Inputs, Options, Publish, StatusAddress, StatusKind, build};
 use k8s_adapter::objects::Key;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// A Gateway of our class, made at a second of a minute; `spec` is the inside of a flow map.
 fn gateway(name: &str, second: u8, spec: &str) -> String {
@@ -288,4 +289,19 @@ fn parameters_of_a_class_are_not_known() {
     assert_eq!(condition(&class, "Accepted"), "False InvalidParameters");
     assert_eq!(condition(&of(&built, "g"), "Accepted"), "False InvalidParameters");
     assert_eq!(addresses(&built), Vec::<String>::new());
+}
+
+#[test]
+fn a_port_that_can_not_be_listened_on_is_told_and_tried_again() {
+    let listeners = "listeners: [{name: a, port: 80, protocol: HTTP}, {name: b, port: 81, protocol: HTTP}]";
+    let (objects, options) = (objects(&[CLASS, &gateway("g", 1, listeners)]), Options::default());
+    let unbound = BTreeMap::from([("[::]:80".parse().unwrap(), "permission denied".to_owned())]);
+    let built = build(&Inputs { unbound: &unbound, ..inputs(&objects, &options) });
+    assert_eq!(addresses(&built), ["[::]:80", "[::]:81"]);
+    let gateway = of(&built, "g");
+    assert_eq!(condition(&gateway, "Accepted"), "True ListenersNotValid");
+    assert_eq!(gateway["conditions"][0]["message"], "a: [::]:80 can't be listened on: permission denied");
+    assert_eq!(condition(&gateway["listeners"][0], "Accepted"), "False PortUnavailable");
+    assert_eq!(condition(&gateway["listeners"][0], "Programmed"), "False Invalid");
+    assert_eq!(condition(&gateway["listeners"][1], "Programmed"), "True Programmed");
 }

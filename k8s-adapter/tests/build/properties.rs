@@ -1,12 +1,11 @@
 //! What holds for all objects there can be.
 
-use crate::support::{CLASS, built, objects};
+use crate::support::{CLASS, built, inputs, objects};
 use k8s_adapter::build::{Built, Inputs, Options, WantedStatus, build};
 use k8s_adapter::manifests;
 use k8s_adapter::objects::Objects;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 const GATEWAY: &str = "gateway.networking.k8s.io/v1";
@@ -174,10 +173,9 @@ proptest! {
     fn what_was_before_is_shared_and_changes_nothing(at in 0..18_usize, place in any::<prop::sample::Index>(), by in json_value()) {
         let before = of(&broken(at, place, by));
         let objects = inserted(&cluster());
-        let (options, hosts, observed) = (Options::default(), BTreeMap::new(), BTreeMap::new());
-        let fresh = build(&Inputs { objects: &objects, options: &options, hosts: &hosts, observed: &observed, unbound: &BTreeMap::new(), before: None });
-        let shared =
-            build(&Inputs { objects: &objects, options: &options, hosts: &hosts, observed: &observed, unbound: &BTreeMap::new(), before: Some(&before.routes) });
+        let options = Options::default();
+        let fresh = build(&inputs(&objects, &options));
+        let shared = build(&Inputs { before: Some(&before.routes), ..inputs(&objects, &options) });
         prop_assert_eq!(format!("{fresh:?}"), format!("{shared:?}"));
         prop_assert_eq!(fresh, shared);
     }

@@ -1,10 +1,9 @@
 //! Many objects at once.
 
-use crate::support::{CLASS, built, objects};
+use crate::support::{CLASS, built, inputs, objects};
 use k8s_adapter::build::{Inputs, Options, build};
 use k8s_adapter::objects::{Objects, SliceEndpoint};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const SERVICES: usize = 1000;
@@ -52,16 +51,7 @@ fn only_what_changed_is_new() {
     Arc::make_mut(changed)
         .endpoints
         .push(SliceEndpoint { addresses: vec!["10.9.9.9".to_owned()], ..SliceEndpoint::default() });
-    let (hosts, observed) = (BTreeMap::new(), BTreeMap::new());
-    let inputs = Inputs {
-        objects: &objects,
-        options: &options,
-        hosts: &hosts,
-        observed: &observed,
-        unbound: &BTreeMap::new(),
-        before: Some(&first.routes),
-    };
-    let second = build(&inputs);
+    let second = build(&Inputs { before: Some(&first.routes), ..inputs(&objects, &options) });
     let same = |name, backend| first.routes.backend(name).is_some_and(|before| Arc::ptr_eq(before, backend));
     let new: Vec<&str> = second
         .routes

@@ -1,6 +1,6 @@
 //! The manifests of the documentation that users start with, as they stand there.
 
-use crate::support::{answer, built, condition, endpoints, objects, request, status};
+use crate::support::{answer, built, condition, endpoints, inputs, objects, request, status};
 use k8s_adapter::build::{Built, Inputs, Options, Publish, StatusAddress, StatusKind, build};
 use k8s_adapter::objects::Objects;
 use std::collections::BTreeMap;
@@ -107,15 +107,7 @@ fn a_laptop_asks_for_the_name_in_the_cluster_if_it_is_not_told() {
     let name = ("mcp-server.default.svc.cluster.local".to_owned(), 3001);
     assert_eq!(built(&objects, &options).hosts, [name.clone()].into());
     let hosts = BTreeMap::from([(name, vec!["10.9.9.9:3001".parse().unwrap()])]);
-    let observed = BTreeMap::new();
-    let built = build(&Inputs {
-        objects: &objects,
-        options: &options,
-        hosts: &hosts,
-        observed: &observed,
-        unbound: &BTreeMap::new(),
-        before: None,
-    });
+    let built = build(&Inputs { hosts: &hosts, ..inputs(&objects, &options) });
     assert_eq!(endpoints(&built, "default/mcp-backend")[0].address, "10.9.9.9:3001".parse().unwrap());
 }
 

@@ -5,6 +5,7 @@
 // All of it is test: it stops at the first surprise.
 #![cfg(test)]
 
+mod log;
 mod reading;
 mod scene;
 mod troubles;

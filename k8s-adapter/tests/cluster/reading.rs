@@ -248,6 +248,14 @@ async fn missing_rights_are_named_with_what_they_cost() {
 }
 
 #[tokio::test]
+async fn the_version_of_the_definitions_is_known() {
+    let scene = Scene::complete(server()).await;
+    assert_eq!(scene.cluster.bundle_version().await.as_deref(), Some("v1.6.1"));
+    scene.fake.faults().deny("*", "customresourcedefinitions.apiextensions.k8s.io");
+    assert_eq!(scene.cluster.bundle_version().await, None);
+}
+
+#[tokio::test]
 async fn a_server_may_be_started_later() {
     let fake = server();
     fake.faults().stop();

@@ -192,6 +192,23 @@ async fn one_that_is_refused_does_not_stop_the_others() {
 }
 
 #[tokio::test]
+async fn what_a_definition_drops_is_not_written_again_and_again() {
+    let mut scene = Scene::with(server(), writer).await;
+    scene.sees("everything", |_| true).await;
+    let mut odd = gateway("odd");
+    odd.status["unknownToTheDefinition"] = json!(1);
+    scene.cluster.want(vec![odd.clone()]);
+    says(&scene.fake, GATEWAYS, "default/g", "odd").await;
+    // Sweeps pass, events come, and it is wanted again.
+    for name in ["one", "two", "three"] {
+        scene.sees_new_service(name).await;
+        scene.cluster.want(vec![odd.clone()]);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(scene.board().statuses.writes, 1);
+}
+
+#[tokio::test]
 async fn a_right_that_is_missing_for_one_kind_costs_that_kind() {
     let fake = server();
     fake.faults().deny("*", &format!("{GATEWAYS}/status"));

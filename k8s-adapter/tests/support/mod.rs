@@ -1,7 +1,7 @@
 //! Objects as text, and what is asked of what is built from them.
 #![allow(dead_code, reason = "each group of tests asks for its own")]
 
-use k8s_adapter::build::{Built, Inputs, Options, StatusKind, build};
+use k8s_adapter::build::{Built, Hosts, Inputs, Observed, Options, StatusKind, build};
 use k8s_adapter::manifests;
 use k8s_adapter::objects::{Key, Objects};
 use routing::{Endpoint, Entry, Facts};
@@ -26,17 +26,17 @@ pub(crate) fn objects(texts: &[&str]) -> Objects {
     objects
 }
 
-/// What comes of `objects` in a cluster where nothing has been resolved or seen yet.
+/// What is known of a cluster of `objects` where nothing has been resolved or seen yet.
+pub(crate) fn inputs<'a>(objects: &'a Objects, options: &'a Options) -> Inputs<'a> {
+    static HOSTS: Hosts = BTreeMap::new();
+    static OBSERVED: Observed = BTreeMap::new();
+    static UNBOUND: BTreeMap<SocketAddr, String> = BTreeMap::new();
+    Inputs { objects, options, hosts: &HOSTS, observed: &OBSERVED, unbound: &UNBOUND, before: None }
+}
+
+/// What comes of that.
 pub(crate) fn built(objects: &Objects, options: &Options) -> Built {
-    let (hosts, observed) = (BTreeMap::new(), BTreeMap::new());
-    build(&Inputs {
-        objects,
-        options,
-        hosts: &hosts,
-        observed: &observed,
-        unbound: &BTreeMap::new(),
-        before: None,
-    })
+    build(&inputs(objects, options))
 }
 
 /// The status of `namespace/name`, or of `name`.

@@ -272,6 +272,7 @@ impl Shard {
         let waiting = pool.verdict.asking.take().unwrap_or_default();
         self.deferred.extend(waiting.into_iter().map(Deferred::Start));
         self.channel_judged(target, era);
+        self.saw_era(target, era);
         if before.is_some_and(|before| before.era != era) {
             self.streams_by_era(target);
         }

@@ -250,6 +250,7 @@ impl Shard {
         };
         self.learn(&target.id, body);
         self.confirm(&target.id);
+        self.saw_revision(&target.id, revision);
         let at = at.filter(|_| given_id.is_some()).and_then(|at| self.memory(&target, at));
         let opened = Opened { id: given_id, revision, sse: self.era(&target) == Some(Era::Sse), at };
         let single = self.is_alone(&target.id);

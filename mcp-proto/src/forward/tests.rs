@@ -156,6 +156,7 @@ impl Pair {
                 self.shards[usize::from(shard.0)].deliver(parcel, self.now);
             }
             Action::Log(record) => self.asked.records.push(*record),
+            Action::Observed(_) => {}
             Action::Spawn { .. } => panic!("{action:?}"),
         }
     }

@@ -1,7 +1,7 @@
 //! What comes back of a request that was passed on: the target's answer, or why there is none.
 
 use crate::answer::{Content, EditedHead};
-use crate::conn::Role;
+use crate::conn::{Conn, Role};
 use crate::exchange::{Answer, ExchangeId};
 use crate::federation::Media;
 use crate::http::{Framing, Method, Response, write};
@@ -15,7 +15,10 @@ impl Shard {
         let took = took.map(|at| self.now.saturating_duration_since(at));
         let Some(waiting) = self.exchange_mut(exchange) else { return Inbound::Drop };
         waiting.log.target_duration = took;
-        if Media::of(head) == Media::Events {
+        // Of who has hung up already, only what is written tells whether he still reads.
+        let ended =
+            self.conns.get_mut(exchange.conn).and_then(Conn::client).is_some_and(|client| client.ended);
+        if Media::of(head) == Media::Events && !ended {
             self.stream_answer(id);
         }
         self.begin_passed(exchange, head);

@@ -114,6 +114,8 @@ fn a_gateway_that_others_reach_serves_any_host_and_one_on_loopback_those_it_name
         (outside, "anything.example", 200),
         (outside, "10.0.0.7:8080", 200),
         (inside, "localhost:8080", 200),
+        (inside, "127.0.0.2:8080", 200),
+        (inside, "127.0.0.3:8080", 403),
         (inside, "tools.example", 200),
         (inside, "rebound.example", 403),
     ] {

@@ -23,6 +23,7 @@ mod limits;
 mod listens;
 mod lists;
 mod mixed_eras;
+mod observations;
 mod parked;
 mod parked_ends;
 mod pass_through;

@@ -121,8 +121,19 @@ fn fields_of_a_request_pass_but_for_those_of_its_connection() {
             "GET /a HTTP/1.1\r\nhost: localhost\r\nx-forwarded-for: 127.0.0.1\r\nx-forwarded-proto: http\r\n{via}\r\n\r\n"
         )
     );
-    ask(&mut world, b"GET /a HTTP/1.0\r\nHost: localhost\r\n\r\n");
-    assert!(seen_raw(&mut world).starts_with("GET /a HTTP/1.1\r\nhost: localhost\r\nx-forwarded-for"));
+    // HTTP/1.0 may leave out whom it means.
+    let mut world = Setup::new(&["web"]).config(|config| config.allowed_hosts.push("*".to_owned())).build();
+    world.reroute(routes(|target, _| {
+        target.endpoints.truncate(1);
+        target.authority = "web.shop".to_owned();
+        target.headers.push(("x-own".to_owned(), "1".to_owned()));
+    }));
+    for (line, host) in [("", "web.shop"), ("Host: a\r\n", "a")] {
+        ask(&mut world, format!("GET /a HTTP/1.0\r\n{line}\r\n").as_bytes());
+        let seen = seen_raw(&mut world);
+        assert!(seen.starts_with(&format!("GET /a HTTP/1.1\r\nhost: {host}\r\nx-forwarded-for")));
+        assert!(seen.ends_with("\r\nx-own: 1\r\n\r\n"), "{seen}");
+    }
 }
 
 #[test]
@@ -328,7 +339,7 @@ fn a_service_that_does_not_answer_is_told_of_in_words() {
     let refused = || {
         let mut world = world(|_, _| ());
         world.server("web").refuses = Some(Some(Fault::Refused));
-        world.server("spare").refuses = Some(Some(Fault::Unreachable));
+        world.server("spare").refuses = Some(Some(Fault::Refused));
         world
     };
     let timed_out = || {
@@ -341,9 +352,19 @@ fn a_service_that_does_not_answer_is_told_of_in_words() {
         script(&mut world, move |_| steps.clone());
         world
     };
-    let rows: [(World, u16, &str); 7] = [
-        (world(|target, _| target.endpoints.clear()), 503, "it has no reachable endpoint"),
-        (refused(), 502, "it can't be reached (host unreachable)"),
+    let full = || {
+        let mut world = plain();
+        world.server("web").window = 10;
+        world
+    };
+    let rows: [(World, u16, &str); 8] = [
+        (full(), 504, "the connection broke before the answer was complete (connection timed out)"),
+        (
+            world(|target, _| target.endpoints.clear()),
+            503,
+            "it has no reachable endpoint at the moment: try again later",
+        ),
+        (refused(), 502, "it can't be reached (connection refused)"),
         (timed_out(), 504, "it can't be reached (connection timed out)"),
         (with(vec![]), 504, "it took too long to answer"),
         (
@@ -388,8 +409,11 @@ fn the_next_endpoint_is_tried_where_nobody_listens() {
     let mut world = world(|_, _| ());
     world.server("web").refuses = Some(Some(Fault::Refused));
     world.server("spare").script = Some(Box::new(|_| Some(reply(200, "", "spare"))));
-    assert_eq!(ask(&mut world, POST).text(), "spare");
-    assert_eq!(world.server("spare").seen.len(), 1);
+    for _ in 0..4 {
+        world.kill("spare");
+        assert_eq!(ask(&mut world, POST).text(), "spare");
+    }
+    assert_eq!(world.server("spare").seen.len(), 4);
 }
 
 #[test]
@@ -442,6 +466,9 @@ fn a_change_of_protocol_is_refused_and_an_offer_ignored() {
         (501, "connections that change their protocol (Upgrade, as of WebSocket) are not passed on")
     );
     assert_eq!(seen_raw(&mut world), "");
+    let old = socket.replace("HTTP/1.1", "HTTP/1.0");
+    assert_eq!(ask(&mut world, old.as_bytes()).status, 200);
+    assert!(!seen_raw(&mut world).contains("websocket"));
     for fields in [
         "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: a\r\n",
         "Upgrade: websocket\r\n",
@@ -578,6 +605,18 @@ fn an_event_stream_may_be_silent_as_long_as_somebody_reads_it() {
     assert_eq!((world.clients[client].end, world.connections("web").len()), (Some(End::Aborted), 0));
     world.advance(Duration::from_secs(400));
     world.assert_empty();
+    // Who had said everything before it began has its words, and then not for ever.
+    script(&mut world, |_| {
+        let events = format!("{}{}", stream_head(), chunk("data: 1\n\n"));
+        vec![Step::Wait(Duration::from_secs(1)), Step::Send(events.into())]
+    });
+    let client = world.connect(0);
+    world.send(client, GET);
+    world.half_close(client);
+    world.advance(Duration::from_secs(300));
+    assert_eq!((world.clients[client].answer().text(), world.clients[client].end), ("data: 1\n\n", None));
+    world.advance(Duration::from_secs(1));
+    assert_eq!(world.clients[client].end, Some(End::Aborted));
 }
 
 #[test]
@@ -587,7 +626,8 @@ fn a_rule_edits_fields_host_and_path() {
         add: vec![(format!("{prefix}-add"), "more".into())],
         remove: vec![format!("{prefix}-remove"), "content-length".into()],
     };
-    let mut world = world(|_, rule| {
+    let mut world = world(|target, rule| {
+        target.endpoints.truncate(1);
         rule.request_headers = edits("q");
         rule.response_headers = edits("a");
         rule.rewrite.host = Some("inner.example".into());

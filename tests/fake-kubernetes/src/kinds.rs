@@ -24,6 +24,8 @@ pub(crate) struct Kind {
     pub(crate) custom: bool,
     /// Whether changes of the spec are counted in `metadata.generation`.
     pub(crate) counted: bool,
+    /// Whether an object can be replaced only by who names its revision.
+    pub(crate) guarded: bool,
     /// Structural schema: what is pruned, defaulted, checked and merged how.
     pub(crate) schema: Value,
     /// Columns of tables: header and path.
@@ -32,7 +34,8 @@ pub(crate) struct Kind {
     pub(crate) era: String,
 }
 
-/// Built-in types: group, version, plural, kind, and the letters n(amespaced), s(tatus), g(eneration).
+/// Built-in types: group, version, plural, kind, and the letters n(amespaced), s(tatus), g(eneration),
+/// r(evision needed to replace).
 const BUILT_IN: [(&str, &str, &str, &str, &str); 18] = [
     ("", "v1", "namespaces", "Namespace", "s"),
     ("", "v1", "services", "Service", "ns"),
@@ -46,7 +49,7 @@ const BUILT_IN: [(&str, &str, &str, &str, &str); 18] = [
     ("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", "ns"),
     ("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", "nsg"),
     ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", "ng"),
-    ("coordination.k8s.io", "v1", "leases", "Lease", "n"),
+    ("coordination.k8s.io", "v1", "leases", "Lease", "nr"),
     ("rbac.authorization.k8s.io", "v1", "roles", "Role", "n"),
     ("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding", "n"),
     ("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", ""),
@@ -144,6 +147,7 @@ impl Kind {
             status: traits.contains('s'),
             custom: false,
             counted: traits.contains('g'),
+            guarded: traits.contains('r'),
             schema: with_metadata(schema),
             columns: COLUMNS
                 .iter()
@@ -162,6 +166,8 @@ impl Kind {
         let storage = versions.iter().find(|version| flag(version, "storage"))?;
         let served = versions.iter().filter(|version| flag(version, "served") && !flag(version, "storage"));
         let columns = storage.get("additionalPrinterColumns").and_then(Value::as_array);
+        // The age comes last in any case.
+        let aged = |column: &&Value| tree::text(column, "/jsonPath") != ".metadata.creationTimestamp";
         let column = |column: &Value| {
             (tree::text(column, "/name").to_owned(), tree::text(column, "/jsonPath").to_owned())
         };
@@ -181,8 +187,9 @@ impl Kind {
             status: storage.pointer("/subresources/status").is_some(),
             custom: true,
             counted: true,
+            guarded: true,
             schema: with_metadata(storage.pointer("/schema/openAPIV3Schema").cloned().unwrap_or_default()),
-            columns: columns.into_iter().flatten().map(column).collect(),
+            columns: columns.into_iter().flatten().filter(aged).map(column).collect(),
             era: format!("{} {generation}", tree::text(definition, "/metadata/uid")),
         })
     }

@@ -73,11 +73,12 @@ impl Cluster {
         if caller.dry_run || before == Some(&object) {
             return Ok((code, present(&target.kind, &target.version, &object.into())));
         }
-        let object = self.store.put(key.clone(), object, owners);
-        self.written(&target, &object, caller);
         if object.pointer("/metadata/deletionTimestamp").is_some() && !has_finalizers(&object) {
             self.store.remove(&key);
+            return Ok((code, present(&target.kind, &target.version, &object.into())));
         }
+        let object = self.store.put(key, object, owners);
+        self.written(&target, &object, caller);
         Ok((code, present(&target.kind, &target.version, &object)))
     }
 
@@ -232,7 +233,7 @@ fn current(target: &Target, body: &Value, live: Option<&Stored>, replaces: bool)
         let wanted = tree::text(body, field);
         match live {
             Some(live) if !wanted.is_empty() && wanted != tree::text(&live.object, field) => return stale(),
-            Some(_) if wanted.is_empty() && replaces && target.kind.custom && field.ends_with("Version") => {
+            Some(_) if wanted.is_empty() && replaces && target.kind.guarded && field.ends_with("Version") => {
                 let cause =
                     ("FieldValueInvalid", "must be specified for an update", "metadata.resourceVersion");
                 let cause = (cause.0, cause.1.to_owned(), cause.2.to_owned());

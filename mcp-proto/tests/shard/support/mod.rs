@@ -20,7 +20,7 @@ pub(crate) use server::{Server, Step, Talks};
 pub(crate) use setup::Setup;
 
 use bytes::BytesMut;
-use mcp_proto::{Action, ConnId, Counters, Fault, MetricKind, Parcel, Record, Shard, Start};
+use mcp_proto::{Action, ConnId, Counters, Fault, MetricKind, Observation, Parcel, Record, Shard, Start};
 use rand::Dice;
 use routing::Routes;
 use std::collections::{BTreeMap, VecDeque};
@@ -77,6 +77,8 @@ pub(crate) struct World {
     pub(crate) servers: Vec<Server>,
     pub(crate) clients: Vec<Client>,
     pub(crate) records: Vec<Record>,
+    /// What the shards said of targets, and when.
+    pub(crate) observations: Vec<(Instant, Observation)>,
     /// Everything the shards did, as text.
     pub(crate) log: Vec<String>,
     /// Cuts what is read and written into pieces.
@@ -403,6 +405,7 @@ impl World {
             Action::Abort { conn } => self.closed(key(conn), End::Aborted),
             Action::Post { shard, parcel } => self.mail.push_back((usize::from(shard.0), parcel)),
             Action::Log(record) => self.records.push(*record),
+            Action::Observed(observation) => self.observations.push((self.now, *observation)),
         }
     }
 

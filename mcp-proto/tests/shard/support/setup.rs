@@ -128,6 +128,7 @@ impl Setup {
             servers: servers.collect(),
             clients: Vec::new(),
             records: Vec::new(),
+            observations: Vec::new(),
             log: Vec::new(),
             chop: None,
             most_unsent: 0,

@@ -1,7 +1,12 @@
 //! Lists and watches.
 
-use crate::subject::{Subject, contract, gateway, revision, service, text};
+use crate::subject::{PATIENCE, Subject, contract, gateway, revision, service, text};
+use futures_util::StreamExt;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
+use std::pin::pin;
 
 contract!(
     one_counter_counts_all_writes,
@@ -17,6 +22,8 @@ contract!(
     empty_lists_of_slices_are_null,
     a_missing_definition_is_plain_text,
     watches_of_two_types_know_nothing_of_each_other,
+    kube_s_own_watcher_follows_in_both_ways,
+    discovery_names_what_is_served,
 );
 
 const STREAMING: &str =
@@ -231,4 +238,51 @@ async fn watches_of_two_types_know_nothing_of_each_other(subject: Subject) {
             last = revision;
         }
     }
+}
+
+async fn kube_s_own_watcher_follows_in_both_ways(subject: Subject) {
+    let services: Api<DynamicObject> =
+        Api::namespaced_with(subject.client.clone(), &subject.namespace, &resource("", "Service"));
+    let path = subject.core("services");
+    subject.create(&path, &service("a", "x")).await;
+    for config in [watcher::Config::default().streaming_lists(), watcher::Config::default().page_size(1)] {
+        let mut events = pin!(watcher(services.clone(), config));
+        let mut seen = Vec::new();
+        let read = async {
+            while seen.last().is_none_or(|last| last != "deleted b") {
+                seen.push(match events.next().await.unwrap().unwrap() {
+                    Event::Init => "init".to_owned(),
+                    Event::InitApply(object) => format!("initial {}", object.name_any()),
+                    Event::InitDone => {
+                        subject.create(&path, &service("b", "x")).await;
+                        "done".to_owned()
+                    }
+                    Event::Apply(object) => {
+                        subject.delete(&format!("{path}/b")).await;
+                        format!("applied {}", object.name_any())
+                    }
+                    Event::Delete(object) => format!("deleted {}", object.name_any()),
+                });
+            }
+        };
+        tokio::time::timeout(PATIENCE, read).await.expect("kube sees it all");
+        assert_eq!(seen, ["init", "initial a", "done", "applied b", "deleted b"]);
+    }
+}
+
+async fn discovery_names_what_is_served(subject: Subject) {
+    let groups = subject.client.list_api_groups().await.unwrap().groups;
+    let group =
+        groups.iter().find(|group| group.name == "gateway.networking.k8s.io").expect("the Gateway API");
+    assert!(group.versions.iter().any(|version| version.version == "v1"));
+    let resources = subject.client.list_api_group_resources("gateway.networking.k8s.io/v1").await.unwrap();
+    let named =
+        |name: &str| resources.resources.iter().find(|resource| resource.name == name).expect("a resource");
+    assert_eq!((named("gateways").kind.as_str(), named("gateways").namespaced), ("Gateway", true));
+    assert!(named("gateways").verbs.iter().any(|verb| verb == "watch"));
+    assert_eq!(named("httproutes/status").kind, "HTTPRoute");
+}
+
+fn resource(group: &str, kind: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind))
 }

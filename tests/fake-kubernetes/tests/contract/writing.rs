@@ -16,6 +16,10 @@ contract!(
     lists_have_limits,
     gateways_begin_with_two_unknown_conditions,
     an_object_made_again_is_another_one,
+    a_lease_is_taken_by_one_of_two,
+    an_object_with_finalizers_goes_when_they_are_gone,
+    a_service_gets_an_address_and_keeps_it,
+    what_a_dry_run_would_do_is_not_done,
 );
 
 // Row 14
@@ -236,6 +240,63 @@ async fn an_object_made_again_is_another_one(subject: Subject) {
     assert_eq!(second["metadata"]["generation"], 1);
     let again = subject.send(Method::POST, &gateways, crate::subject::JSON, &gateway("g")).await;
     assert_eq!((again.code, text(&again.json(), "/reason").as_str()), (409, "AlreadyExists"));
+}
+
+// Row 17, as leaders are elected
+async fn a_lease_is_taken_by_one_of_two(subject: Subject) {
+    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", subject.namespace);
+    let mut lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"},
+        "spec": {"holderIdentity": "first"},
+    });
+    let made = subject.create(&leases, &lease).await;
+    lease["spec"]["holderIdentity"] = json!("second");
+    assert_eq!(subject.put(&format!("{leases}/l"), &lease).await.code, 422, "no lease is replaced blindly");
+    lease["metadata"]["resourceVersion"] = made["metadata"]["resourceVersion"].clone();
+    assert_eq!(subject.put(&format!("{leases}/l"), &lease).await.code, 200);
+    lease["spec"]["holderIdentity"] = json!("third");
+    assert_eq!(subject.put(&format!("{leases}/l"), &lease).await.code, 409);
+    let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": "another"}});
+    let deleted = subject.send(Method::DELETE, &format!("{leases}/l"), crate::subject::JSON, &options).await;
+    assert_eq!(deleted.code, 409);
+    assert_eq!(text(&subject.get(&format!("{leases}/l")).await.ok(), "/spec/holderIdentity"), "second");
+}
+
+async fn an_object_with_finalizers_goes_when_they_are_gone(subject: Subject) {
+    let gateways = subject.gateway_api("gateways");
+    let mut held = gateway("g");
+    held["metadata"]["finalizers"] = json!(["example.com/held"]);
+    subject.create(&gateways, &held).await;
+    let mut watch = subject.watch(&format!("{gateways}?watch=true")).await;
+    assert_eq!(watch.event().await.0, "ADDED");
+    subject.delete(&format!("{gateways}/g")).await;
+    let marked = watch.next().await.unwrap().unwrap();
+    assert_eq!(text(&marked, "/type"), "MODIFIED");
+    assert_ne!(text(&marked, "/object/metadata/deletionTimestamp"), "");
+    subject.patch(&format!("{gateways}/g"), MERGE, &json!({"metadata": {"finalizers": null}})).await.ok();
+    assert_eq!(watch.event().await.0, "DELETED");
+    assert_eq!(subject.get(&format!("{gateways}/g")).await.code, 404);
+}
+
+async fn a_service_gets_an_address_and_keeps_it(subject: Subject) {
+    let services = subject.core("services");
+    let made = subject.create(&services, &service("a", "x")).await;
+    let address = text(&made, "/spec/clusterIP");
+    assert!(address.parse::<std::net::IpAddr>().is_ok(), "{address}");
+    assert_eq!(made["spec"]["clusterIPs"], json!([address]));
+    assert_eq!(made["spec"]["ports"], json!([{"port": 80, "protocol": "TCP", "targetPort": 80}]));
+    let replaced = subject.put(&format!("{services}/a"), &service("a", "y")).await.ok();
+    assert_eq!(text(&replaced, "/spec/clusterIP"), address);
+    let mut headless = service("b", "x");
+    headless["spec"]["clusterIP"] = json!("None");
+    assert_eq!(subject.create(&services, &headless).await["spec"]["clusterIPs"], json!(["None"]));
+}
+
+async fn what_a_dry_run_would_do_is_not_done(subject: Subject) {
+    let services = subject.core("services");
+    let shown = subject.create(&format!("{services}?dryRun=All"), &service("a", "x")).await;
+    assert_eq!(text(&shown, "/spec/type"), "ClusterIP");
+    assert_eq!(subject.get(&format!("{services}/a")).await.code, 404);
 }
 
 fn with_conditions(kind: &str, conditions: &[Value]) -> Value {
