@@ -114,7 +114,10 @@ impl Control {
         routes: Arc<Routes>,
         status: Arc<Status>,
     ) -> Self {
-        let listeners = Listeners::new("--listen, or another port in the Gateway");
+        let listeners = Listeners::new(match arguments.cluster {
+            Some(_) => "--bind, or another port in the Gateway",
+            None => "--listen, or another port in the Gateway",
+        });
         let mut control = Self { arguments, settings, source, world, listeners, routes, texts: None, status };
         control.have_new_texts();
         control.follow_routes().await;
