@@ -4,7 +4,7 @@
 //! head ─► Port::rule ┬► nothing is served there: 404
 //!                    ├► Answer::Redirect: go elsewhere
 //!                    ├► no backend: 500
-//!                    └► a backend, the session's own or drawn by weight ─► the rule's edits ─► MCP, on which transport, or plain HTTP
+//!                    └► a backend, the session's own or drawn by weight ─► the rule's edits ─► MCP, or pass_through
 //! ```
 //!
 //! It is found once. What an exchange leads to (messages on one stream, the same exchange on another shard) goes the
