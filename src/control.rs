@@ -23,10 +23,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 /// How often the file is looked at. It is small: reading it beats every way of guessing whether it changed.
 const WATCH: Duration = Duration::from_secs(2);
+/// How often what workers found out of targets is passed on to a cluster.
+const OBSERVE: Duration = Duration::from_secs(1);
 /// How long hosts that are new in a cluster have to be looked up before they are served without.
 const PATIENCE_OF_A_CHANGE: Duration = Duration::from_millis(500);
 /// What a worker gets on top of the grace to close its connections.
@@ -112,7 +114,10 @@ impl Control {
         routes: Arc<Routes>,
         status: Arc<Status>,
     ) -> Self {
-        let listeners = Listeners::new("--listen, or another port in the Gateway");
+        let listeners = Listeners::new(match arguments.cluster {
+            Some(_) => "--bind, or another port in the Gateway",
+            None => "--listen, or another port in the Gateway",
+        });
         let mut control = Self { arguments, settings, source, world, listeners, routes, texts: None, status };
         control.have_new_texts();
         control.follow_routes().await;
@@ -161,16 +166,25 @@ impl Control {
 
     /// Follows the files, SIGHUP, the name servers, and who else uses the addresses it wants.
     async fn watch(&mut self, mut hangup: Signal) -> Infallible {
+        let every = |period| interval_at(Instant::now() + period, period);
+        let (mut watch, mut observe) = (every(WATCH), every(OBSERVE));
+        for interval in [&mut watch, &mut observe] {
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         loop {
             tokio::select! {
                 _ = hangup.recv() => self.reload().await,
-                () = sleep(WATCH), if self.texts.is_some() => {
+                _ = watch.tick(), if self.texts.is_some() => {
                     if self.have_new_texts() {
                         self.reload().await;
                     }
                 }
-                () = self.source.changed() => self.reroute(PATIENCE_OF_A_CHANGE).await,
+                () = self.source.changed() => {
+                    self.source.look_around().await;
+                    self.reroute(PATIENCE_OF_A_CHANGE).await;
+                }
                 () = self.world.resolver.changed() => self.reroute(PATIENCE_OF_A_CHANGE).await,
+                _ = observe.tick(), if self.arguments.cluster.is_some() => self.heed_workers().await,
                 () = self.listeners.due() => {
                     self.listeners.retry(&self.status.workers).await;
                     self.heed_listeners().await;
@@ -264,6 +278,16 @@ impl Control {
             // It is told in statuses alone: the routes are the same.
             _ = self.source.routes(&mut self.world, &self.routes, PATIENCE_OF_A_CHANGE).await;
             self.report();
+        }
+    }
+
+    /// Has the source know what workers found out of targets.
+    async fn heed_workers(&mut self) {
+        let observed = self.status.observed.merged();
+        if self.world.observed != observed {
+            self.world.observed = observed;
+            // It is told in statuses alone: the routes are the same.
+            _ = self.source.routes(&mut self.world, &self.routes, PATIENCE_OF_A_CHANGE).await;
         }
     }
 

@@ -61,6 +61,13 @@ impl Source {
         }
     }
 
+    /// Finds out what must be known of a cluster besides its objects.
+    pub(crate) async fn look_around(&mut self) {
+        if let Self::Kubernetes(kubernetes) = self {
+            kubernetes.look_around().await;
+        }
+    }
+
     /// Leaves a cluster to other replicas.
     pub(crate) async fn leave(&mut self) {
         if let Self::Kubernetes(kubernetes) = self {

@@ -17,12 +17,11 @@ mod work;
 
 use contender::{Contender, Recipe};
 use race::{WORKLOADS, Workload};
-use std::io::{self, BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Duration;
-use upstream::PORTS;
+use upstream::Upstream;
 
 const USAGE: &str = "usage: gateway-bench [options]
   --quick                   one short round of everything
@@ -198,40 +197,6 @@ fn race_all(options: &Options, upstream: &Upstream, folder: &Path) -> io::Result
     let workloads: Vec<&str> = workloads.iter().map(|workload| workload.name).collect();
     report::print_race(&names, &workloads, &cells);
     Ok(())
-}
-
-/// The fake target's process.
-struct Upstream {
-    child: Child,
-    targets: [SocketAddr; PORTS],
-}
-
-impl Upstream {
-    fn start(port: u16) -> io::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["upstream", &port.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        if let Some(output) = child.stdout.take() {
-            BufReader::new(output).read_line(&mut line)?;
-        }
-        let ports: Vec<u16> = line.split_whitespace().filter_map(|port| port.parse().ok()).collect();
-        let ports: [u16; PORTS] = ports.try_into().map_err(|_| io::Error::other("no fake target"))?;
-        Ok(Self { child, targets: ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port))) })
-    }
-
-    fn pid(&self) -> i32 {
-        self.child.id().cast_signed()
-    }
-}
-
-impl Drop for Upstream {
-    fn drop(&mut self) {
-        // Nothing is left to do for a process that can't be killed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// A folder for configurations and logs, gone at the end.

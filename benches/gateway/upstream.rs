@@ -12,8 +12,9 @@ use serde_json::value::RawValue;
 use slab::Slab;
 use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// Targets that federating contenders get, and then the one for the others.
@@ -91,6 +92,41 @@ struct Meta<'a> {
 impl Message<'_> {
     fn is_modern(&self) -> bool {
         self.params.as_ref().and_then(|params| params.meta.as_ref()?.version).is_some()
+    }
+}
+
+/// The fake target's process.
+pub(crate) struct Upstream {
+    child: Child,
+    pub(crate) targets: [SocketAddr; PORTS],
+}
+
+impl Upstream {
+    /// Starts it on ports from `port` on, or on any when that is 0.
+    pub(crate) fn start(port: u16) -> io::Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["upstream", &port.to_string()])
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        if let Some(output) = child.stdout.take() {
+            BufReader::new(output).read_line(&mut line)?;
+        }
+        let ports: Vec<u16> = line.split_whitespace().filter_map(|port| port.parse().ok()).collect();
+        let ports: [u16; PORTS] = ports.try_into().map_err(|_| io::Error::other("no fake target"))?;
+        Ok(Self { child, targets: ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port))) })
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        // Nothing is left to do for a process that can't be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

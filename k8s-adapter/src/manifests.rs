@@ -48,19 +48,19 @@ impl Told<'_> {
     }
 
     fn insert(&mut self, line: u64, value: Value, objects: &mut Objects) {
-        let kind = value.get("kind").and_then(Value::as_str).unwrap_or("document").to_owned();
-        let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let kind = value.get("kind").and_then(Value::as_str).unwrap_or("document");
+        let name = value.pointer("/metadata/name").and_then(Value::as_str).map(|name| format!(" {name}"));
+        let what = format!("{kind}{}", name.unwrap_or_default());
         let place = format!("{}:{line}", self.file);
         match objects.insert(value) {
             Ok(Inserted::New) => {}
             Ok(Inserted::Replaced) => {
-                self.notes.push(format!("{place}: {kind} {name} replaces one of the same name"));
+                self.notes.push(format!("{place}: {what} replaces one of the same name"));
             }
             Ok(Inserted::Skipped { version, .. }) => {
-                self.notes
-                    .push(format!("{place}: {kind} {name} ({version}) is skipped: it has no meaning here"));
+                self.notes.push(format!("{place}: {what} ({version}) is skipped: it has no meaning here"));
             }
-            Err(problem) => self.problems.push(format!("{place}: {kind} {name}: {problem}")),
+            Err(problem) => self.problems.push(format!("{place}: {what}: {problem}")),
         }
     }
 }

@@ -23,6 +23,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// How long a cluster may take to answer what is good to know, but can be done without.
+const PATIENCE_WITH_A_CLUSTER: Duration = Duration::from_secs(2);
 
 /// Where objects come from, and what was made of them last.
 #[derive(Debug)]
@@ -42,6 +46,7 @@ pub(crate) struct Kubernetes {
 struct Following {
     cluster: Cluster,
     objects: watch::Receiver<Option<Arc<Objects>>>,
+    has_looked: bool,
 }
 
 /// What the rest of the gateway knows.
@@ -71,7 +76,7 @@ impl Kubernetes {
     pub(crate) async fn from_cluster(follow: &Follow, random: [u8; 4]) -> Result<Self, ConnectError> {
         let cluster = Cluster::connect(follow.cluster(random)).await?;
         let objects = cluster.objects();
-        Ok(Self::new(follow.options(), Some(Following { cluster, objects })))
+        Ok(Self::new(follow.options(), Some(Following { cluster, objects, has_looked: false })))
     }
 
     fn new(options: Options, cluster: Option<Following>) -> Self {
@@ -91,6 +96,17 @@ impl Kubernetes {
         match objects.changed().await {
             Ok(()) => self.objects.clone_from(&objects.borrow_and_update()),
             Err(_) => pending().await,
+        }
+    }
+
+    /// Finds out which version of Gateway API the cluster has, once.
+    pub(crate) async fn look_around(&mut self) {
+        if let Some(Following { cluster, has_looked, .. }) = &mut self.cluster
+            && !*has_looked
+        {
+            *has_looked = true;
+            let version = timeout(PATIENCE_WITH_A_CLUSTER, cluster.bundle_version()).await;
+            self.options.bundle_version = version.ok().flatten();
         }
     }
 

@@ -1,6 +1,6 @@
 //! `Backend`s: which targets stand behind each, and what is reported of them.
 
-use super::status::{Conditions, Problem, named};
+use super::status::{Conditions, Problem, named, truncated};
 use super::targets::{Member, Members, members};
 use super::{Scene, StatusKind, Told, WantedStatus};
 use crate::objects;
@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// How many targets a status lists.
 const TARGETS_LISTED: usize = 256;
+/// Bytes of a target's last error that a status tells.
+const ERROR_LIMIT: usize = 1024;
 
 /// A `Backend` of MCP servers.
 pub(super) struct Served {
@@ -77,7 +79,8 @@ fn resolved(found: &Members) -> Result<String, Problem> {
             "NoReadyEndpoints",
             format!("without ready endpoint: {}{remarks}", named(without)),
         )),
-        (count, []) => Ok(format!("{count} with ready endpoints{remarks}")),
+        (count @ ..=TARGETS_LISTED, []) => Ok(format!("{count} with ready endpoints{remarks}")),
+        (count, []) => Ok(format!("{count} with ready endpoints, {TARGETS_LISTED} of them listed{remarks}")),
     }
 }
 
@@ -121,8 +124,10 @@ fn target(scene: &Scene<'_>, backend: &BackendName, member: &Member) -> Value {
     });
     if let (Some(seen), Some(entry)) = (scene.inputs.observed.get(&id), entry.as_object_mut()) {
         let facts = [("era", &seen.era), ("lastError", &seen.error)];
-        let facts =
-            facts.into_iter().filter_map(|(name, fact)| Some((name.to_owned(), fact.clone()?.into())));
+        let facts = facts.into_iter().filter_map(|(name, fact)| {
+            let fact = truncated(fact.as_deref()?, ERROR_LIMIT);
+            Some((name.to_owned(), fact.into()))
+        });
         entry.extend(facts);
     }
     entry

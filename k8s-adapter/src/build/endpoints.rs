@@ -56,28 +56,36 @@ pub(super) fn join(
     families: &[String],
     zone: Option<&str>,
 ) -> Reached {
-    let mut found = (BTreeMap::new(), BTreeMap::new());
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for (slice, endpoint, address) in members(slices, port) {
-        if endpoint_family(&address) != slice.address_type {
-            continue;
+        if endpoint_family(&address) == slice.address_type {
+            let family = if address.is_ipv4() { &mut v4 } else { &mut v6 };
+            family.push((address, Candidate::of(endpoint)));
         }
-        let family = if address.is_ipv4() { &mut found.0 } else { &mut found.1 };
-        let candidate = Candidate::of(endpoint);
-        family
-            .entry(address)
-            .and_modify(|known: &mut Candidate<'_>| known.merge(&candidate))
-            .or_insert(candidate);
     }
-    let (v4, v6) = found;
+    let (v4, v6) = (merged(v4), merged(v6));
     let prefers_v6 = families.iter().find_map(|family| match family.as_str() {
         "IPv4" => Some(false),
         "IPv6" => Some(true),
         _ => None,
     });
     let (first, second) = if prefers_v6 == Some(true) { (v6, v4) } else { (v4, v6) };
-    let best = |family: &BTreeMap<_, Candidate<'_>>| family.values().map(Candidate::rank).max();
+    let best = |family: &[(_, Candidate<'_>)]| family.iter().map(|(_, one)| one.rank()).max();
     let second_wins = best(&second) > best(&first);
     chosen(if second_wins { second } else { first }, zone)
+}
+
+/// Sorted, and each address once.
+fn merged(mut family: Vec<(SocketAddr, Candidate<'_>)>) -> Vec<(SocketAddr, Candidate<'_>)> {
+    family.sort_by_key(|(address, _)| *address);
+    family.dedup_by(|(address, one), (kept_address, kept)| {
+        let same = address == kept_address;
+        if same {
+            kept.merge(one);
+        }
+        same
+    });
+    family
 }
 
 /// Each endpoint with its address, for each number that the port has.
@@ -146,16 +154,16 @@ fn zones(endpoint: &SliceEndpoint) -> impl Iterator<Item = &str> {
 
 /// The endpoints of one family. Hints count only if all that are ready have some and one names our zone: otherwise
 /// they are being changed, or there is nobody for us.
-fn chosen(family: BTreeMap<SocketAddr, Candidate<'_>>, zone: Option<&str>) -> Reached {
-    let ready = || family.values().filter(|one| one.serves == Some(Serves::Ready));
-    let all_hinted = ready().all(|one| zones(one.endpoint).next().is_some());
-    let zone = zone.filter(|zone| {
-        all_hinted && ready().any(|one| zones(one.endpoint).any(|for_zone| for_zone == *zone))
-    });
-    let near =
-        |one: &Candidate<'_>| zone.is_some_and(|zone| zones(one.endpoint).any(|for_zone| for_zone == zone));
-    let endpoint = |(address, one): (&SocketAddr, &Candidate<'_>)| {
-        Some(Endpoint { address: *address, occupant: one.occupant, serves: one.serves?, near: near(one) })
+fn chosen(family: Vec<(SocketAddr, Candidate<'_>)>, zone: Option<&str>) -> Reached {
+    let is_for = |one: &Candidate<'_>, zone: &str| zones(one.endpoint).any(|for_zone| for_zone == zone);
+    let ready = || family.iter().map(|(_, one)| one).filter(|one| one.serves == Some(Serves::Ready));
+    let counts = |zone: &&str| {
+        ready().all(|one| zones(one.endpoint).next().is_some()) && ready().any(|one| is_for(one, zone))
+    };
+    let zone = zone.filter(counts);
+    let endpoint = |(address, one): &(SocketAddr, Candidate<'_>)| {
+        let near = zone.is_some_and(|zone| is_for(one, zone));
+        Some(Endpoint { address: *address, occupant: one.occupant, serves: one.serves?, near })
     };
     Reached { endpoints: family.iter().filter_map(endpoint).collect(), total: family.len() }
 }

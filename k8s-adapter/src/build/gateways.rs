@@ -131,7 +131,7 @@ fn claim<'a>(
         .and_then(|()| {
             parameters(infrastructure.and_then(|infrastructure| infrastructure.parameters_ref.as_ref()))
         })
-        .and_then(|()| known_addresses(gateway));
+        .and_then(|()| known_addresses(scene, gateway));
     let binds = binds(scene, gateway);
     Claimed {
         key,
@@ -143,15 +143,19 @@ fn claim<'a>(
     }
 }
 
-/// Only IP addresses can be bound.
-fn known_addresses(gateway: &Gateway) -> Result<(), Problem> {
-    let unknown = |kind: &&str| !matches!(*kind, "IPAddress" | "Hostname");
-    match gateway.spec.addresses.iter().filter_map(|address| address.kind.as_deref()).find(unknown) {
-        Some(kind) => {
-            Err(Problem::new("UnsupportedAddress", format!("spec.addresses: {kind} is not supported")))
-        }
-        None => Ok(()),
-    }
+/// Only IP addresses can be bound: who asks for anything else must not be served at all addresses instead. For a Service
+/// names may do as well.
+fn known_addresses(scene: &Scene<'_>, gateway: &Gateway) -> Result<(), Problem> {
+    gateway.spec.addresses.iter().try_for_each(|address| {
+        let kind = address.kind.as_deref().unwrap_or("IPAddress");
+        let known = match kind {
+            "IPAddress" => address.value.is_empty() || ip(&address.value).is_some(),
+            "Hostname" => scene.options().publish == Publish::OwnService,
+            _ => false,
+        };
+        let problem = || format!("spec.addresses: {kind} {:?} is not supported", address.value);
+        if known { Ok(()) } else { Err(Problem::new("UnsupportedAddress", problem())) }
+    })
 }
 
 /// The addresses a Gateway asks for, if it is this process that listens on them.

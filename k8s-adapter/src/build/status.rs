@@ -63,7 +63,7 @@ impl Conditions {
 }
 
 /// `text`, cut at a character's end if it is longer than `limit` bytes.
-fn truncated(text: &str, limit: usize) -> &str {
+pub(super) fn truncated(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }
 

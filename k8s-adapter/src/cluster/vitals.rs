@@ -77,7 +77,7 @@ pub struct KindVitals {
     pub connected: bool,
     /// Whether it was read completely once. What was read stays, also when the connection is lost.
     pub synced: bool,
-    /// Whether the cluster does not know the type.
+    /// Whether the cluster does not know the type, or does not show it to us, and that is all right.
     pub absent: bool,
     /// Since the server last said something about the type. None: never.
     pub silent: Option<Duration>,
@@ -163,7 +163,7 @@ impl Vitals {
         self.heard(place);
     }
 
-    /// The cluster does not know the type, and that is all right. Tells whether that is news.
+    /// There is nothing to read of the type, and that is all right. Tells whether that is news.
     pub(super) fn absent(&self, place: Place) -> bool {
         let mut news = false;
         self.with(place, |scope| {

@@ -135,10 +135,11 @@ impl Writer {
                 Due::At(time) => next = next.min(time),
                 Due::Now => {
                     sleep(self.bucket.take(Instant::now())).await;
-                    // While we waited, something else may have become right.
+                    // While we waited, something else may have become right, or somebody else the leader.
                     let latest = wishes.borrow().clone().unwrap_or_default();
                     let same = |other: &&WantedStatus| other.kind == wish.kind && other.key == wish.key;
-                    if let Some(wish) = latest.iter().find(same)
+                    if *leads.borrow()
+                        && let Some(wish) = latest.iter().find(same)
                         && let Some(again) = self.write(wish).await
                     {
                         next = next.min(again);
@@ -182,7 +183,8 @@ impl Writer {
         }
         let held = missing.then(|| *record.missing.get_or_insert(now) + self.timing.hold);
         let refused = record.refused.as_ref().filter(|refused| refused.wanted == wish.status);
-        let repeated = record.repeated.as_ref().map(|(until, _)| *until);
+        let again = record.settled.as_ref().is_some_and(|(wanted, _)| *wanted == wish.status);
+        let repeated = record.repeated.as_ref().filter(|_| again).map(|(until, _)| *until);
         match held.max(refused.map(|refused| refused.until)).max(repeated) {
             Some(time) if time > now => Due::At(time),
             _ => Due::Now,

@@ -138,10 +138,17 @@ fn without_an_address_the_option_is_named() {
 
 #[test]
 fn an_address_that_can_not_be_bound_is_refused() {
-    let text = gateway("a", 1, &format!("addresses: [{{type: example.com/x, value: y}}], {HTTP}"));
-    let built = with(&[text], &Options::default());
-    assert_eq!(condition(&of(&built, "a"), "Accepted"), "False UnsupportedAddress");
-    assert_eq!(addresses(&built), Vec::<String>::new());
+    for address in
+        ["{type: example.com/x, value: y}", "{type: Hostname, value: localhost}", "{value: 127.0.0.x}"]
+    {
+        let text = gateway("a", 1, &format!("addresses: [{address}], {HTTP}"));
+        let built = with(&[text], &Options::default());
+        assert_eq!(condition(&of(&built, "a"), "Accepted"), "False UnsupportedAddress", "{address}");
+        assert_eq!(addresses(&built), Vec::<String>::new());
+    }
+    let any =
+        with(&[gateway("a", 1, &format!("addresses: [{{type: IPAddress}}], {HTTP}"))], &Options::default());
+    assert_eq!(addresses(&any), ["[::]:80"]);
 }
 
 #[test]

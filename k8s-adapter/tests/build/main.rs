@@ -6,6 +6,7 @@ mod support;
 
 mod backends;
 mod gateways;
+mod manifests;
 mod names;
 mod properties;
 mod routes;

@@ -77,7 +77,7 @@ fn who_loses_a_name_is_told() {
 
 #[test]
 fn a_static_name_comes_first() {
-    let backend = BACKEND.replace("targets: [", "targets: [").replace(
+    let backend = BACKEND.replace(
         "{selectors: {namespaceSelector: {}}}",
         "{selectors: {namespaceSelector: {}}}, {static: {name: s-1, host: 10.0.0.1, port: 9}}, \
          {static: {name: s-1, host: 10.0.0.2, port: 9}}",

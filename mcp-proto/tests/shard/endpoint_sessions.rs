@@ -3,9 +3,10 @@
 use crate::support::client::{call, request};
 use crate::support::replicas::{plain, replicas};
 use crate::support::server::event;
+use crate::support::setup::target;
 use crate::support::{Setup, Step, World};
 use mcp_proto::Fault;
-use routing::Endpoint;
+use routing::{Endpoint, Protocol, Target};
 use serde_json::json;
 use std::time::Duration;
 
@@ -267,4 +268,52 @@ fn all_of_a_session_over_http_and_sse_goes_where_its_stream_is() {
             .sum::<usize>()
     };
     assert_eq!(posts(&world), 6 * 4);
+}
+
+#[test]
+fn a_session_over_http_and_sse_whose_endpoint_is_gone_is_opened_anew() {
+    let sse = || Target { protocol: Protocol::Sse, path: "/sse".to_owned(), ..target("alpha", 0) };
+    let mut world = replicas(Setup::new(&["alpha"]).sse("alpha"), &["one"]);
+    let (client, session) = world.begin();
+    world.server("one").delay = SECOND;
+    world.ask_later(client, &session, &call("echo"));
+    world.add_replica("two");
+    world.server("two").talks = world.servers[0].talks;
+    let two = all(&world, &["two"]);
+    world.lead(sse(), two);
+    assert_eq!(world.ask_on(0, &session, &call("echo")).tool_text(), "two:echo");
+    world.advance(SECOND);
+    assert_eq!(world.clients[client].answer().tool_text(), "one:echo", "it was under way");
+    assert!(world.server("one").stream().is_none(), "and was the last");
+}
+
+#[test]
+fn a_subscription_goes_on_elsewhere() {
+    for protocol in [Protocol::Modern, Protocol::Legacy] {
+        let modern = protocol == Protocol::Modern;
+        let alpha = || Target { protocol, ..target("alpha", 0) };
+        let mut world =
+            replicas(Setup::new(&["alpha"]).targets(|target| target.protocol = protocol), &["one"]);
+        world.add_replica("two");
+        if modern {
+            world = world.modern(&["one", "two"]);
+        }
+        let filter = r#"{"toolsListChanged":true,"resourceSubscriptions":["demo://one"]}"#;
+        let client = world.subscribe(0, "1", filter);
+        world.advance(SECOND);
+        let before = world.heard(client).len();
+        let two = all(&world, &["two"]);
+        world.lead(alpha(), two);
+        assert_eq!(world.server("one").stream(), None, "{protocol:?}");
+        assert_eq!(world.connections("one"), [], "{protocol:?}");
+        let asked = world.server("two").methods().join(" ");
+        let legacy = "initialize notifications/initialized GET resources/subscribe";
+        assert_eq!(asked, if modern { "subscriptions/listen" } else { legacy });
+        world.advance(SECOND);
+        let heard = world.heard(client).split_off(before).concat();
+        for missed in ["notifications/tools/list_changed", "notifications/resources/updated"] {
+            assert!(heard.contains(missed), "{protocol:?}: {heard}");
+        }
+        assert_eq!(strangers(&world), 0);
+    }
 }

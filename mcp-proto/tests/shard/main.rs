@@ -10,6 +10,7 @@ mod changes;
 mod channel_listens;
 mod channel_simulation;
 mod endpoint_sessions;
+mod endpoint_simulation;
 mod endpoints;
 mod era_simulation;
 mod eras;

@@ -1,11 +1,12 @@
 //! Plain HTTP services: what a client sends arrives as it is, and so does what comes back.
 
+mod ends;
+mod random;
+
 use crate::support::client::{call, initialize, post};
-use crate::support::rand::Dice;
-use crate::support::server::{Reply, Seen, chunk, reply, stream_head};
+use crate::support::server::{Reply, Seen, chunk, reply};
 use crate::support::{AT, Answer, End, Setup, Step, World};
 use mcp_proto::{Fault, MetricKind};
-use proptest::prelude::*;
 use routing::{
     Backend, Entry, HeaderEdits, HostMatch, Listener, Match, PathEdit, PathMatch, Port, Routes, Rule, Target,
 };
@@ -301,159 +302,6 @@ fn requests_sent_ahead_are_answered_in_order() {
 }
 
 #[test]
-fn an_answer_that_breaks_off_breaks_the_clients() {
-    let send = |text: &str| Step::Send(text.into());
-    for (name, head, body, end) in [
-        ("length", "content-length: 9\r\n\r\n", "abc", Step::Fin),
-        ("length", "content-length: 9\r\n\r\n", "abc", Step::Reset),
-        ("chunks", "transfer-encoding: chunked\r\n\r\n", "3\r\nabc\r\n", Step::Fin),
-        ("chunks", "transfer-encoding: chunked\r\n\r\n", "3\r\nabc\r\n", Step::Reset),
-        ("no chunk", "transfer-encoding: chunked\r\n\r\n", "3\r\nabc\r\n", send("x\r\n")),
-        ("close", "\r\n", "abc", Step::Reset),
-        ("silence", "content-length: 9\r\n\r\n", "abc", Step::Wait(Duration::ZERO)),
-    ] {
-        for old in ["1.0", "1.1"] {
-            let mut world = plain();
-            let steps = vec![
-                send(&format!("HTTP/1.1 200 OK\r\n{head}{body}")),
-                Step::Wait(Duration::from_secs(1)),
-                end.clone(),
-            ];
-            script(&mut world, move |_| steps.clone());
-            let client = world.connect(0);
-            world.send(client, format!("GET / HTTP/{old}\r\nhost: localhost\r\n\r\n").as_bytes());
-            world.advance(Duration::from_secs(301));
-            assert!(!world.clients[client].answers()[0].complete, "{name}");
-            assert_eq!(world.clients[client].end, Some(End::Aborted), "{name}");
-            let record = world.records.pop().unwrap();
-            assert!(record.error.starts_with("\"service/shop/web:80/web\" failed: "), "{record:?}");
-            assert_eq!((record.status, record.sent), (200, 3));
-            world.advance(Duration::from_secs(400));
-            world.assert_empty();
-        }
-    }
-}
-
-#[test]
-fn a_service_that_does_not_answer_is_told_of_in_words() {
-    let refused = || {
-        let mut world = world(|_, _| ());
-        world.server("web").refuses = Some(Some(Fault::Refused));
-        world.server("spare").refuses = Some(Some(Fault::Refused));
-        world
-    };
-    let timed_out = || {
-        let mut world = plain();
-        world.server("web").refuses = Some(None);
-        world
-    };
-    let with = |steps: Reply| {
-        let mut world = plain();
-        script(&mut world, move |_| steps.clone());
-        world
-    };
-    let full = || {
-        let mut world = plain();
-        world.server("web").window = 10;
-        world
-    };
-    let rows: [(World, u16, &str); 8] = [
-        (full(), 504, "the connection broke before the answer was complete (connection timed out)"),
-        (
-            world(|target, _| target.endpoints.clear()),
-            503,
-            "it has no reachable endpoint at the moment: try again later",
-        ),
-        (refused(), 502, "it can't be reached (connection refused)"),
-        (timed_out(), 504, "it can't be reached (connection timed out)"),
-        (with(vec![]), 504, "it took too long to answer"),
-        (
-            with(vec![Step::Fin]),
-            502,
-            "the connection broke before the answer was complete (connection closed)",
-        ),
-        (
-            with(vec![Step::Reset]),
-            502,
-            "the connection broke before the answer was complete (connection reset)",
-        ),
-        (
-            with(vec![Step::Send(b"SSH-2".to_vec())]),
-            502,
-            "its answer is malformed: no answer begins like this",
-        ),
-    ];
-    for (mut world, status, words) in rows {
-        let client = world.connect(0);
-        world.send(client, POST);
-        world.advance(Duration::from_secs(300));
-        let answer = world.clients[client].answer();
-        assert_eq!(answer.text(), format!("\"service/shop/web:80/web\" failed: {words}"));
-        assert_eq!((answer.status, answer.field("content-type")), (status, Some("text/plain")));
-        assert_eq!(answer.field("retry-after"), (status == 503).then_some("1"));
-        assert_eq!(
-            world.records.pop().map(|record| (record.status, record.error)),
-            Some((status, answer.text().into()))
-        );
-        let client = world.connect(0);
-        world.send(client, b"HEAD / HTTP/1.1\r\nhost: localhost\r\n\r\n");
-        world.advance(Duration::from_secs(300));
-        let answer = world.clients[client].answer();
-        assert_eq!((answer.status, answer.body.len(), answer.complete), (status, 0, true));
-        assert_eq!(answer.field("connection"), None);
-    }
-}
-
-#[test]
-fn the_next_endpoint_is_tried_where_nobody_listens() {
-    let mut world = world(|_, _| ());
-    world.server("web").refuses = Some(Some(Fault::Refused));
-    world.server("spare").script = Some(Box::new(|_| Some(reply(200, "", "spare"))));
-    for _ in 0..4 {
-        world.kill("spare");
-        assert_eq!(ask(&mut world, POST).text(), "spare");
-    }
-    assert_eq!(world.server("spare").seen.len(), 4);
-}
-
-#[test]
-fn only_what_may_be_done_twice_is_repeated_and_only_on_a_stale_connection() {
-    for (method, repeated) in [
-        ("GET", true),
-        ("HEAD", true),
-        ("OPTIONS", true),
-        ("PUT", true),
-        ("DELETE", true),
-        ("TRACE", true),
-        ("POST", false),
-        ("PATCH", false),
-        ("BREW", false),
-    ] {
-        let text = format!("{method} / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\na");
-        let mut world = plain();
-        answers(&mut world, "HTTP/1.1 204 x\r\n\r\n");
-        ask(&mut world, GET);
-        let mut count = 0;
-        script(&mut world, move |_| {
-            count += 1;
-            if count == 1 { vec![Step::Fin] } else { reply(204, "", "") }
-        });
-        assert_eq!(ask(&mut world, text.as_bytes()).status, if repeated { 204 } else { 502 }, "{method}");
-        assert_eq!(world.server("web").seen.len(), 2 + usize::from(repeated));
-        // Neither on a new connection, nor where something came, nor a second time.
-        script(&mut world, |_| vec![Step::Fin]);
-        world.kill("web");
-        assert_eq!(ask(&mut world, text.as_bytes()).status, 502, "{method}");
-        assert_eq!(world.server("web").seen.len(), 3 + usize::from(repeated));
-        answers(&mut world, "HTTP/1.1 204 x\r\n\r\n");
-        ask(&mut world, GET);
-        script(&mut world, |_| vec![Step::Send(b"HTTP/1.1 2".to_vec()), Step::Reset]);
-        assert_eq!(ask(&mut world, text.as_bytes()).status, 502, "{method}");
-        assert_eq!(world.server("web").seen.len(), 5 + usize::from(repeated));
-    }
-}
-
-#[test]
 fn a_change_of_protocol_is_refused_and_an_offer_ignored() {
     let mut world = plain();
     answers(&mut world, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
@@ -562,64 +410,6 @@ fn a_slow_reader_of_a_long_answer_stops_the_service() {
 }
 
 #[test]
-fn who_goes_away_takes_the_request_along() {
-    for (steps, name) in [
-        (vec![], "before the answer"),
-        (vec![Step::Send(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\na".to_vec())], "within it"),
-    ] {
-        let mut world = plain();
-        script(&mut world, move |_| steps.clone());
-        let client = world.connect(0);
-        world.send(client, POST);
-        assert_eq!(world.connections("web").len(), 1);
-        world.hang_up(client);
-        assert_eq!(world.connections("web").len(), 0, "{name}");
-        assert_eq!(world.records.pop().unwrap().error, "the client went away");
-        world.advance(Duration::from_secs(400));
-        world.assert_empty();
-    }
-    // Who has only said everything is answered.
-    let mut world = plain();
-    script(&mut world, |_| [vec![Step::Wait(Duration::from_secs(1))], reply(200, "", "late")].concat());
-    let client = world.connect(0);
-    world.send(client, GET);
-    world.half_close(client);
-    world.advance(Duration::from_secs(1));
-    assert_eq!(world.clients[client].answer().text(), "late");
-    assert_eq!(world.clients[client].end, Some(End::Finished));
-}
-
-#[test]
-fn an_event_stream_may_be_silent_as_long_as_somebody_reads_it() {
-    let mut world = plain();
-    script(&mut world, |_| {
-        let events = format!("{}{}", stream_head(), chunk("data: 1\n\n"));
-        let later = Step::Wait(Duration::from_secs(4000));
-        vec![Step::Send(events.into()), later.clone(), Step::Send(chunk("data: 2\n\n").into()), later]
-    });
-    let client = world.connect(0);
-    world.send(client, GET);
-    world.advance(Duration::from_secs(4000));
-    assert_eq!(world.clients[client].answer().text(), "data: 1\n\ndata: 2\n\n", "and nothing is put in");
-    world.half_close(client);
-    assert_eq!((world.clients[client].end, world.connections("web").len()), (Some(End::Aborted), 0));
-    world.advance(Duration::from_secs(400));
-    world.assert_empty();
-    // Who had said everything before it began has its words, and then not for ever.
-    script(&mut world, |_| {
-        let events = format!("{}{}", stream_head(), chunk("data: 1\n\n"));
-        vec![Step::Wait(Duration::from_secs(1)), Step::Send(events.into())]
-    });
-    let client = world.connect(0);
-    world.send(client, GET);
-    world.half_close(client);
-    world.advance(Duration::from_secs(300));
-    assert_eq!((world.clients[client].answer().text(), world.clients[client].end), ("data: 1\n\n", None));
-    world.advance(Duration::from_secs(1));
-    assert_eq!(world.clients[client].end, Some(End::Aborted));
-}
-
-#[test]
 fn a_rule_edits_fields_host_and_path() {
     let edits = |prefix: &str| HeaderEdits {
         set: vec![(format!("{prefix}-set"), "new".into()), ("content-length".into(), "99".into())],
@@ -648,54 +438,11 @@ fn a_rule_edits_fields_host_and_path() {
     assert!(
         seen.starts_with(
             "POST /v2/cart?x=/shop HTTP/1.1\r\nhost: inner.example\r\nq-add: 1\r\nq-keep: 1\r\n\
-             q-set: new\r\nq-add: more\r\ncontent-length: 2\r\nx-forwarded-for"
+             Content-Length: 2\r\nq-set: new\r\nq-add: more\r\nx-forwarded-for"
         ),
         "{seen}"
     );
     assert_eq!(ask(&mut world, GET).status, 404, "the rule is for another path");
-}
-
-#[test]
-fn a_rule_says_how_long_an_answer_may_take() {
-    let seconds = Duration::from_secs;
-    for (request, backend, after) in [
-        (Some(seconds(7)), None, 7),
-        (None, Some(seconds(5)), 5),
-        (Some(seconds(7)), Some(seconds(5)), 5),
-        (Some(seconds(400)), Some(seconds(350)), 300),
-    ] {
-        for connects in [true, false] {
-            let mut world = world(|target, rule| {
-                target.endpoints.truncate(1);
-                target.timeouts.connect = seconds(300);
-                rule.request_timeout = request;
-                rule.backend_timeout = backend;
-            });
-            script(&mut world, |_| vec![]);
-            if !connects {
-                world.server("web").refuses = Some(None);
-            }
-            let client = world.connect(0);
-            world.send(client, GET);
-            world.advance(seconds(after) - Duration::from_millis(1));
-            assert_eq!(world.clients[client].answers().len(), 0, "{request:?} {backend:?} {connects}");
-            world.advance(Duration::from_millis(1));
-            let answer = world.clients[client].answer();
-            assert_eq!((answer.status, answer.complete), (504, true));
-            assert_eq!(world.connections("web").len(), 0);
-            assert_eq!(world.counters(0).calls.value(), 0);
-            // What has begun in time has all the time its target leaves it.
-            world.server("web").refuses = None;
-            script(&mut world, |_| {
-                let head = Step::Send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\na".to_vec());
-                vec![head, Step::Wait(Duration::from_secs(200)), Step::Send(b"b".to_vec()), Step::Done]
-            });
-            world.advance(seconds(2));
-            world.send(client, GET);
-            world.advance(seconds(200));
-            assert_eq!(world.clients[client].answer().text(), "ab");
-        }
-    }
 }
 
 #[test]
@@ -716,140 +463,4 @@ fn the_log_tells_of_it() {
     );
     let failed = world.counters(0).each().find(|metric| metric.name.contains("requests_failed")).unwrap();
     assert_eq!((failed.kind, failed.value), (MetricKind::Counter, 0));
-}
-
-#[test]
-fn a_drained_gateway_finishes_what_it_passes() {
-    let mut world = plain();
-    script(&mut world, |_| {
-        let wait = Step::Wait(Duration::from_secs(1));
-        let send = |text: &str| Step::Send(text.into());
-        vec![send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\na"), wait, send("b"), Step::Done]
-    });
-    let (begun, idle) = (world.connect(0), world.connect(0));
-    world.send(begun, GET);
-    world.drain(Duration::from_secs(10));
-    assert_eq!(world.clients[idle].end, Some(End::Finished));
-    world.advance(Duration::from_secs(1));
-    assert_eq!((world.clients[begun].answer().text(), world.clients[begun].end), ("ab", Some(End::Finished)));
-}
-
-/// One exchange of the random ones: what is sent, what is answered.
-#[derive(Clone, Debug)]
-struct Turn {
-    method: &'static str,
-    fields: Vec<(String, String)>,
-    body: String,
-    chunked: bool,
-    status: u16,
-    answer: Vec<String>,
-    framing: u8,
-}
-
-impl Turn {
-    fn request(&self, number: usize) -> String {
-        let mut text = format!("{} /{number} HTTP/1.1\r\nhost: localhost\r\n", self.method);
-        self.fields.iter().for_each(|(name, value)| text.push_str(&format!("{name}: {value}\r\n")));
-        match self.chunked {
-            true => {
-                let chunks: String =
-                    self.body.as_bytes().chunks(7).map(|it| chunk(str::from_utf8(it).unwrap())).collect();
-                text + &format!("transfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n")
-            }
-            false => text + &format!("content-length: {}\r\n\r\n{}", self.body.len(), self.body),
-        }
-    }
-
-    fn has_body(&self) -> bool {
-        self.method != "HEAD" && !matches!(self.status, 204 | 304)
-    }
-
-    fn reply(&self) -> Reply {
-        let mut head = format!("HTTP/1.1 {} x\r\n", self.status);
-        self.fields.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
-        let body = self.answer.concat();
-        let mut steps = Vec::new();
-        match self.framing {
-            _ if !self.has_body() => steps.push(head + "\r\n"),
-            0 => steps.extend([format!("{head}content-length: {}\r\n\r\n", body.len()), body]),
-            1 => {
-                steps.push(format!("{head}transfer-encoding: chunked\r\n\r\n"));
-                steps.extend(self.answer.iter().filter(|it| !it.is_empty()).map(|it| chunk(it)));
-                steps.push("0\r\n\r\n".to_owned());
-            }
-            _ => steps.extend([format!("{head}\r\n"), body]),
-        }
-        let mut steps: Reply = steps.into_iter().map(|text| Step::Send(text.into())).collect();
-        let closes = self.framing > 1 && self.has_body();
-        steps.push(if closes { Step::Fin } else { Step::Done });
-        steps
-    }
-}
-
-fn turn() -> impl Strategy<Value = Turn> {
-    let method = prop::sample::select(vec!["GET", "HEAD", "POST", "PUT", "OPTIONS", "BREW", "DELETE"]);
-    let name = prop::sample::select(vec!["X-A", "x-a", "Cookie", "Accept", "Content-Type", "mcp-session-id"]);
-    let field = (name.prop_map(str::to_owned), "[!-~]([ -~]{0,20}[!-~])?");
-    let status = prop::sample::select(vec![200u16, 201, 204, 206, 304, 404, 500]);
-    let piece = "[ -~\r\n]{0,300}";
-    let answer = prop::collection::vec(piece, 0..6);
-    (method, prop::collection::vec(field, 0..6), "[ -~\r\n]{0,500}", any::<bool>(), status, answer, 0u8..3)
-        .prop_map(|(method, fields, body, chunked, status, answer, framing)| Turn {
-            method,
-            fields,
-            body,
-            chunked,
-            status,
-            answer,
-            framing,
-        })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-
-    #[test]
-    fn whatever_is_sent_in_whatever_pieces_arrives_byte_for_byte(
-        turns in prop::collection::vec(turn(), 1..12),
-        ahead in any::<bool>(),
-        seed in any::<u64>(),
-    ) {
-        let mut world = plain();
-        world.chop = Some(Dice::new(seed));
-        let replies = turns.clone();
-        script(&mut world, move |seen| {
-            let number: usize = seen.path[1..].parse().unwrap();
-            replies[number].reply()
-        });
-        let client = world.connect(0);
-        let mut rest = Vec::new();
-        for (number, turn) in turns.iter().enumerate() {
-            let text = turn.request(number);
-            if ahead { rest.extend_from_slice(text.as_bytes()) } else { world.send(client, text.as_bytes()) }
-        }
-        world.send(client, &rest);
-        let to_head: Vec<_> = turns.iter().map(|turn| turn.method == "HEAD").collect();
-        let answers = crate::support::read_answers(&world.clients[client].raw, &to_head, false);
-        prop_assert_eq!(answers.len(), turns.len());
-        prop_assert_eq!(world.server("web").seen.len(), turns.len(), "nothing is asked twice, or left out");
-        for (number, (turn, answer)) in turns.iter().zip(&answers).enumerate() {
-            let kept = |fields: &[(String, String)]| -> Vec<(String, String)> {
-                let own = ["host", "content-length", "transfer-encoding", "via", "x-forwarded-for", "x-forwarded-proto"];
-                fields.iter().filter(|(name, _)| !own.contains(&name.to_ascii_lowercase().as_str())).cloned().collect()
-            };
-            let lower = |fields: &[(String, String)]| -> Vec<(String, String)> {
-                fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect()
-            };
-            let seen = &world.server("web").seen[number];
-            prop_assert_eq!((seen.http.as_str(), &seen.path, &seen.body), (turn.method, &format!("/{number}"), &turn.body));
-            prop_assert_eq!(kept(&seen.fields), lower(&turn.fields));
-            let body = if turn.has_body() { turn.answer.concat() } else { String::new() };
-            prop_assert!(answer.complete);
-            prop_assert_eq!((answer.status, answer.text()), (turn.status, &*body));
-            prop_assert_eq!(kept(&answer.fields), turn.fields.clone());
-        }
-        world.hang_up(client);
-        world.advance(Duration::from_secs(60));
-        world.assert_empty();
-    }
 }

@@ -1,6 +1,7 @@
 //! Several servers for one target: each at an address of its own, told apart by its occupant.
 
-use super::{Last, Peer, Server, Setup, World, setup};
+use super::rand::Dice;
+use super::{Key, Last, Peer, Server, Setup, World, setup};
 use routing::{Endpoint, Routes, Serves, Target};
 use std::net::SocketAddr;
 
@@ -47,7 +48,11 @@ impl World {
 
     /// From now on the target has these endpoints.
     pub(crate) fn lead_to(&mut self, endpoints: Vec<Endpoint>) {
-        let target = setup::target("alpha", 0);
+        self.lead(setup::target("alpha", 0), endpoints);
+    }
+
+    /// The same for a target that is something else.
+    pub(crate) fn lead(&mut self, target: Target, endpoints: Vec<Endpoint>) {
         self.reroute(Routes::new(vec![Target { endpoints, ..target }]).unwrap());
     }
 
@@ -65,6 +70,25 @@ impl World {
         self.servers[heir].address = self.servers[gone].address;
         self.servers[gone].address = SocketAddr::from(([10, 0, 2, gone as u8], 80));
         self.servers[heir].refuses = self.servers[gone].refuses;
+    }
+
+    /// Whether a server has no address of its own any more.
+    pub(crate) fn is_inherited(&self, name: &str) -> bool {
+        let SocketAddr::V4(address) = self.servers[self.number(name)].address else { return false };
+        address.ip().octets()[2] == 2
+    }
+
+    /// A connection to some server breaks while nobody uses it.
+    pub(crate) fn kill_one(&mut self, dice: &mut Dice) {
+        let busy = |key: &Key, number: usize| self.servers[number].is_busy(*key);
+        let idle = self.links.iter().filter(|(key, link)| match link.peer {
+            Peer::Server(number) => link.opening.is_none() && !busy(key, number),
+            Peer::Client(_) => false,
+        });
+        let idle: Vec<_> = idle.map(|(key, _)| *key).collect();
+        if let Some(key) = idle.get(dice.below(idle.len().max(1))) {
+            self.last_word(Some(*key), Last::Reset);
+        }
     }
 
     /// How often each server was asked this.

@@ -26,7 +26,6 @@ fn with_timings<F: Future<Output = ()>>(timings: Timings, test: impl FnOnce(Fake
     });
 }
 
-// Row 4
 #[test]
 fn an_old_store_answers_a_streaming_list_with_an_error_event() {
     with_fake(async |server, subject| {
@@ -43,7 +42,6 @@ fn an_old_store_answers_a_streaming_list_with_an_error_event() {
     });
 }
 
-// Row 5
 #[test]
 fn a_server_without_streaming_lists_forbids_them() {
     with_fake(async |server, subject| {
@@ -58,7 +56,6 @@ fn a_server_without_streaming_lists_forbids_them() {
     });
 }
 
-// Row 6
 #[test]
 fn bookmarks_come_from_time_to_time() {
     let timings = Timings { bookmark_every: Duration::from_millis(50), ..quick() };
@@ -79,7 +76,6 @@ fn bookmarks_come_from_time_to_time() {
     });
 }
 
-// Row 8
 #[test]
 fn after_a_compaction_old_revisions_are_gone_in_both_forms() {
     with_fake(async |server, subject| {
@@ -101,7 +97,6 @@ fn after_a_compaction_old_revisions_are_gone_in_both_forms() {
     });
 }
 
-// Row 9
 #[test]
 fn after_a_restored_backup_a_watch_is_silent_until_the_counter_catches_up() {
     with_fake(async |server, subject| {
@@ -117,7 +112,6 @@ fn after_a_restored_backup_a_watch_is_silent_until_the_counter_catches_up() {
     });
 }
 
-// Row 11
 #[test]
 fn pages_cannot_be_continued_with_an_expired_token() {
     with_fake(async |server, subject| {
@@ -131,7 +125,6 @@ fn pages_cannot_be_continued_with_an_expired_token() {
     });
 }
 
-// Row 20
 #[test]
 fn a_right_taken_away_stops_only_the_next_watch() {
     with_fake(async |server, subject| {
@@ -152,7 +145,6 @@ fn a_right_taken_away_stops_only_the_next_watch() {
     });
 }
 
-// Row 21
 #[test]
 fn refusals_say_when_to_come_again() {
     with_fake(async |server, subject| {
@@ -166,7 +158,6 @@ fn refusals_say_when_to_come_again() {
     });
 }
 
-// Row 21
 #[test]
 fn an_error_event_leaves_the_stream_open() {
     with_fake(async |server, subject| {
@@ -179,7 +170,6 @@ fn an_error_event_leaves_the_stream_open() {
     });
 }
 
-// Row 22
 #[test]
 fn a_watch_can_break_in_the_middle_of_a_line() {
     with_fake(async |server, subject| {
@@ -196,7 +186,6 @@ fn a_watch_can_break_in_the_middle_of_a_line() {
     });
 }
 
-// Row 22
 #[test]
 fn a_watch_can_end_with_a_reset() {
     with_fake(async |server, subject| {
@@ -209,7 +198,6 @@ fn a_watch_can_end_with_a_reset() {
     });
 }
 
-// Row 22
 #[test]
 fn events_share_chunks_and_chunks_share_events() {
     with_fake(async |server, subject| {
@@ -237,7 +225,6 @@ fn events_share_chunks_and_chunks_share_events() {
     });
 }
 
-// Row 22
 #[test]
 fn a_server_that_hangs_says_nothing_and_forgets_nothing() {
     with_fake(async |server, subject| {
@@ -248,6 +235,7 @@ fn a_server_that_hangs_says_nothing_and_forgets_nothing() {
         raw.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let error = raw.read(&mut [0; 1]).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+        assert!(tokio::time::timeout(Duration::from_millis(100), watch.next()).await.is_err(), "silence");
         server.faults().hang(false);
         assert_eq!(watch.event().await.1, "a");
         raw.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -255,7 +243,6 @@ fn a_server_that_hangs_says_nothing_and_forgets_nothing() {
     });
 }
 
-// Row 22
 #[test]
 fn connections_can_be_closed_as_soon_as_they_are_accepted() {
     with_fake(async |server, subject| {
@@ -268,7 +255,6 @@ fn connections_can_be_closed_as_soon_as_they_are_accepted() {
     });
 }
 
-// Row 22
 #[test]
 fn a_restarted_server_keeps_its_data_and_forgets_its_history() {
     with_fake(async |server, subject| {
@@ -289,7 +275,6 @@ fn a_restarted_server_keeps_its_data_and_forgets_its_history() {
     });
 }
 
-// Row 23
 #[test]
 fn a_replaced_definition_prunes_what_is_stored() {
     with_fake(async |server, subject| {
@@ -308,14 +293,17 @@ spec:
         );
         let path = "/apis/gateway.kgateway.dev/v1alpha1/namespaces/default/backends/mcp-backend";
         let stored = subject.get(path).await.ok();
+        let watched = "/apis/gateway.kgateway.dev/v1alpha1/backends?watch=true";
+        let mut watch = subject.watch(watched).await;
+        assert_eq!(watch.event().await.1, "mcp-backend");
         server.faults().backend_shape(BackendShape::First);
+        assert_eq!(watch.next().await, Ok(None), "watches end with their definition");
         assert_eq!(subject.get(path).await.ok(), stored);
         server.faults().backend_shape(BackendShape::Second);
         assert_eq!(subject.get(path).await.ok()["spec"], json!({"type": "MCP", "mcp": {"targets": [{}]}}));
     });
 }
 
-// Rows 19 and 23
 #[test]
 fn a_deleted_definition_ends_watches_and_a_new_one_starts_afresh() {
     with_fake(async |server, subject| {

@@ -29,7 +29,6 @@ contract!(
 const STREAMING: &str =
     "watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
 
-// Row 1
 async fn one_counter_counts_all_writes(subject: Subject) {
     let services = subject.core("services");
     let first = revision(&subject.create(&services, &service("a", "x")).await);
@@ -45,7 +44,6 @@ async fn one_counter_counts_all_writes(subject: Subject) {
     assert!(deleted > second, "a delete event is of the delete's revision");
 }
 
-// Row 2
 async fn a_watch_begins_after_its_revision_or_with_the_state(subject: Subject) {
     let services = subject.core("services");
     let first = revision(&subject.create(&services, &service("a", "x")).await);
@@ -65,7 +63,6 @@ async fn a_watch_begins_after_its_revision_or_with_the_state(subject: Subject) {
     }
 }
 
-// Row 3
 async fn a_streaming_list_ends_its_initial_events_with_a_bookmark(subject: Subject) {
     let services = subject.core("services");
     let made = revision(&subject.create(&services, &service("a", "x")).await);
@@ -80,7 +77,6 @@ async fn a_streaming_list_ends_its_initial_events_with_a_bookmark(subject: Subje
     assert_eq!((alone.code, text(&alone.json(), "/reason").as_str()), (422, "Invalid"));
 }
 
-// Row 6
 async fn a_bookmark_before_the_end_says_a_revision_and_no_more(subject: Subject) {
     let gateways = subject.gateway_api("gateways");
     subject.create(&gateways, &gateway("g")).await;
@@ -100,7 +96,6 @@ async fn a_bookmark_before_the_end_says_a_revision_and_no_more(subject: Subject)
     assert_eq!(said.map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["resourceVersion"]);
 }
 
-// Row 7
 async fn a_watch_ends_at_its_time_limit(subject: Subject) {
     let services = subject.core("services");
     let from = revision(&subject.get(&services).await.ok());
@@ -109,7 +104,6 @@ async fn a_watch_ends_at_its_time_limit(subject: Subject) {
     assert_eq!(watch.rest_of_it().await, Vec::<Value>::new());
 }
 
-// Row 8
 async fn a_revision_that_is_too_old_is_an_error_event(subject: Subject) {
     // Revision 1 is before all that a server remembers; the fake was started with several writes behind it.
     let mut watch =
@@ -124,7 +118,6 @@ async fn a_revision_that_is_too_old_is_an_error_event(subject: Subject) {
     );
 }
 
-// Row 9
 async fn a_revision_of_the_future_fails_a_list_and_silences_a_watch(subject: Subject) {
     let services = subject.core("services");
     let future = revision(&subject.get(&services).await.ok()) + 1_000_000;
@@ -139,7 +132,6 @@ async fn a_revision_of_the_future_fails_a_list_and_silences_a_watch(subject: Sub
     assert_eq!(silent.rest_of_it().await, Vec::<Value>::new());
 }
 
-// Row 10
 async fn a_watch_by_label_sees_objects_come_and_go(subject: Subject) {
     let services = subject.core("services");
     subject.create(&services, &service("a", "mcp")).await;
@@ -159,7 +151,6 @@ async fn a_watch_by_label_sees_objects_come_and_go(subject: Subject) {
     assert_eq!((kind.as_str(), name.as_str()), ("ADDED", "b"));
 }
 
-// Row 11
 async fn pages_show_one_revision(subject: Subject) {
     let services = subject.core("services");
     for name in ["a", "b", "c"] {
@@ -182,7 +173,6 @@ async fn pages_show_one_revision(subject: Subject) {
     assert_eq!(selected["metadata"]["remainingItemCount"], Value::Null);
 }
 
-// Row 12
 async fn items_of_lists_name_their_kind_only_if_it_is_custom(subject: Subject) {
     subject.create(&subject.core("services"), &service("a", "x")).await;
     subject.create(&subject.gateway_api("gateways"), &gateway("g")).await;
@@ -197,7 +187,6 @@ async fn items_of_lists_name_their_kind_only_if_it_is_custom(subject: Subject) {
     assert_eq!(gateways["items"][0]["apiVersion"], "gateway.networking.k8s.io/v1");
 }
 
-// Row 13
 async fn empty_lists_of_slices_are_null(subject: Subject) {
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "s"},
@@ -208,7 +197,6 @@ async fn empty_lists_of_slices_are_null(subject: Subject) {
     assert_eq!((fields.get("endpoints"), fields.get("ports")), (Some(&Value::Null), Some(&Value::Null)));
 }
 
-// Row 19
 async fn a_missing_definition_is_plain_text(subject: Subject) {
     let reply = subject.get("/apis/nothing.example.com/v1/things").await;
     assert_eq!((reply.code, reply.text.trim()), (404, "404 page not found"));
@@ -220,7 +208,6 @@ async fn a_missing_definition_is_plain_text(subject: Subject) {
     assert_eq!((status.code, status.reason.as_str()), (404, "Failed to parse error data"));
 }
 
-// Row 25
 async fn watches_of_two_types_know_nothing_of_each_other(subject: Subject) {
     let (services, gateways) = (subject.core("services"), subject.gateway_api("gateways"));
     let mut first = subject.watch(&format!("{services}?watch=true")).await;

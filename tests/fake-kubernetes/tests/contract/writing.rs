@@ -22,7 +22,6 @@ contract!(
     what_a_dry_run_would_do_is_not_done,
 );
 
-// Row 14
 async fn writes_that_change_nothing_keep_the_revision(subject: Subject) {
     let services = subject.core("services");
     let path = format!("{services}/a?fieldManager=m");
@@ -42,7 +41,6 @@ async fn writes_that_change_nothing_keep_the_revision(subject: Subject) {
     assert_eq!(revision(&subject.patch(&path, APPLY, &status).await.ok()), once);
 }
 
-// Row 15
 async fn the_generation_counts_changes_of_the_spec(subject: Subject) {
     let gateways = subject.gateway_api("gateways");
     let generation = |object: &Value| object["metadata"]["generation"].clone();
@@ -63,7 +61,6 @@ async fn the_generation_counts_changes_of_the_spec(subject: Subject) {
     );
 }
 
-// Row 16
 async fn status_and_spec_have_endpoints_of_their_own(subject: Subject) {
     let gateways = subject.gateway_api("gateways");
     subject.create(&gateways, &gateway("g")).await;
@@ -82,7 +79,6 @@ async fn status_and_spec_have_endpoints_of_their_own(subject: Subject) {
     assert_eq!((missing.code, text(&missing.json(), "/reason").as_str()), (404, "NotFound"));
 }
 
-// Row 17
 async fn stale_writes_conflict(subject: Subject) {
     let gateways = subject.gateway_api("gateways");
     let path = format!("{gateways}/g");
@@ -98,7 +94,6 @@ async fn stale_writes_conflict(subject: Subject) {
     assert_eq!(blind.code, 422, "custom objects are not replaced blindly");
 }
 
-// Row 17
 async fn fields_of_another_manager_conflict_and_can_be_forced(subject: Subject) {
     let path = format!("{}/g", subject.gateway_api("gateways"));
     subject.patch(&format!("{path}?fieldManager=first"), APPLY, &gateway("g")).await.ok();
@@ -116,9 +111,17 @@ async fn fields_of_another_manager_conflict_and_can_be_forced(subject: Subject) 
     assert_eq!(text(&forced, "/spec/gatewayClassName"), "other");
     let back = subject.patch(&format!("{path}?fieldManager=first"), APPLY, &gateway("g")).await;
     assert_eq!(back.code, 409, "the field has a new owner");
+    // And no old one: what the new one lets go of is gone.
+    let path = subject.core("services/a");
+    subject.patch(&format!("{path}?fieldManager=first"), APPLY, &service("a", "x")).await.ok();
+    subject.patch(&format!("{path}?fieldManager=second&force=true"), APPLY, &service("a", "y")).await.ok();
+    let mut bare = service("a", "y");
+    bare["metadata"].as_object_mut().unwrap().remove("labels");
+    let left = subject.patch(&format!("{path}?fieldManager=second"), APPLY, &bare).await.ok();
+    assert_eq!(left["metadata"]["labels"], Value::Null);
 }
 
-// Section 7.4: conditions are merged by type, each by its manager.
+// Conditions are merged by type, each by its manager.
 async fn what_a_manager_applies_no_more_goes_away(subject: Subject) {
     let gateways = subject.gateway_api("gateways");
     subject.create(&gateways, &gateway("g")).await;
@@ -137,7 +140,7 @@ async fn what_a_manager_applies_no_more_goes_away(subject: Subject) {
     assert_eq!(kinds(&left), ["TestB", "TestC"]);
 }
 
-// Section 7.4: why the status of a route is not written by a forced apply.
+// Why the status of a route is not written by a forced apply.
 async fn a_forced_apply_of_an_atomic_list_drops_entries_of_others(subject: Subject) {
     let routes = subject.gateway_api("httproutes");
     let route = json!({
@@ -157,7 +160,6 @@ async fn a_forced_apply_of_an_atomic_list_drops_entries_of_others(subject: Subje
     assert_eq!(text(&parents, "/0/controllerName"), "example.com/second");
 }
 
-// Row 18
 async fn conditions_are_checked_and_refused_whole(subject: Subject) {
     let gateways = subject.gateway_api("gateways");
     subject.create(&gateways, &gateway("g")).await;
@@ -189,7 +191,6 @@ async fn conditions_are_checked_and_refused_whole(subject: Subject) {
     subject.patch(&path, APPLY, &longest).await.ok();
 }
 
-// Row 18
 async fn lists_have_limits(subject: Subject) {
     let gateways = subject.gateway_api("gateways");
     subject.create(&gateways, &gateway("g")).await;
@@ -210,7 +211,6 @@ async fn lists_have_limits(subject: Subject) {
     }
 }
 
-// Section 1, last facts
 async fn gateways_begin_with_two_unknown_conditions(subject: Subject) {
     let made = subject.create(&subject.gateway_api("gateways"), &gateway("g")).await;
     let conditions: Vec<_> = made["status"]["conditions"]
@@ -228,7 +228,6 @@ async fn gateways_begin_with_two_unknown_conditions(subject: Subject) {
     assert_eq!(text(&made, "/spec/listeners/0/allowedRoutes/namespaces/from"), "Same");
 }
 
-// Row 24
 async fn an_object_made_again_is_another_one(subject: Subject) {
     let gateways = subject.gateway_api("gateways");
     let first = subject.create(&gateways, &gateway("g")).await;
@@ -242,7 +241,6 @@ async fn an_object_made_again_is_another_one(subject: Subject) {
     assert_eq!((again.code, text(&again.json(), "/reason").as_str()), (409, "AlreadyExists"));
 }
 
-// Row 17, as leaders are elected
 async fn a_lease_is_taken_by_one_of_two(subject: Subject) {
     let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", subject.namespace);
     let mut lease = json!({
