@@ -10,7 +10,7 @@ use serde_json::json;
 use std::thread;
 use std::time::Duration;
 
-on_both_runtimes![no_call_fails];
+on_both_runtimes![no_call_fails, a_crash_costs_the_calls_under_way];
 
 /// As long as the API server is away.
 const AWAY: Duration = Duration::from_secs(3);
@@ -74,6 +74,32 @@ fn no_call_fails(runtime: Runtime) {
     let diary = caller.stop();
     assert_eq!(diary.failed, Vec::<String>::new(), "of {} calls", diary.calls);
     println!("{}: {} calls, none failed, the longest took {:?}", runtime.name(), diary.calls, diary.longest);
+}
+
+/// A pod dies, and the cluster doesn't say so: the session goes on at the Service's other pod.
+fn a_crash_costs_the_calls_under_way(runtime: Runtime) {
+    let Some(parts) = Parts::installed() else { return };
+    let Some(cluster) = Cluster::start(runtime) else { return };
+    let (one, wavering) = (Pod::start(&parts), Pod::start(&parts));
+    cluster.serve_two("steady", &one, "wavering", &wavering);
+    let url = cluster.url(8080, "");
+    let caller = Caller::start(&url, "steady-3001");
+    goes_on(&caller);
+    let other = Pod::start(&parts);
+    cluster.endpoints_of("steady", &[(&one, State::Ready), (&other, State::Ready)]);
+    // New clients are spread, so that the other pod is known when it answers one.
+    let there = other.address.ip().to_string();
+    until("the other pod", || {
+        (client::host(&url, "steady-3001_get-env").as_ref() == Ok(&there)).then_some(())
+    });
+
+    drop(one);
+    until("the session at the other pod", || (caller.diary().host == there).then_some(()));
+    let failed = caller.diary().failed;
+    // A call may be under way, and either worker may find out by one that its connection to the pod is gone.
+    assert!(failed.len() <= 2, "{failed:?}");
+    goes_on(&caller);
+    assert_eq!(caller.stop().failed, failed);
 }
 
 impl Cluster {
