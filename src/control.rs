@@ -23,7 +23,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 /// How often the file is looked at. It is small: reading it beats every way of guessing whether it changed.
 const WATCH: Duration = Duration::from_secs(2);
@@ -114,7 +114,10 @@ impl Control {
         routes: Arc<Routes>,
         status: Arc<Status>,
     ) -> Self {
-        let listeners = Listeners::new("--listen, or another port in the Gateway");
+        let listeners = Listeners::new(match arguments.cluster {
+            Some(_) => "--bind, or another port in the Gateway",
+            None => "--listen, or another port in the Gateway",
+        });
         let mut control = Self { arguments, settings, source, world, listeners, routes, texts: None, status };
         control.have_new_texts();
         control.follow_routes().await;
@@ -163,7 +166,8 @@ impl Control {
 
     /// Follows the files, SIGHUP, the name servers, and who else uses the addresses it wants.
     async fn watch(&mut self, mut hangup: Signal) -> Infallible {
-        let (mut watch, mut observe) = (interval(WATCH), interval(OBSERVE));
+        let every = |period| interval_at(Instant::now() + period, period);
+        let (mut watch, mut observe) = (every(WATCH), every(OBSERVE));
         for interval in [&mut watch, &mut observe] {
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }

@@ -50,9 +50,14 @@ impl Shard {
     /// A target gave a good answer.
     pub(crate) fn saw_answer(&mut self, id: LegId) {
         let Some(leg) = self.legs.get(id) else { return };
-        let (target, modern) = (leg.target.id.clone(), leg.is_modern());
         let revision = self.opened_for(id).map(|opened| opened.revision.as_str());
-        let era = if modern { Some(MODERN) } else { revision };
+        let era = if leg.is_modern() { Some(MODERN) } else { revision };
+        let failed = self.pools.get(&leg.target.id).is_some_and(|pool| pool.seen.known.error.is_some());
+        // What is no MCP has no era ever.
+        if era.is_none() && !failed {
+            return;
+        }
+        let target = leg.target.id.clone();
         self.saw(&target, |known| {
             known.error = None;
             known.era = known.era.or(era);

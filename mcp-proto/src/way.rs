@@ -12,7 +12,7 @@
 
 use crate::conn::Role;
 use crate::exchange::{Answer as Progress, ExchangeId, Work};
-use crate::http::{Fields, Request};
+use crate::http::{Fields, Request, is_of_connection};
 use crate::intake::{host_of, stream_id};
 use crate::leg::Trouble;
 use crate::refusal::{self, Refusal};
@@ -74,7 +74,7 @@ impl Way {
     pub(crate) fn answer_edits(&self) -> Option<&HeaderEdits> {
         let rule = self.rule.as_ref().filter(|rule| matches!(rule.answer, Answer::Backends(_)))?;
         let edits = &rule.response_headers;
-        (*edits != HeaderEdits::default()).then_some(edits)
+        (!edits.is_empty()).then_some(edits)
     }
 }
 
@@ -122,11 +122,17 @@ impl Shard {
         if backend.form() == Form::Mcp {
             exchange.way.transport = transport.ok_or_else(nothing_here)?;
         }
-        exchange.head.fields.edit(&rule.request_headers, |name| !is_own(name));
+        if !rule.request_headers.is_empty() {
+            let plain = backend.form() == Form::Http;
+            let may = |name: &str| if plain { !is_of_connection(name) } else { !is_own(name) };
+            exchange.head.fields.edit(&rule.request_headers, may);
+        }
         if let Some(host) = &rule.rewrite.host {
             exchange.head.fields.set("host", host);
         }
-        self.limit_exchange(id);
+        if rule.request_timeout.is_some() {
+            self.limit_exchange(id);
+        }
         Ok(if backend.form() == Form::Http { Next::Pass(backend) } else { Next::Serve })
     }
 

@@ -1,13 +1,40 @@
 //! What stands behind a rule: MCP servers that are served as one, or a plain HTTP service.
 
 use crate::{InvalidTargetName, Target, TargetName};
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// The name of a backend, unique in a snapshot: `namespace/name` of a `Backend`, `service/namespace/name:port` of a
 /// Service, empty for the one of a configuration file. Sessions are bound to it.
-#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Default, Eq)]
 pub struct BackendName(Arc<str>);
+
+impl Hash for BackendName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl PartialEq for BackendName {
+    fn eq(&self, other: &Self) -> bool {
+        // Nearly always a copy of the backend's own.
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Ord for BackendName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for BackendName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl BackendName {
     /// The name as text.

@@ -84,6 +84,12 @@ pub struct HeaderEdits {
 }
 
 impl HeaderEdits {
+    /// Whether there is nothing to change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
+    }
+
     /// Whether fields of that name stay as they are.
     #[must_use]
     pub fn keeps(&self, name: &str) -> bool {

@@ -4,6 +4,7 @@ use crate::matching::host_name;
 use crate::{
     Answer, Backend, BackendName, DuplicateTarget, Facts, HostMatch, Match, Rule, Share, Target, TargetId,
 };
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -103,6 +104,8 @@ impl Routes {
 pub struct Port {
     /// The most specific host first.
     listeners: Vec<Listener>,
+    /// The host makes a difference.
+    by_host: bool,
 }
 
 impl Port {
@@ -110,7 +113,11 @@ impl Port {
     #[must_use]
     pub fn new(mut listeners: Vec<Listener>) -> Self {
         listeners.sort_by_key(|listener| listener.host.precedence());
-        Self { listeners }
+        let hosts = |listener: &Listener| {
+            listener.host != HostMatch::Any
+                || listener.entries.iter().any(|entry| entry.host != HostMatch::Any)
+        };
+        Self { by_host: listeners.iter().any(hosts), listeners }
     }
 
     /// The rule for a request, and what of it matched; `None`: nothing is served there (404). The most specific
@@ -119,7 +126,7 @@ impl Port {
     where
         H: Fn(&str) -> Option<&'a str>,
     {
-        let host = host_name(facts.host);
+        let host = if self.by_host { host_name(facts.host) } else { Cow::Borrowed("") };
         let listener = self.listeners.iter().find(|listener| listener.host.covers(&host))?;
         listener.entries.iter().find(|entry| entry.host.covers(&host) && entry.on.covers(facts))
     }

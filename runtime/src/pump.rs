@@ -100,6 +100,8 @@ impl<N: Net> Pump<N> {
             // The client is gone already.
             return tracing::debug!(shard = self.id(), %error, "accepted connection is unusable");
         }
+        // A socket for both families shows clients of the older one by addresses of the newer (RFC 4291, 2.5.5.2).
+        let client = SocketAddr::new(client.ip().to_canonical(), client.port());
         self.turn(now, || {
             // Bound first: the borrow must end before the socket is known, and a refused one is closed right here.
             let accepted = self.shard.borrow_mut().accepted(at, client, now);

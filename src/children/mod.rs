@@ -106,11 +106,27 @@ async fn pass_on(
     child: Child,
     command: fn() -> Command,
 ) -> io::Result<()> {
-    let alive = match keeper.take().filter(|keeper| !keeper.listening.is_finished()) {
-        Some(alive) => alive,
-        None => Keeper::start(command())?,
+    let Child { target, process, stdin, stdout, released } = child;
+    let (lines, stderr) = io::pipe()?;
+    let ends =
+        Ends { stdin: stdin.into(), stdout: stdout.into(), stderr: stderr.into(), released: released.into() };
+    let order = Order {
+        id,
+        command: process.command.clone(),
+        args: process.args.clone(),
+        env: process.env.clone(),
+        cwd: process.cwd.clone(),
     };
-    keeper.insert(alive).start_child(id, child).await
+    // One that has just died refuses it: the child is no worse for that.
+    let taken = match keeper.as_mut().filter(|keeper| !keeper.listening.is_finished()) {
+        Some(alive) => alive.start_child(&target, &order, &ends).await.is_ok(),
+        None => false,
+    };
+    if !taken {
+        keeper.insert(Keeper::start(command())?).start_child(&target, &order, &ends).await?;
+    }
+    tokio::spawn(log(target, lines));
+    Ok(())
 }
 
 /// The keeper as the gateway sees it.
@@ -143,26 +159,13 @@ impl Keeper {
         Ok(Self { orders, listening, known })
     }
 
-    async fn start_child(&mut self, id: u64, child: Child) -> io::Result<()> {
-        let Child { target, process, stdin, stdout, released } = child;
-        let (lines, stderr) = io::pipe()?;
-        let ends = Ends {
-            stdin: stdin.into(),
-            stdout: stdout.into(),
-            stderr: stderr.into(),
-            released: released.into(),
-        };
-        let order = Order {
-            id,
-            command: process.command.clone(),
-            args: process.args.clone(),
-            env: process.env.clone(),
-            cwd: process.cwd.clone(),
-        };
-        lock(&self.known).insert(id, Started { target: target.clone(), group: None });
-        order::send(&mut self.orders, &order, &ends).await?;
-        tokio::spawn(log(target, lines));
-        Ok(())
+    async fn start_child(&mut self, target: &TargetName, order: &Order, ends: &Ends) -> io::Result<()> {
+        lock(&self.known).insert(order.id, Started { target: target.clone(), group: None });
+        let sent = order::send(&mut self.orders, order, ends).await;
+        if sent.is_err() {
+            lock(&self.known).remove(&order.id);
+        }
+        sent
     }
 
     async fn end(self) {

@@ -4,7 +4,7 @@ use crate::gateway::{File, Gateway, PATIENCE, command, own_address};
 use crate::talk::{Talk, status};
 use fake_kubernetes::FakeKubernetes;
 use serde_json::{Value, json};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 const TOOLS: [&str; 4] = ["clock_now", "clock_wait", "notes_add", "notes_list"];
@@ -130,6 +130,13 @@ fn a_cluster_is_served_followed_and_outlived() {
         until(name, || accepted()?.then_some(()));
     }
 
+    // What was found out while it was talked to is told, too.
+    let era = || {
+        let backend = cluster.find("backends", "default/mcp-backend")?;
+        backend.pointer("/status/targets/0/era").cloned()
+    };
+    assert_eq!(until("the target's era", era), "2026-07-28");
+
     // A change is seen: the same Gateway elsewhere.
     let moved = SocketAddr::new(at.ip(), own_address().port());
     cluster.apply(&manifests(moved.port(), server.endpoint));
@@ -172,6 +179,30 @@ fn what_is_waited_for_is_named_until_it_is_there() {
     ready(&gateway);
     assert_eq!(Talk::begin(at).tools(), TOOLS);
     assert_eq!(cluster.writes(), []);
+    assert_eq!(gateway.end("-TERM"), Some(0));
+}
+
+/// Takes the five seconds after which an address is tried again.
+#[test]
+fn a_gateway_whose_address_is_taken_says_so() {
+    let (server, at) = (server(), own_address());
+    let taken = TcpListener::bind(at).unwrap();
+    let cluster = FakeKubernetes::start();
+    cluster.apply(&manifests(at.port(), server.endpoint));
+    let gateway = start(&cluster, "taken", at, &[]);
+    let listener = || {
+        let gateway = cluster.find("gateways", "default/agentgateway")?;
+        condition(&json!({"status": gateway.pointer("/status/listeners/0")?}), "Programmed")
+    };
+    until("the reason", || listener()?.starts_with("False").then_some(()));
+    let (status, reason) = gateway.admin("/readyz");
+    assert_eq!(status, 503);
+    assert!(reason.contains(&format!("{at} is in use by another program")), "{reason}");
+    assert!(reason.contains("choose an address with --bind"), "{reason}");
+    drop(taken);
+    until("the address", || (listener()? == "True Programmed").then_some(()));
+    ready(&gateway);
+    assert_eq!(Talk::begin(at).tools(), TOOLS);
     assert_eq!(gateway.end("-TERM"), Some(0));
 }
 

@@ -1,7 +1,12 @@
 //! The definition of Backend, against both published shapes.
 
 use crate::{documents, parse, schema};
+use k8s_adapter::build::{Inputs, Options, Seen, StatusKind, build};
+use k8s_adapter::manifests;
+use k8s_adapter::objects::Objects;
+use routing::{BackendName, TargetId};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
 const DEFINITION: &str = "deploy/crds/backends.gateway.kgateway.dev.yaml";
@@ -91,6 +96,44 @@ spec:
 ";
     assert_eq!(problems(first), [""; 0]);
     assert_eq!(problems(second), [""; 0]);
+}
+
+/// What a schema does not know the API server takes away in silence.
+#[test]
+fn takes_the_status_that_is_written() {
+    let manifests = "
+apiVersion: gateway.kgateway.dev/v1alpha1
+kind: Backend
+metadata: { name: b, generation: 3 }
+spec:
+  type: MCP
+  mcp:
+    targets:
+      - { name: a, static: { host: 192.0.2.1, port: 3001 } }
+      - { name: never, static: { host: 192.0.2.1, port: 3001, protocol: Carrier } }
+";
+    let mut objects = Objects::default();
+    manifests::read("manifests", manifests, &mut objects).unwrap();
+    let id = TargetId::parse(&BackendName::from("default/b"), "a").unwrap();
+    let seen = Seen { era: Some("modern".to_owned()), error: Some("refused".to_owned()) };
+    let (hosts, observed, unbound) = (BTreeMap::new(), [(id, seen)].into(), BTreeMap::new());
+    let built = build(&Inputs {
+        objects: &objects,
+        options: &Options::default(),
+        hosts: &hosts,
+        observed: &observed,
+        unbound: &unbound,
+        before: None,
+    });
+    let status = built.statuses.into_iter().find(|status| status.kind == StatusKind::Backend).unwrap().status;
+    assert_eq!(status["targets"][0]["lastError"], "refused", "{status}");
+    let mut status = status;
+    for condition in status["conditions"].as_array_mut().unwrap() {
+        // Whoever writes it knows.
+        condition["lastTransitionTime"] = "2026-01-01T00:00:00Z".into();
+    }
+    let schema = &definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    assert_eq!(schema::problems(&schema["properties"]["status"], &status), [""; 0]);
 }
 
 #[test]

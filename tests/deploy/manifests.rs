@@ -113,7 +113,7 @@ fn pods_are_as_small_as_they_can_be() {
 #[test]
 fn rights_are_few() {
     let shared = [
-        "mcp-gateway-lease: get,create,update,patch coordination.k8s.io/leases",
+        "mcp-gateway-lease: get,create,update coordination.k8s.io/leases",
         "mcp-gateway-read: get,list,watch /services,namespaces",
         "mcp-gateway-read: get,list,watch discovery.k8s.io/endpointslices",
         "mcp-gateway-read: get,list,watch gateway.kgateway.dev/backends",

@@ -63,10 +63,8 @@ fn inspector_with_two_targets(runtime: Runtime) {
     let Some(parts) = Parts::installed() else { return };
     let (a, b) = (parts.everything(), parts.everything());
     let Some(gateway) = Gateway::before(runtime, &[&a, &b]) else { return };
-    let named = |method: &str, pointer: &str, key: &str, url: &str| -> Vec<String> {
-        let answer: Value = serde_json::from_str(&inspect(&parts, url, &[method])).expect("JSON");
-        let items = answer.pointer(pointer).and_then(Value::as_array).expect("a list");
-        items.iter().map(|item| item.get(key).and_then(Value::as_str).expect("a name").to_owned()).collect()
+    let named = |method: &str, pointer: &str, key: &str, url: &str| {
+        listed(&inspect(&parts, url, &[method]), pointer, key)
     };
     for (method, pointer, key, separator) in [
         ("tools/list", "/result/tools", "name", '_'),
@@ -129,8 +127,15 @@ fn fixture(parts: &Parts) -> Command {
     parts.script("clients/fixture.mjs")
 }
 
+/// What is listed in what the Inspector printed, by `key`.
+pub(crate) fn listed(printed: &str, pointer: &str, key: &str) -> Vec<String> {
+    let answer: Value = serde_json::from_str(printed).expect("JSON");
+    let items = answer.pointer(pointer).and_then(Value::as_array).expect("a list");
+    items.iter().map(|item| item.get(key).and_then(Value::as_str).expect("a name").to_owned()).collect()
+}
+
 /// What the Inspector prints for one method.
-fn inspect(parts: &Parts, url: &str, method: &[&str]) -> String {
+pub(crate) fn inspect(parts: &Parts, url: &str, method: &[&str]) -> String {
     let mut inspector = parts.package("@modelcontextprotocol/inspector/clients/launcher/build/index.js");
     inspector.args(["--cli", url, "--transport", "http", "--format", "json", "--method"]).args(method);
     // There is no key ring where tests run.

@@ -4,7 +4,7 @@ use crate::parts::{Server, skip};
 use crate::process::{Process, free_port, listens};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
@@ -54,14 +54,35 @@ impl Gateway {
         Self::start(runtime, ["--config".to_owned(), file.display().to_string()])
     }
 
+    /// Starts the gateway where Kubernetes objects say what it serves, at this address.
+    pub(crate) fn of_kubernetes(runtime: Runtime, ip: Ipv4Addr, arguments: &[&str]) -> Option<Self> {
+        let admin = SocketAddr::from((ip, 9901));
+        let url = format!("http://{ip}:8080/mcp");
+        let started = Self::run(runtime, url, admin, arguments, || true);
+        started.unwrap_or_else(|why| panic!("the gateway left with {why}"))
+    }
+
     fn start(runtime: Runtime, arguments: impl IntoIterator<Item = String>) -> Result<Option<Self>, String> {
-        let (port, admin) = (free_port(), free_port());
+        let (port, admin) = (free_port(), SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())));
+        let listen = ["--listen".to_owned(), format!("127.0.0.1:{port}")];
+        let arguments: Vec<_> = listen.into_iter().chain(arguments).collect();
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        Self::run(runtime, format!("http://127.0.0.1:{port}/mcp"), admin, &arguments, || listens(port))
+    }
+
+    fn run(
+        runtime: Runtime,
+        url: String,
+        admin: SocketAddr,
+        arguments: &[&str],
+        listens: impl Fn() -> bool,
+    ) -> Result<Option<Self>, String> {
         let mut command = Command::new(PROGRAM);
-        command.args(["--listen", &format!("127.0.0.1:{port}"), "--admin", &format!("127.0.0.1:{admin}")]);
-        command.args(["--workers", "2", "--runtime", runtime.name()]).args(arguments);
-        let mut process = Process::start(&format!("gateway-{port}"), &mut command);
-        match process.wait_until(|| listens(port) && is_ready(admin)) {
-            Ok(()) => Ok(Some(Self { url: format!("http://127.0.0.1:{port}/mcp"), _process: process })),
+        command.args(arguments).args(["--admin", &admin.to_string()]);
+        command.args(["--workers", "2", "--runtime", runtime.name()]);
+        let mut process = Process::start(&format!("gateway-{admin}"), &mut command);
+        match process.wait_until(|| listens() && is_ready(admin)) {
+            Ok(()) => Ok(Some(Self { url, _process: process })),
             Err(why) if runtime == Runtime::Glommio && why.starts_with(NO_GLOMMIO) => {
                 without_io_uring(&why);
                 Ok(None)
@@ -83,10 +104,10 @@ fn without_io_uring(why: &str) {
     }
 }
 
-fn is_ready(admin: u16) -> bool {
+pub(crate) fn is_ready(admin: SocketAddr) -> bool {
     let answer = || {
-        let mut stream = TcpStream::connect(("127.0.0.1", admin))?;
-        write!(stream, "GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:{admin}\r\nConnection: close\r\n\r\n")?;
+        let mut stream = TcpStream::connect(admin)?;
+        write!(stream, "GET /readyz HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text).map(|_| text)
     };

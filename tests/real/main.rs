@@ -2,11 +2,13 @@
 //!
 //! [`parts`] finds what `tests/parts/install` has put under `target/parts` and starts servers from it, [`gateway`]
 //! starts the gateway before them, [`clients`], [`conformance`] and [`matrix`] run official programs against it, and
-//! [`rmcp`] is the Rust client among them. [`seed`] does by hand what they do.
+//! [`rmcp`] is the Rust client among them. [`seed`] does by hand what they do. In [`kubernetes`] a cluster says what the
+//! gateway serves.
 
 mod clients;
 mod conformance;
 mod gateway;
+mod kubernetes;
 mod matrix;
 mod parts;
 mod process;

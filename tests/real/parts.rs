@@ -1,8 +1,9 @@
 //! The official packages under `target/parts`: where they are, and servers made of them.
 
-use crate::process::{Process, free_port, listens};
+use crate::process::{Process, free_port, listens_at};
 use std::env;
 use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -60,6 +61,15 @@ impl Parts {
         let mut command = self.package("@modelcontextprotocol/server-everything/dist/index.js");
         command.arg("sse");
         Server::start("everything", command).at("/sse")
+    }
+
+    /// The reference server as it is in a pod, which has an address of its own. It tells it with its environment, as `HOST`.
+    pub(crate) fn everything_at(&self, address: SocketAddr) -> Server {
+        let mut command = self.node();
+        command.arg("--require").arg(source("pod.cjs")).env("HOST", address.ip().to_string());
+        command.arg(self.0.join("node_modules/@modelcontextprotocol/server-everything/dist/index.js"));
+        command.arg("streamableHttp");
+        Server::start_at("everything", address, command)
     }
 
     /// The conformance fixture.
@@ -156,11 +166,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn start(name: &str, mut command: Command) -> Self {
-        let port = free_port();
-        let mut process = Process::start(&format!("{name}-{port}"), command.env("PORT", port.to_string()));
-        process.wait_until(|| listens(port)).expect("the server starts");
-        Self { url: format!("http://127.0.0.1:{port}/mcp"), _process: process }
+    fn start(name: &str, command: Command) -> Self {
+        Self::start_at(name, (Ipv4Addr::LOCALHOST, free_port()).into(), command)
+    }
+
+    fn start_at(name: &str, address: SocketAddr, mut command: Command) -> Self {
+        command.env("PORT", address.port().to_string());
+        let mut process = Process::start(&format!("{name}-{address}"), &mut command);
+        process.wait_until(|| listens_at(address)).expect("the server starts");
+        Self { url: format!("http://{address}/mcp"), _process: process }
     }
 
     /// The same with another path.

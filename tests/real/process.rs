@@ -1,9 +1,10 @@
 //! A server that runs as long as its value lives.
 
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,9 +56,17 @@ impl Drop for Process {
 
 /// Waits until `ready` holds.
 pub(crate) fn wait_until(ready: impl Fn() -> bool) {
+    until("what is waited for", || ready().then_some(()));
+}
+
+/// Waits until `find` finds something.
+pub(crate) fn until<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + START;
-    while !ready() {
-        assert!(Instant::now() < deadline, "not ready within {START:?}");
+    loop {
+        if let Some(found) = find() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {START:?}");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -68,6 +77,22 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("a bound socket has an address").port()
 }
 
+/// A loopback address that no other test uses, nor another run of the tests.
+pub(crate) fn own_address() -> Ipv4Addr {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, COUNT.fetch_add(1, Relaxed), high, low.max(1))
+}
+
+/// Whether all these ports of an address can be listened on: somebody may have one of them on every address.
+pub(crate) fn are_free(ip: Ipv4Addr, ports: &[u16]) -> bool {
+    ports.iter().all(|port| TcpListener::bind((ip, *port)).is_ok())
+}
+
 pub(crate) fn listens(port: u16) -> bool {
-    TcpStream::connect(("127.0.0.1", port)).is_ok()
+    listens_at((Ipv4Addr::LOCALHOST, port).into())
+}
+
+pub(crate) fn listens_at(address: SocketAddr) -> bool {
+    TcpStream::connect(address).is_ok()
 }

@@ -16,14 +16,18 @@ on_both_runtimes![by_hand];
 
 fn by_hand(runtime: Runtime) {
     let Some(parts) = Parts::installed() else { return };
-    if Command::new("curl").arg("--version").output().is_err() {
-        return skip("there is no curl");
-    }
     let (one, other) = (parts.everything(), parts.everything());
     let Some(gateway) = Gateway::before(runtime, &[&one, &other]) else { return };
     let port = gateway.url.trim_end_matches("/mcp").rsplit(':').next().expect("the URL has a port");
-    let terminal = Terminal::open(port);
+    walk(&format!("localhost:{port}"), ["a_echo", "b_echo"]);
+}
 
+/// The walk, at a gateway with these two tools, each of which is the reference server's `echo`.
+pub(crate) fn walk(authority: &str, names: [&str; 2]) {
+    if Command::new("curl").arg("--version").output().is_err() {
+        return skip("there is no curl");
+    }
+    let terminal = Terminal::open(authority);
     let answer = terminal.types(
         r#"curl "http://localhost:8080/mcp?sessionId=$SESSION_ID" -v \
      -H "Accept: text/event-stream,application/json" \
@@ -38,32 +42,32 @@ fn by_hand(runtime: Runtime) {
     terminal.posts(r#"{"method":"tools/list","jsonrpc":"2.0","id":1}"#);
     let listed = terminal.reads(1);
     let tools = listed["result"]["tools"].as_array().expect("a list of tools");
-    for name in ["a_echo", "b_echo"] {
+    for name in names {
         assert!(tools.iter().any(|tool| tool["name"] == name), "{name} in {tools:?}");
     }
 
-    terminal.posts(
-        r#"{"method":"tools/call","params":{"name":"b_echo","arguments":{"message":"hi"}},"jsonrpc":"2.0","id":2}"#,
-    );
+    let [_, name] = names;
+    let call = r#"{"method":"tools/call","params":{"name":"NAME","arguments":{"message":"hi"}},"jsonrpc":"2.0","id":2}"#;
+    terminal.posts(&call.replace("NAME", name));
     assert_eq!(terminal.reads(2)["result"]["content"][0]["text"], "Echo: hi");
 }
 
 /// Two shells: one where the stream runs, one to type in.
 struct Terminal {
-    port: String,
+    authority: String,
     session: String,
     stream: PathBuf,
     _curl: Process,
 }
 
 impl Terminal {
-    fn open(port: &str) -> Self {
-        let stream = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stream-{port}"));
+    fn open(authority: &str) -> Self {
+        let stream = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stream-{authority}"));
         // Left by an earlier run.
         let _ = fs::remove_file(&stream);
         let mut curl = Command::new("curl");
-        curl.args(["-N", "-v", &format!("localhost:{port}/sse"), "-o"]).arg(&stream);
-        let mut curl = Process::start(&format!("curl-{port}"), &mut curl);
+        curl.args(["-N", "-v", &format!("{authority}/sse"), "-o"]).arg(&stream);
+        let mut curl = Process::start(&format!("curl-{authority}"), &mut curl);
         let said = || fs::read_to_string(&stream).unwrap_or_default();
         curl.wait_until(|| said().contains("sessionId=") && said().contains("\n\n"))
             .expect("the stream begins");
@@ -71,12 +75,12 @@ impl Terminal {
         let data = text.strip_prefix("event: endpoint\ndata: ").expect("its first event names the endpoint");
         let query = data.lines().next().and_then(|line| line.split_once("sessionId="));
         let session = query.expect("the endpoint has the session's id").1.to_owned();
-        Self { port: port.to_owned(), session, stream, _curl: curl }
+        Self { authority: authority.to_owned(), session, stream, _curl: curl }
     }
 
-    /// A command as the guide has it, but for the port.
+    /// A command as the guide has it, but for where the gateway is.
     fn types(&self, line: &str) -> Output {
-        let line = line.replace("localhost:8080", &format!("localhost:{}", self.port));
+        let line = line.replace("localhost:8080", &self.authority);
         let mut shell = Command::new("sh");
         shell.args(["-c", &line]).env("SESSION_ID", &self.session).output().expect("there is a shell")
     }

@@ -10,8 +10,11 @@ pub(super) fn holds(there: &Value, wanted: &Value) -> bool {
             wanted.iter().all(|(name, wanted)| there.get(name).is_some_and(|there| holds(there, wanted)))
         }
         (Value::Array(there), Value::Array(wanted)) => {
-            there.len() == wanted.len()
-                && there.iter().zip(wanted).all(|(there, wanted)| holds(there, wanted))
+            let same = match wanted.iter().all(Value::is_object) {
+                true => wanted.iter().all(|wanted| there.iter().any(|there| holds(there, wanted))),
+                false => there.iter().zip(wanted).all(|(there, wanted)| holds(there, wanted)),
+            };
+            there.len() == wanted.len() && same
         }
         _ => there == wanted,
     }

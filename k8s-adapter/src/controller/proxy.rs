@@ -39,7 +39,7 @@ pub fn proxy(gateway: &Gateway, controller_name: &str, template: &Template) -> V
     .into()
 }
 
-/// The Secret for the key that seals its sessions, without that: see [`put_key`]. It is created when there is none, and then
+/// The Secret for the key that seals its sessions, without that: see `put_key`. It is created when there is none, and then
 /// never touched.
 #[must_use]
 pub fn secret(gateway: &Gateway, controller_name: &str) -> Value {

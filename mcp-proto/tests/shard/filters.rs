@@ -3,7 +3,7 @@
 use crate::support::client::{INITIALIZED, call, initialize, post, request, session_field};
 use crate::support::modern::Ask;
 use crate::support::routed::{at, backend, on, placed, port, routes, to, world};
-use crate::support::server::{Reply, Seen};
+use crate::support::server::{Reply, Seen, reply};
 use crate::support::{Setup, World};
 use routing::{
     Answer as Answered, Backend, Forwarding, HeaderEdits, PathEdit, PathMatch, Protocol, Redirect, Rewrite,
@@ -73,6 +73,27 @@ fn what_a_rule_sets_and_adds_reaches_targets_and_what_it_removes_does_not() {
         assert_eq!(values(&seen, "accept"), ["application/json, text/event-stream"], "{method}");
         assert_ne!(seen.session(), Some("no"), "{method}");
     }
+}
+
+#[test]
+fn to_a_plain_service_a_rule_says_all_but_what_is_of_the_connection() {
+    let target = crate::support::setup::target("alpha", 0);
+    let plain = Arc::new(Backend::http("plain".into(), target));
+    let request_headers = edits(
+        &[("accept", "x/y"), ("mcp-a", "rule"), ("content-length", "9"), ("connection", "close")],
+        &[("x-add", "rule")],
+        &["x-gone", "transfer-encoding"],
+    );
+    let mut world = world(vec![at("", "/", Rule { request_headers, ..to("r", &plain) })], 1);
+    world.server("plain/alpha").on("POST", |_| reply(200, "", "ok"));
+    let request = b"POST / HTTP/1.1\r\nhost: h\r\naccept: a/b\r\nx-add: client\r\nx-gone: 1\r\ncontent-length: 4\r\n\r\nbody";
+    let answer = world.ask_at(0, "h/", request);
+    assert_eq!((answer.status, answer.text()), (200, "ok"));
+    let seen = world.server("plain/alpha").last("POST").clone();
+    assert_eq!((values(&seen, "accept"), values(&seen, "mcp-a")), (vec!["x/y"], vec!["rule"]));
+    assert_eq!(values(&seen, "x-add"), ["client", "rule"]);
+    assert_eq!((values(&seen, "x-gone").len(), values(&seen, "connection").len()), (0, 0));
+    assert_eq!((values(&seen, "content-length"), seen.body.as_str()), (vec!["4"], "body"));
 }
 
 #[test]

@@ -438,7 +438,7 @@ fn a_rule_edits_fields_host_and_path() {
     assert!(
         seen.starts_with(
             "POST /v2/cart?x=/shop HTTP/1.1\r\nhost: inner.example\r\nq-add: 1\r\nq-keep: 1\r\n\
-             q-set: new\r\nq-add: more\r\ncontent-length: 2\r\nx-forwarded-for"
+             Content-Length: 2\r\nq-set: new\r\nq-add: more\r\nx-forwarded-for"
         ),
         "{seen}"
     );
