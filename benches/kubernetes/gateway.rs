@@ -5,7 +5,7 @@ use crate::process::Process;
 use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long it may take until it is ready, or until a change is in force.
@@ -17,6 +17,7 @@ const GLANCE: Duration = Duration::from_millis(2);
 pub(crate) struct Gateway {
     pub(crate) process: Process,
     admin: SocketAddr,
+    log: PathBuf,
     started: Instant,
     /// Kept, so that a look costs the gateway no connection.
     connection: RefCell<Option<Plain>>,
@@ -57,8 +58,9 @@ impl Gateway {
             command.push("--no-status".to_owned());
         }
         let started = Instant::now();
-        let process = Process::start(&command, &folder.join(format!("gateway-{}.log", admin.port())))?;
-        Ok(Self { process, admin, started, connection: RefCell::new(None) })
+        let log = folder.join(format!("gateway-{}.log", admin.port()));
+        let process = Process::start(&command, &log)?;
+        Ok(Self { process, admin, log, started, connection: RefCell::new(None) })
     }
 
     /// Waits until it serves.
@@ -71,7 +73,8 @@ impl Gateway {
                 return Ok(Began { ready: self.started.elapsed(), peak });
             }
             if self.started.elapsed() > PATIENCE {
-                return Err(io::Error::other("the gateway does not get ready"));
+                let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+                return Err(io::Error::other(format!("the gateway does not get ready\n{log}")));
             }
             std::thread::sleep(GLANCE);
         }

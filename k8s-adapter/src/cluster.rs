@@ -103,6 +103,9 @@ pub struct Timing {
     pub quiet: Duration,
     /// … or when the first of them is this old.
     pub latest: Duration,
+    /// How long changes may wait of nothing but statuses that we write: most of them are our own, and they change
+    /// nothing that is served.
+    pub statuses: Duration,
     /// How long a Lease is valid. Whole seconds.
     pub lease: Duration,
     /// How often its holder renews it, and others look at it.
@@ -128,6 +131,7 @@ impl Default for Timing {
             retry_most: Duration::from_secs(5),
             quiet: Duration::from_millis(50),
             latest: Duration::from_secs(1),
+            statuses: Duration::from_secs(5),
             lease: Duration::from_secs(15),
             renew: Duration::from_secs(5),
             hold: Duration::from_secs(2),
@@ -211,7 +215,8 @@ impl Cluster {
     }
 
     /// The objects of the cluster: none until all types that must be there have been read once, then all of them anew
-    /// with every change. A change in a quiet cluster is seen after 50 ms, and none later than after a second.
+    /// with every change. A change in a quiet cluster is seen after 50 ms, and none later than after a second; only
+    /// statuses that we write may take five.
     #[must_use]
     pub fn objects(&self) -> watch::Receiver<Option<Arc<Objects>>> {
         self.objects.clone()

@@ -22,6 +22,7 @@ use crate::leg::Trouble;
 use crate::wire::{Reader, Writer};
 use rand_chacha::rand_core::Rng;
 use routing::{Endpoint, Serves};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -146,8 +147,11 @@ impl Endpoints {
     /// Follows the snapshot.
     pub(crate) fn follow(&mut self, listed: &[Endpoint]) -> Followed {
         let mut followed = Followed::default();
+        let of = |endpoint: &Endpoint| (endpoint.address, endpoint.occupant);
+        // A target may have thousands. Of those that are the same the first counts.
+        let mut new: BTreeMap<_, _> = listed.iter().rev().map(|endpoint| (of(endpoint), endpoint)).collect();
         for entry in &mut self.entries {
-            let now = listed.iter().find(|endpoint| endpoint.is(&entry.endpoint));
+            let now = new.remove(&of(&entry.endpoint));
             followed.left |= entry.listed && now.is_none();
             followed.joined |= !entry.listed && now.is_some();
             entry.listed = now.is_some();
@@ -156,11 +160,9 @@ impl Endpoints {
                 None => followed.stale.append(&mut entry.idle),
             }
         }
-        for endpoint in listed {
-            if self.position(EndpointId::from(endpoint)).is_none() {
-                self.entries.push(Entry::new(*endpoint));
-                followed.joined = true;
-            }
+        for endpoint in listed.iter().filter_map(|endpoint| new.remove(&of(endpoint))) {
+            self.entries.push(Entry::new(*endpoint));
+            followed.joined = true;
         }
         self.tidy();
         followed

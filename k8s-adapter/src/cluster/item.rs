@@ -56,6 +56,43 @@ impl Item {
         }
     }
 
+    /// Whether it differs from the one whose place it takes in its status alone, which says nothing about what is
+    /// served. Only of types whose status we write: that of a Service has its addresses.
+    pub(super) fn changes_status_alone(&self, objects: &Objects) -> bool {
+        let key = self.metadata().key();
+        match self {
+            Self::Class(class) => objects.classes.get(&key.name).is_some_and(|before| {
+                GatewayClass {
+                    status: before.status.clone(),
+                    metadata: aged(&class.metadata, &before.metadata),
+                    ..GatewayClass::clone(class)
+                } == **before
+            }),
+            Self::Gateway(gateway) => objects.gateways.get(&key).is_some_and(|before| {
+                Gateway {
+                    status: before.status.clone(),
+                    metadata: aged(&gateway.metadata, &before.metadata),
+                    ..Gateway::clone(gateway)
+                } == **before
+            }),
+            Self::Route(route) => objects.routes.get(&key).is_some_and(|before| {
+                HttpRoute {
+                    status: before.status.clone(),
+                    metadata: aged(&route.metadata, &before.metadata),
+                    ..HttpRoute::clone(route)
+                } == **before
+            }),
+            Self::Backend(backend) => objects.backends.get(&key).is_some_and(|before| {
+                Backend {
+                    status: before.status.clone(),
+                    metadata: aged(&backend.metadata, &before.metadata),
+                    ..Backend::clone(backend)
+                } == **before
+            }),
+            Self::Grant(_) | Self::Service(_) | Self::Slice(_) | Self::Namespace(_) => false,
+        }
+    }
+
     /// The object of a type and name, if it is there.
     pub(super) fn find(kind: Kind, key: &Key, objects: &Objects) -> Option<Self> {
         match kind {
@@ -106,6 +143,11 @@ fn decode<T: DeserializeOwned>(
     }
     metadata.annotations.remove(LAST_APPLIED);
     Ok(Arc::new(decoded))
+}
+
+/// `metadata` with the version of `before`, which every write changes.
+fn aged(metadata: &Metadata, before: &Metadata) -> Metadata {
+    Metadata { resource_version: before.resource_version.clone(), ..metadata.clone() }
 }
 
 /// Forgets the object of a type and name.

@@ -204,7 +204,7 @@ impl Reflector {
             Event::Put(object) => match Item::read(self.kind, object) {
                 Ok(item) => {
                     let version = item.metadata().resource_version.clone();
-                    self.store.change(|objects| item.put(objects));
+                    self.store.put(item);
                     version.unwrap_or_default()
                 }
                 Err(error) => self.undecodable(object, &error).version,

@@ -1,6 +1,7 @@
 //! The copy of the cluster's objects, and when it is worth looking at.
 
 use super::Timing;
+use super::item::Item;
 use crate::objects::Objects;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -17,6 +18,22 @@ pub(super) struct Store {
 struct State {
     objects: Objects,
     news: Option<News>,
+    /// When the first status changed of which nobody was told.
+    statuses: Option<Instant>,
+}
+
+impl State {
+    fn tell(&mut self) {
+        let now = Instant::now();
+        self.news = Some(News { first: self.news.map_or(now, |news| news.first), last: now });
+    }
+
+    /// When to tell what there is to tell.
+    fn due(&self, timing: &Timing) -> Option<Instant> {
+        let news = self.news.map(|news| news.due(timing));
+        let statuses = self.statuses.map(|first| first + timing.statuses);
+        news.into_iter().chain(statuses).min()
+    }
 }
 
 /// Changes nobody has been told of yet.
@@ -38,8 +55,20 @@ impl Store {
     pub(super) fn change(&self, change: impl FnOnce(&mut Objects)) {
         let mut state = self.state();
         change(&mut state.objects);
-        let now = Instant::now();
-        state.news = Some(News { first: state.news.map_or(now, |news| news.first), last: now });
+        state.tell();
+        self.changed.notify_one();
+    }
+
+    /// Puts one object in its place. Where nothing but its status has changed there is no hurry.
+    pub(super) fn put(&self, item: Item) {
+        let mut state = self.state();
+        let is_of_status = item.changes_status_alone(&state.objects);
+        item.put(&mut state.objects);
+        if is_of_status {
+            state.statuses.get_or_insert_with(Instant::now);
+        } else {
+            state.tell();
+        }
         self.changed.notify_one();
     }
 
@@ -56,13 +85,17 @@ impl Store {
     /// Waits until there are changes that should be told, and gives the objects as they are then.
     pub(super) async fn news(&self, timing: &Timing) -> Objects {
         loop {
-            let due = self.state().news.map(|news| news.due(timing));
+            let due = self.state().due(timing);
             match due {
                 None => self.changed().await,
-                Some(due) if due > Instant::now() => sleep_until(due).await,
+                // The next change may be due before.
+                Some(due) if due > Instant::now() => tokio::select! {
+                    () = sleep_until(due) => {}
+                    () = self.changed() => {}
+                },
                 Some(_) => {
                     let mut state = self.state();
-                    state.news = None;
+                    (state.news, state.statuses) = (None, None);
                     return state.objects.clone();
                 }
             }
@@ -78,8 +111,51 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::kind::Kind;
     use std::time::Duration;
     use tokio::time::{advance, timeout};
+
+    fn route(version: u32, spec: &str, status: &str) -> Item {
+        let text = format!(
+            r#"{{"metadata":{{"name":"r","resourceVersion":"{version}"}},"spec":{spec},"status":{status}}}"#
+        );
+        Item::read(Kind::Route, &text).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_is_no_news_for_a_while() {
+        let (store, timing) = (Store::default(), Timing::default());
+        let one = r#"{"hostnames":["a"]}"#;
+        store.put(route(1, one, "{}"));
+        assert!(wait(&store, &timing).await < Duration::from_millis(60), "it is new");
+        for version in 2..50 {
+            store.put(route(version, one, &format!(r#"{{"parents":[{version}]}}"#)));
+            advance(Duration::from_millis(10)).await;
+        }
+        assert!((4500..=5000).contains(&wait(&store, &timing).await.as_millis()), "told once, and late");
+        store.put(route(50, one, "{}"));
+        store.put(route(51, r#"{"hostnames":["b"]}"#, "{}"));
+        assert!(wait(&store, &timing).await < Duration::from_millis(60), "something else has changed, too");
+        assert!(timeout(Duration::from_secs(3600), store.news(&timing)).await.is_err(), "nothing new");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn news_do_not_wait_for_a_status() {
+        let (store, timing) = (Store::default(), Timing::default());
+        store.put(route(1, "{}", "{}"));
+        wait(&store, &timing).await;
+        store.put(route(2, "{}", r#"{"parents":[]}"#));
+        let later = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            store.put(route(3, r#"{"hostnames":["b"]}"#, "{}"));
+            std::future::pending::<()>().await;
+        };
+        let waited = tokio::select! {
+            waited = wait(&store, &timing) => waited,
+            () = later => unreachable!(),
+        };
+        assert!((1050..=1060).contains(&waited.as_millis()), "{waited:?}");
+    }
 
     /// Waits for news, in virtual time: how long it took.
     async fn wait(store: &Store, timing: &Timing) -> Duration {

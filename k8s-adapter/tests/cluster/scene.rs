@@ -40,6 +40,7 @@ pub(crate) fn timing() -> Timing {
         retry_most: Duration::from_millis(100),
         quiet: Duration::from_millis(20),
         latest: Duration::from_millis(200),
+        statuses: Duration::from_millis(200),
         lease: Duration::from_secs(3),
         renew: Duration::from_millis(500),
         hold: Duration::from_millis(300),

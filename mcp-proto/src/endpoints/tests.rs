@@ -54,6 +54,30 @@ fn chosen(endpoints: &mut Endpoints, times: usize, now: Instant) -> Vec<u8> {
 const REFUSED: Trouble = Trouble::Connect(crate::Fault::Refused);
 
 #[test]
+fn a_snapshot_is_followed_in_its_order_and_each_endpoint_is_there_once() {
+    let mut endpoints = all(&[at(3), near(1), at(1), at(2)]);
+    let order = |endpoints: &Endpoints| -> Vec<Endpoint> {
+        endpoints.entries.iter().map(|entry| entry.endpoint).collect()
+    };
+    assert_eq!(order(&endpoints), [at(3), near(1), at(2)]);
+    let followed = endpoints.follow(&[at(4), at(2), draining(3), at(2)]);
+    assert_eq!(followed, Followed { stale: vec![], joined: true, left: true });
+    assert_eq!(order(&endpoints), [draining(3), at(2), at(4)]);
+    assert_eq!(endpoints.follow(&[at(4), at(2), draining(3)]), Followed::default());
+}
+
+/// As many as a big Service has: this is done on the thread that answers calls, so it must not compare all with all.
+#[test]
+fn many_endpoints_are_followed() {
+    let at = |number: u32| Endpoint::from(SocketAddr::from((number.to_be_bytes(), 80)));
+    let mut listed: Vec<Endpoint> = (0..50_000).map(at).collect();
+    let mut endpoints = all(&listed);
+    listed[7] = at(60_000);
+    assert_eq!(endpoints.follow(&listed), Followed { stale: vec![], joined: true, left: true });
+    assert_eq!(endpoints.count(), 50_000);
+}
+
+#[test]
 fn the_less_busy_of_two_is_chosen() {
     let mut endpoints = all(&[at(1), at(2), at(3), at(4)]);
     let order = chosen(&mut endpoints, 400, start());
