@@ -17,6 +17,7 @@ mod process;
 #[path = "../gateway/upstream.rs"]
 mod upstream;
 #[path = "../gateway/work.rs"]
+#[cfg_attr(not(test), expect(dead_code, reason = "the race asks for more"))]
 mod work;
 
 mod cluster;
