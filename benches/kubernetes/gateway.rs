@@ -56,6 +56,9 @@ impl Gateway {
         }
         if !write_status {
             command.push("--no-status".to_owned());
+        } else {
+            // The one before it was killed, and its Lease stays for a while.
+            command.extend(["--lease-name".to_owned(), format!("bench-{}", admin.port())]);
         }
         let started = Instant::now();
         let log = folder.join(format!("gateway-{}.log", admin.port()));

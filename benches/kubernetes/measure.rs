@@ -139,8 +139,8 @@ pub(crate) fn turn(
     Ok(Turn { p50: micros(50), p99: micros(99), worst: micros(100), cores, others })
 }
 
-/// Of what is sorted; 100 is the last.
+/// The least that so many percent are not above, of what is sorted.
 pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> Duration {
-    let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-    sorted.get(at).copied().unwrap_or_default()
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }

@@ -111,7 +111,8 @@ struct Health {
     breaks: u32,
     /// Rests since its last good answer.
     rests: u32,
-    rest: Option<Rest>,
+    /// Few rest, and all of a big cluster's endpoints are here, on each shard.
+    rest: Option<Box<Rest>>,
 }
 
 #[derive(Debug)]
@@ -160,6 +161,7 @@ impl Endpoints {
                 None => followed.stale.append(&mut entry.idle),
             }
         }
+        self.entries.reserve_exact(new.len());
         for endpoint in listed.iter().filter_map(|endpoint| new.remove(&of(endpoint))) {
             self.entries.push(Entry::new(*endpoint));
             followed.joined = true;
@@ -437,7 +439,7 @@ impl Health {
         let rest = REST.saturating_mul(1 << self.rests.min(8)).min(LONGEST_REST);
         self.rests += 1;
         let reason = reason.to_string().into();
-        self.rest = Some(Rest { since: now, until: now + rest, unreachable, reason });
+        self.rest = Some(Box::new(Rest { since: now, until: now + rest, unreachable, reason }));
         true
     }
 }

@@ -77,6 +77,13 @@ fn many_endpoints_are_followed() {
     assert_eq!(endpoints.count(), 50_000);
 }
 
+/// Each shard has all of them: 100,000 are 10 MB.
+#[test]
+fn an_endpoint_takes_little_memory() {
+    assert!(size_of::<Entry>() <= 104, "{} bytes", size_of::<Entry>());
+    assert_eq!(all(&[at(1), at(2), at(3)]).entries.capacity(), 3);
+}
+
 #[test]
 fn the_less_busy_of_two_is_chosen() {
     let mut endpoints = all(&[at(1), at(2), at(3), at(4)]);
