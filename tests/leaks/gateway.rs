@@ -88,9 +88,9 @@ impl Gateway {
         let gauges = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" gauge"));
         // Those about the process and its configuration.
         let own = |name: &&str| {
-            !["build", "start", "workers", "targets", "config"]
+            ["build", "start", "workers", "config", "targets", "endpoints", "backends", "rules", "listeners"]
                 .iter()
-                .any(|what| name.starts_with(&format!("mcp_gateway_{what}")))
+                .all(|what| !name.starts_with(&format!("mcp_gateway_{what}")))
         };
         let gauges: Vec<&str> = gauges.filter(own).collect();
         assert!(gauges.len() > 7, "{metrics}");
