@@ -179,8 +179,10 @@ pub(crate) struct File(PathBuf);
 
 impl File {
     pub(crate) fn new(name: &str, content: &str) -> Self {
-        let file =
-            Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id())));
+        // Tests run side by side, and two of them may think of the same name.
+        static COUNT: AtomicU8 = AtomicU8::new(0);
+        let (id, count) = (std::process::id(), COUNT.fetch_add(1, Relaxed));
+        let file = Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{id}-{count}-{name}")));
         file.write(content);
         file
     }
