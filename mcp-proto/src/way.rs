@@ -91,7 +91,7 @@ impl Shard {
 
     /// Whether a target is the only one of its backend, so that nothing of it is renamed.
     pub(crate) fn is_alone(&self, target: &TargetId) -> bool {
-        self.backend(&target.backend).single().is_some()
+        self.backend(&target.backend).single().is_some_and(|single| single.id == *target)
     }
 
     /// The backend of a client that no rule was asked about: the one without a name, or the only one.

@@ -114,6 +114,10 @@ impl Shard {
         let edited = !self.may_keep_for(id);
         let mut merged = Merged { modern, event, edited, public: true, ..Merged::default() };
         for slot in slots {
+            // A target that left while it was asked is not missing.
+            if matches!(slot.outcome, Some(Err(_))) && self.routes.find(&slot.target).is_none() {
+                continue;
+            }
             let outcome = slot.outcome.unwrap_or_else(|| Err("it was not asked".to_owned()));
             self.merge(&mut merged, kind, &slot.target, outcome, first, slot.until);
         }

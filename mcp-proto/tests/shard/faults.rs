@@ -174,3 +174,20 @@ fn a_client_that_leaves_does_not_cancel_its_call() {
     assert_eq!(world.server("alpha").count("notifications/cancelled"), 0);
     assert_eq!(world.connections("alpha").len(), 1, "its connection serves the next");
 }
+
+#[test]
+fn a_target_that_leaves_while_it_is_asked_is_not_missing() {
+    for left in [0, 1] {
+        let mut world = World::new(&["alpha", "beta", "gamma"]);
+        let (client, session) = world.begin();
+        world.server("gamma").on("tools/list", |_| Vec::new());
+        world.ask_later(client, &session, &request("tools/list", "{}"));
+        let targets = (0..=left).map(|number| crate::support::setup::target(["alpha", "beta"][number], number));
+        world.reroute(routing::Routes::new(targets.collect()).unwrap());
+        world.kill("gamma");
+        let list = world.clients[client].answer().json();
+        let names = list["result"]["tools"].as_array().unwrap_or_else(|| panic!("{list}")).iter();
+        let of_gamma = names.filter(|tool| tool["name"].as_str().unwrap().starts_with("gamma"));
+        assert_eq!((of_gamma.count(), &list["result"]["_meta"]), (0, &serde_json::Value::Null), "{list}");
+    }
+}
