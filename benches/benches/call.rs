@@ -1,336 +1,38 @@
 //! What the whole core costs: bytes of a client in, bytes to a target out, and back, with every allocation counted; within
 //! each era, and from one to the other.
-//!
-//! A [`Wire`] plays frontend and targets for one `Shard`: it does what the shard's actions ask for, and answers what
-//! targets are asked.
 
-use bytes::BytesMut;
+#[path = "../core/wire.rs"]
+mod wire;
+
 use criterion::{Criterion, criterion_group, criterion_main};
-use mcp_proto::{AccessLog, Action, Config, ConnId, Keys, Limits, Shard, ShardId, Start, Timeouts};
-use memchr::memmem;
-use routing::{Protocol, Routes, Target, TargetName};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
-use std::collections::BTreeMap;
-use std::hint::black_box;
-use std::io::{IoSlice, Write as _};
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use wire::{ROWS, Wire};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-criterion_group!(core, calls);
+criterion_group!(core, units);
 criterion_main!(core);
 
-/// Who speaks what in a row of the bench, and what the call's answer is like.
-#[derive(Clone, Copy)]
-struct Row {
-    name: &'static str,
-    client: Protocol,
-    target: Protocol,
-    targets: usize,
-    /// Length of the text in the answer.
-    size: usize,
-}
+/// Units whose allocations are counted.
+const COUNTED: u32 = 1000;
 
-fn calls(c: &mut Criterion) {
-    use Protocol::{Legacy, Modern};
-    let row = |name, client, target, targets, size| Row { name, client, target, targets, size };
-    let mut group = c.benchmark_group("tools/call");
-    for row in [
-        row("200 B", Legacy, Legacy, 3, 104),
-        row("4 KB", Legacy, Legacy, 3, 4 << 10),
-        row("64 KB", Legacy, Legacy, 3, 64 << 10),
-        row("200 B, one target", Legacy, Legacy, 1, 104),
-        row("200 B, modern", Modern, Modern, 3, 104),
-        row("200 B, legacy to modern", Legacy, Modern, 3, 104),
-        row("200 B, modern to legacy", Modern, Legacy, 3, 104),
-    ] {
+fn units(c: &mut Criterion) {
+    for row in ROWS {
         let mut wire = Wire::new(row);
-        let request = wire.call();
-        let mut call = || {
-            wire.ask(&request);
-            assert!(wire.answer.starts_with(b"HTTP/1.1 200 OK\r\n") && wire.answer.len() > row.size);
-            black_box(wire.answer.len())
-        };
-        // Pools fill and buffers grow first.
-        for _ in 0..100 {
-            call();
-        }
         let region = Region::new(ALLOCATOR);
         for _ in 0..COUNTED {
-            call();
+            wire.unit();
         }
         let change = region.change();
         println!(
-            "tools/call/{}: {:.3} allocations and {:.3} reallocations a call, {} bytes",
+            "{}: {:.3} allocations and {:.3} reallocations, {} bytes",
             row.name,
             change.allocations as f64 / f64::from(COUNTED),
             change.reallocations as f64 / f64::from(COUNTED),
             change.bytes_allocated / COUNTED as usize,
         );
-        group.bench_function(row.name, |b| b.iter(&mut call));
+        c.bench_function(row.name, |b| b.iter(|| wire.unit()));
     }
-    group.finish();
-    let mut wire = Wire::new(row("", Legacy, Legacy, 3, 0));
-    c.bench_function("initialize and DELETE", |b| {
-        b.iter(|| {
-            let session = wire.initialize();
-            let head =
-                format!("DELETE /mcp HTTP/1.1\r\nhost: localhost\r\nmcp-session-id: {session}\r\n\r\n");
-            wire.ask(head.as_bytes());
-        });
-    });
-}
-
-/// Calls whose allocations are counted.
-const COUNTED: u32 = 1000;
-
-/// A shard, one client's connection to it, and three targets.
-struct Wire {
-    shard: Shard,
-    client: ConnId,
-    now: Instant,
-    /// Where reads land.
-    block: BytesMut,
-    /// What targets have got of a request.
-    targets: BTreeMap<usize, Vec<u8>>,
-    /// What the client has got.
-    answer: Vec<u8>,
-    row: Row,
-    /// The target's answer to a call, before and behind its id.
-    result: [String; 2],
-    /// The same as it is sent.
-    reply: Vec<u8>,
-}
-
-impl Wire {
-    fn new(row: Row) -> Self {
-        let now = Instant::now();
-        let target = |(name, port)| {
-            let name = TargetName::parse(name).expect("a good name");
-            let mut target = Target::new(name, SocketAddr::from(([127, 0, 0, 1], port)), "/mcp");
-            // A legacy one is found out by asking, as by default.
-            target.protocol = if row.target == Protocol::Modern { Protocol::Modern } else { Protocol::Auto };
-            target
-        };
-        let routes = [("b", 1), ("a", 2), ("c", 3)].into_iter().take(row.targets).map(target).collect();
-        let config = Config {
-            shards: 1,
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
-            access_log: AccessLog::default(),
-            allowed_hosts: Vec::new(),
-            allowed_origins: Vec::new(),
-            keys: Keys::new([1; 32], &[]),
-        };
-        let start = Start {
-            id: ShardId(0),
-            config: Arc::new(config),
-            routes: Arc::new(Routes::new(routes).expect("names differ")),
-            seed: [2; 32],
-            unix: Duration::from_secs(1_795_000_000),
-            counters: Arc::default(),
-        };
-        let mut shard = Shard::new(start, now);
-        let client = shard
-            .accepted(([127, 0, 0, 1], 8080).into(), ([127, 0, 0, 1], 9).into(), now)
-            .expect("there is room");
-        let result = row.result();
-        let mut wire = Self {
-            shard,
-            client,
-            now,
-            block: BytesMut::new(),
-            targets: BTreeMap::new(),
-            answer: Vec::new(),
-            row,
-            result,
-            reply: Vec::new(),
-        };
-        wire.settle();
-        wire
-    }
-
-    /// Opens a session; its id.
-    fn initialize(&mut self) -> String {
-        self.ask(&post("", br#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#));
-        let head = String::from_utf8_lossy(&self.answer).to_lowercase();
-        let text = String::from_utf8_lossy(&self.answer).into_owned();
-        let at = head.find("mcp-session-id: ").expect("a session") + 16;
-        let session = text.get(at..).and_then(|rest| rest.lines().next()).expect("an id").to_owned();
-        self.ask(&post(&in_session(&session), br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#));
-        session
-    }
-
-    /// A call of the first target's tool, by a client of the row's era.
-    fn call(&mut self) -> Vec<u8> {
-        let name = if self.row.targets == 1 { "call" } else { "b_call" };
-        let modern = self.row.client == Protocol::Modern;
-        let meta = if modern { CLAIM } else { "" };
-        let body = format!(
-            r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{"name":"{name}","arguments":{{"size":104,"nonce":"0123456789abcdef"}}{meta}}}}}"#
-        );
-        let fields = match modern {
-            true => {
-                format!("mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: {name}\r\n")
-            }
-            false => in_session(&self.initialize()),
-        };
-        post(&fields, body.as_bytes())
-    }
-
-    /// The client sends `request`; what comes back stands in `answer`.
-    fn ask(&mut self, request: &[u8]) {
-        self.answer.clear();
-        self.read(self.client, request);
-        self.settle();
-    }
-
-    fn read(&mut self, conn: ConnId, bytes: &[u8]) {
-        if self.block.capacity() < bytes.len() {
-            self.block.reserve(bytes.len().max(64 << 10));
-        }
-        self.block.extend_from_slice(bytes);
-        let bytes = self.block.split();
-        self.shard.received(conn, bytes, self.now);
-    }
-
-    /// Does what the shard asks for, until it asks for nothing.
-    fn settle(&mut self) {
-        while let Some(action) = self.shard.poll() {
-            match action {
-                Action::Open { conn, .. } => self.shard.connected(conn, self.now),
-                Action::Flush { conn } => {
-                    self.take(conn);
-                    self.reply(conn);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Takes all that waits for `conn`.
-    fn take(&mut self, conn: ConnId) {
-        loop {
-            let mut slices = [IoSlice::new(&[]); 16];
-            let filled = self.shard.unsent(conn, &mut slices);
-            let into = if conn == self.client {
-                &mut self.answer
-            } else {
-                self.targets.entry(conn.index()).or_default()
-            };
-            let mut count = 0;
-            for slice in slices.iter().take(filled) {
-                into.extend_from_slice(slice);
-                count += slice.len();
-            }
-            if count == 0 {
-                return;
-            }
-            self.shard.sent(conn, count, self.now);
-        }
-    }
-
-    /// Plays the target behind `conn`, once it has a whole request.
-    fn reply(&mut self, conn: ConnId) {
-        let Some(request) = self.targets.get_mut(&conn.index()) else { return };
-        if !is_whole(request) {
-            return;
-        }
-        let has = |text: &[u8]| memmem::find(request, text).is_some();
-        let mut reply = std::mem::take(&mut self.reply);
-        reply.clear();
-        if has(br#""tools/call""#) {
-            let [before, behind] = &self.result;
-            answer(&mut reply, "", &[before, id(request), behind]);
-        } else {
-            self.row.first_words(request, &mut reply);
-        }
-        request.clear();
-        self.read(conn, &reply);
-        self.reply = reply;
-    }
-}
-
-impl Row {
-    /// What a target answers before it is called.
-    fn first_words(self, request: &[u8], out: &mut Vec<u8>) {
-        let has = |text: &[u8]| memmem::find(request, text).is_some();
-        let (fields, result) = match () {
-            () if has(br#""initialize""#) => (
-                "mcp-session-id: 0a0b0c0d-0000-4000-8000-000000000000\r\n",
-                r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"bench","version":"1"}}"#,
-            ),
-            () if has(br#""server/discover""#) && self.target == Protocol::Legacy => {
-                return out.extend_from_slice(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
-            }
-            () if has(br#""server/discover""#) => (
-                "",
-                r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"ttlMs":0,"cacheScope":"private"}"#,
-            ),
-            () if has(br#""tools/list""#) => {
-                ("", r#"{"tools":[{"name":"call","inputSchema":{"type":"object"}}]}"#)
-            }
-            () => return out.extend_from_slice(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"),
-        };
-        answer(out, fields, &[r#"{"jsonrpc":"2.0","id":"#, id(request), r#","result":"#, result, "}"]);
-    }
-
-    /// The message that answers the call, before and behind its id.
-    fn result(self) -> [String; 2] {
-        let text = "x".repeat(self.size);
-        let kind = if self.target == Protocol::Modern { r#""resultType":"complete","# } else { "" };
-        [
-            r#"{"jsonrpc":"2.0","id":"#.to_owned(),
-            format!(r#","result":{{{kind}"content":[{{"type":"text","text":"{text}"}}],"isError":false}}}}"#),
-        ]
-    }
-}
-
-/// What a modern client says of itself.
-const CLAIM: &str = r#","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}"#;
-
-/// The id of the message in a request, as it is written.
-fn id(request: &[u8]) -> &str {
-    let id = str::from_utf8(request).ok().and_then(|text| text.split(r#""id":"#).nth(1));
-    id.and_then(|id| id.split([',', '}']).next()).unwrap_or_default()
-}
-
-fn in_session(session: &str) -> String {
-    format!("mcp-session-id: {session}\r\nmcp-protocol-version: 2025-11-25\r\n")
-}
-
-/// Whether the head and as much body as it promises are there.
-fn is_whole(request: &[u8]) -> bool {
-    let Some(end) = memmem::find(request, b"\r\n\r\n") else { return false };
-    let head = request.get(..end).unwrap_or_default();
-    let length = head.split(|byte| *byte == b'\n').find_map(|line| {
-        let (name, value) = line.split_at_checked(15)?;
-        let value = str::from_utf8(value).ok()?;
-        name.eq_ignore_ascii_case(b"content-length:").then(|| value.trim().parse::<usize>().ok())?
-    });
-    request.len() >= end + 4 + length.unwrap_or(0)
-}
-
-/// A request; `fields` are more header lines.
-fn post(fields: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1:8080\r\naccept: application/json, text/event-stream\r\ncontent-type: application/json\r\n{fields}content-length: {}\r\n\r\n",
-        body.len()
-    );
-    [head.as_bytes(), body].concat()
-}
-
-/// Writes an answer with a body in parts; `fields` are more header lines.
-fn answer(out: &mut Vec<u8>, fields: &str, body: &[&str]) {
-    let length: usize = body.iter().map(|part| part.len()).sum();
-    // A vector takes everything.
-    _ = write!(
-        out,
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{fields}content-length: {length}\r\n\r\n"
-    );
-    body.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
 }
