@@ -5,7 +5,6 @@
 
 use super::depth;
 use super::walk::{self, Shape};
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
@@ -218,11 +217,13 @@ impl<'a> Envelope<'a> {
     pub fn parse(body: &'a [u8], depth: usize) -> Result<Self, Invalid> {
         let text = text(body, depth)?;
         if first_byte(body) != Some(b'{') {
-            serde_json::from_str::<IgnoredAny>(text).map_err(|_| Invalid::json())?;
-            return Err(Invalid::request("a message is an object"));
+            return Err(match walk::is_json(text) {
+                true => Invalid::request("a message is an object"),
+                false => Invalid::json(),
+            });
         }
         let mut members = Members::default();
-        walk::walk(text, Field::Message, &mut members).map_err(|_| Invalid::json())?;
+        walk::walk(text, Field::Message, &mut members).map_err(|walk::Malformed| Invalid::json())?;
 
         let (id, id_span) = members.id(text)?;
         members.envelope(text, id, id_span).map_err(|reason| Invalid {
@@ -504,7 +505,7 @@ impl Members {
 }
 
 /// What the string literal `raw` says; `None` when that is no text (a lone surrogate).
-pub(super) fn decode(raw: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn decode(raw: &str) -> Option<Cow<'_, str>> {
     match raw.strip_prefix('"')?.strip_suffix('"') {
         Some(plain) if !plain.contains('\\') => Some(Cow::Borrowed(plain)),
         _ => serde_json::from_str(raw).ok().map(Cow::Owned),
