@@ -117,7 +117,7 @@ impl Shard {
                 rewriter.push(&bytes, body).map_err(|_| Trouble::Malformed("it is no JSON"))
             }
             (Inbound::Look(look), Purpose::Part { exchange, .. }) => {
-                self.look_body(id, exchange, look, &bytes).map(|pass| {
+                self.look_body(exchange, look, &bytes).map(|pass| {
                     if let Some(pass) = pass {
                         inbound = pass;
                     }
@@ -169,7 +169,7 @@ impl Shard {
             }
             (_, Purpose::Greet { again }) => self.greeted(id, again),
             (Inbound::Head | Inbound::Drop, _) => self.drop_leg(id),
-            (Inbound::Short { rewriter, mut body }, Purpose::Part { exchange, .. }) => {
+            (Inbound::Short { rewriter, body }, Purpose::Part { exchange, .. }) => {
                 self.drop_leg(id);
                 if rewriter.is_complete() {
                     self.respond(exchange, 200, &body, &[]);
@@ -177,9 +177,7 @@ impl Shard {
                     let words = "the target's answer is no JSON";
                     self.fail_part(exchange, 0, crate::refusal::INTERNAL_ERROR, words, None);
                 }
-                body.clear();
-                body.shrink_to(SCRATCH);
-                self.scratch = body;
+                self.keep_room(body);
             }
             (Inbound::Pass { event, .. }, Purpose::Part { exchange, .. }) => {
                 self.drop_leg(id);
@@ -202,6 +200,13 @@ impl Shard {
             (Inbound::Events(events), _) => self.events_ended(id, &events),
             (Inbound::Feed(_), _) => self.leg_failed(id, Trouble::Hushed),
         }
+    }
+
+    /// An answer was put together here: its room is for the next.
+    pub(crate) fn keep_room(&mut self, mut room: Vec<u8>) {
+        room.clear();
+        room.shrink_to(SCRATCH);
+        self.scratch = room;
     }
 
     /// An answer that was kept whole.

@@ -4,7 +4,7 @@ use crate::answer::Content;
 use crate::events::Held;
 use crate::exchange::{Answer, ExchangeId, Work};
 use crate::federation::probe::Era;
-use crate::http::{Method, Response};
+use crate::http::{Framing, Method, Response};
 use crate::jsonrpc::envelope::{Envelope, Id, Kind};
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
 use crate::leg::{Events, Inbound, Leg, LegId, Purpose, Trouble};
@@ -98,24 +98,27 @@ impl Shard {
         if let Purpose::Stream { exchange } = purpose {
             self.ask_for_stream(id, exchange);
         }
+        let client = purpose
+            .exchange()
+            .filter(|exchange| self.exchange(*exchange).is_some_and(|exchange| exchange.modern.is_some()));
+        let body = client.and_then(|_| self.legs.get(id)).map(|leg| leg.body.clone());
+        let envelope = body.as_ref().and_then(|body| Envelope::parse(body, usize::MAX).ok());
         if let Purpose::Part { exchange, slot: None, .. } = purpose
+            && client.is_some()
             && self.is_over_http(exchange)
-            && self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_some())
         {
-            if self.await_schemas(id, target) {
+            if self.await_schemas(id, target, envelope.as_ref()) {
                 return;
             }
-            if let Err(refusal) = self.check_mirrors(id, exchange) {
+            if let Err(refusal) = self.check_mirrors(id, exchange, envelope.as_ref()) {
                 self.drop_leg(id);
                 return self.refuse(exchange, &refusal);
             }
         }
-        let Some(leg) = self.legs.get_mut(id) else { return };
-        if leg.session.is_none()
-            && let Some(exchange) = leg.purpose.exchange()
-            && self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_some())
+        if let Some(exchange) = client
+            && self.legs.get(id).is_some_and(|leg| leg.session.is_none())
         {
-            if self.has_foreign_state(id) {
+            if self.has_foreign_state(id, envelope.as_ref()) {
                 return;
             }
             let hidden = self.hidden_session(exchange, id);
@@ -124,7 +127,7 @@ impl Shard {
             };
             leg.session = hidden;
         }
-        self.dress(id);
+        self.dress(id, envelope.as_ref());
         let Some(leg) = self.legs.get_mut(id) else { return };
         let session = leg.session.filter(|_| !matches!(leg.purpose, Purpose::Open { .. }));
         let Some(session_id) = session else { return self.dispatch_leg(id) };
@@ -149,11 +152,10 @@ impl Shard {
     }
 
     /// Whether a request repeats a state that its legacy target never gave: then it has been refused.
-    fn has_foreign_state(&mut self, id: LegId) -> bool {
+    fn has_foreign_state(&mut self, id: LegId, envelope: Option<&Envelope<'_>>) -> bool {
         let Some(leg) = self.legs.get(id) else { return true };
         let Purpose::Part { exchange, part, slot: None } = leg.purpose else { return false };
-        let parsed = Envelope::parse(&leg.body, usize::MAX);
-        if parsed.is_ok_and(|envelope| envelope.params.request_state.is_none()) {
+        if envelope.is_some_and(|envelope| envelope.params.request_state.is_none()) {
             return false;
         }
         self.drop_leg(id);
@@ -195,7 +197,13 @@ impl Shard {
                 Inbound::Events(Box::new(Events { last, ..self.events(plan) }))
             }
             Media::Json if whole && !plan.crosses() => Inbound::Whole { status, body: Vec::new() },
-            Media::Json if whole || plan.crosses() => Inbound::Look(Box::new(self.look(plan))),
+            Media::Json if whole || plan.crosses() => {
+                let mut look = self.look(plan);
+                look.long = !matches!(head.framing, Framing::Length(length) if length <= SHORT);
+                look.held.out = std::mem::take(&mut self.scratch);
+                look.askable = self.has_session_alone(id);
+                Inbound::Look(Box::new(look))
+            }
             Media::Json if accepts.json => self.json_head(exchange, plan, head),
             Media::Json => {
                 let mut start = Vec::new();
@@ -214,7 +222,7 @@ impl Shard {
 
     /// JSON for a client that takes JSON: of known length if that costs little, else as it comes.
     fn json_head(&mut self, exchange: ExchangeId, plan: Plan, head: &Response) -> Inbound {
-        use crate::http::Framing::Length;
+        use Framing::Length;
         match (plan.is_nothing(), head.framing) {
             (true, Length(length)) => {
                 self.begin(exchange, 200, Content::Json(length), &[]);

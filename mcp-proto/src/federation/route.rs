@@ -40,8 +40,9 @@ impl Shard {
         let Some(slot) = exchange.parts.get_mut(usize::from(part)) else { return Ok(()) };
         let start = slot.message.start;
         let request = envelope.kind() == Kind::Request;
-        slot.id =
-            envelope.id_span.clone().filter(|_| request).map(|span| start + span.start..start + span.end);
+        let in_body = |span: &Range<usize>| start + span.start..start + span.end;
+        slot.id = envelope.id_span.as_ref().filter(|_| request).map(in_body);
+        slot.method = envelope.method.as_ref().map(|method| in_body(&method.span));
         let params = &envelope.params;
         slot.of_task = params.task.is_some() || params.task_id.is_some() || params.related_task.is_some();
         if envelope.method.as_ref().is_some_and(|method| method.value == "notifications/cancelled")

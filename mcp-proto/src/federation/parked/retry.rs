@@ -142,7 +142,9 @@ impl Shard {
             Inbound::Whole { status: 200, body } => {
                 // As above.
                 _ = look.rewriter.push(body, &mut look.held.out);
+                look.came = body.len();
                 look.held.raw = std::mem::take(body);
+                look.askable = true;
                 leg.inbound = Inbound::Look(Box::new(look));
             }
             _ => {}
