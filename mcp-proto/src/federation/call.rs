@@ -95,8 +95,10 @@ impl Shard {
             let trouble = Trouble::Malformed("it asked, and does not speak that revision any more");
             return self.deferred.push_back(Deferred::Fail(id, trouble));
         }
-        if let Purpose::Stream { exchange } = purpose {
-            self.ask_for_stream(id, exchange);
+        match purpose {
+            Purpose::Stream { exchange } => self.ask_for_stream(id, exchange),
+            Purpose::Part { slot: Some(_), .. } => self.ask_for_session(id),
+            _ => {}
         }
         let client = purpose
             .exchange()
