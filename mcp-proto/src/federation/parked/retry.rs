@@ -141,9 +141,10 @@ impl Shard {
             }
             Inbound::Whole { status: 200, body } => {
                 // As above.
-                _ = look.rewriter.push(body, &mut look.held.out);
+                let body = std::mem::take(body).done();
+                _ = look.rewriter.push(&body, &mut look.held.out);
                 look.came = body.len();
-                look.held.raw = std::mem::take(body);
+                look.held.raw = body.into();
                 look.askable = true;
                 leg.inbound = Inbound::Look(Box::new(look));
             }
