@@ -5,7 +5,7 @@ use crate::events::Held;
 use crate::exchange::{Answer, ExchangeId, Work};
 use crate::federation::probe::Era;
 use crate::http::{Framing, Method, Response};
-use crate::jsonrpc::envelope::{Envelope, Id, Kind};
+use crate::jsonrpc::envelope::{Envelope, Id, Kind, Known};
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
 use crate::leg::{Events, Inbound, Leg, LegId, Purpose, Trouble};
 use crate::refusal;
@@ -29,6 +29,19 @@ impl Shard {
         body: Bytes,
         repeatable: bool,
     ) {
+        self.relay_known(id, part, target, body, None, repeatable);
+    }
+
+    /// The same with a message of which something is known.
+    pub(super) fn relay_known(
+        &mut self,
+        id: ExchangeId,
+        part: u16,
+        target: Arc<Target>,
+        body: Bytes,
+        known: Option<Known<'_>>,
+        repeatable: bool,
+    ) {
         let purpose = Purpose::Part { exchange: id, part, slot: None };
         let name = target.id.clone();
         let Some(mut leg) = self.leg_for(id, target, purpose, body) else { return };
@@ -39,7 +52,8 @@ impl Shard {
         {
             part.work = Work::Relay { target: name, leg };
         }
-        self.start(leg);
+        self.counters.calls.add(1);
+        self.start_known(leg, known);
     }
 
     /// A POST on behalf of an exchange.
@@ -69,6 +83,10 @@ impl Shard {
 
     /// The same for a request that has begun once and must wait for a new target session.
     pub(crate) fn start_in_session(&mut self, id: LegId) {
+        self.start_known(id, None);
+    }
+
+    fn start_known(&mut self, id: LegId, known: Option<Known<'_>>) {
         let Some(leg) = self.legs.get(id) else { return };
         let target = Arc::clone(&leg.target);
         // It ends or completes a session that is open, so there is nothing to find out.
@@ -77,12 +95,12 @@ impl Shard {
         }
         match self.current_era(id, &target) {
             None => self.await_era(id, &target),
-            Some(Era::Modern) => self.start_modern(id),
-            Some(Era::Legacy | Era::Sse) => self.start_legacy(id, &target),
+            Some(Era::Modern) => self.start_modern(id, known),
+            Some(Era::Legacy | Era::Sse) => self.start_legacy(id, &target, known),
         }
     }
 
-    fn start_legacy(&mut self, id: LegId, target: &Arc<Target>) {
+    fn start_legacy(&mut self, id: LegId, target: &Arc<Target>, known: Option<Known<'_>>) {
         let now = self.now;
         let Some(leg) = self.legs.get_mut(id) else { return };
         let purpose = leg.purpose;
@@ -104,7 +122,10 @@ impl Shard {
             .exchange()
             .filter(|exchange| self.exchange(*exchange).is_some_and(|exchange| exchange.modern.is_some()));
         let body = client.and_then(|_| self.legs.get(id)).map(|leg| leg.body.clone());
-        let envelope = body.as_ref().and_then(|body| Envelope::parse(body, usize::MAX).ok());
+        let envelope = body.as_ref().and_then(|body| match known {
+            Some(known) => known.envelope(body).ok(),
+            None => Envelope::parse(body, usize::MAX).ok(),
+        });
         if let Purpose::Part { exchange, slot: None, .. } = purpose
             && client.is_some()
             && self.is_over_http(exchange)

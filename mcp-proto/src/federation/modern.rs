@@ -1,11 +1,12 @@
 //! Requests of modern clients and to modern targets, and answers on their way from one era to the other.
 
 use super::probe::DISCOVER;
+use super::route::Read;
 use crate::answer::Content;
 use crate::edge::Note;
 use crate::events::Held;
 use crate::exchange::{Answer, Exchange, ExchangeId};
-use crate::jsonrpc::envelope::{Envelope, Kind};
+use crate::jsonrpc::envelope::{Envelope, Kind, Known};
 use crate::jsonrpc::rewrite::{self, Plan, Rewriter, Scope};
 use crate::leg::{Inbound, LegId, Look, Purpose, Trouble};
 use crate::refusal;
@@ -22,8 +23,9 @@ impl Shard {
         id: ExchangeId,
         part: u16,
         envelope: &Envelope<'_>,
-        message: &Bytes,
+        read: Read<'_>,
     ) {
+        let message = read.message;
         if envelope.kind() != Kind::Request {
             // Closing the stream is what cancels here; what else may come is for nobody (Sending Messages, Note).
             return self.part_done(id, part);
@@ -39,12 +41,12 @@ impl Shard {
                 let words = format!("{method} belongs to revisions before {}", crate::era::MODERN);
                 self.fail_part(id, part, refusal::METHOD_NOT_FOUND, &words, None);
             }
-            _ => self.request(id, part, envelope, message),
+            _ => self.request(id, part, envelope, read),
         }
     }
 
     /// Sends a request to a target that has no sessions.
-    pub(super) fn start_modern(&mut self, id: LegId) {
+    pub(super) fn start_modern(&mut self, id: LegId, known: Option<Known<'_>>) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let target = Arc::clone(&leg.target);
         // It was asked anew what the target speaks, and it speaks what this was asked in: the answer stands.
@@ -100,7 +102,7 @@ impl Shard {
         }
         let Some(leg) = self.legs.get_mut(id) else { return };
         let body = leg.body.clone();
-        let envelope = Envelope::parse(&body, usize::MAX).ok();
+        let envelope = known.map_or_else(|| Envelope::parse(&body, usize::MAX), |it| it.envelope(&body)).ok();
         let method = envelope.as_ref().and_then(|envelope| envelope.method.as_ref());
         let pings = matches!(leg.purpose, Purpose::Part { .. })
             && method.is_some_and(|method| method.value == "ping");
