@@ -72,6 +72,8 @@ pub struct Shard {
     draining: Option<Instant>,
     /// Where a rewritten body is put together; kept for its room.
     pub(crate) scratch: Vec<u8>,
+    /// Where messages are written that go to a target under other names.
+    pub(crate) room: BytesMut,
 }
 
 /// Work that waits for the event at hand to be finished.
@@ -128,6 +130,7 @@ impl Shard {
             deferred: VecDeque::new(),
             draining: None,
             scratch: Vec::new(),
+            room: BytesMut::new(),
         };
         shard.counters.reset_gauges();
         shard.rebuild_pools(&Changes::between(&Routes::default(), &shard.routes));

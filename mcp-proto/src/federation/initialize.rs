@@ -11,7 +11,7 @@ use crate::session::{Revision, Session, SessionId, TargetState};
 use crate::shard::Shard;
 use crate::sse;
 use crate::timers::Timed;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use routing::{BackendName, TargetName};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -72,8 +72,8 @@ impl Shard {
             self.fail_part(id, part, refusal::INVALID_PARAMS, words, None);
             return Ok(());
         }
-        let revision = Revision::parse(&offered.value);
-        let message = offer(message, offered);
+        let revision = Revision::parse(&*offered.value);
+        let message = offer(&mut self.room, message, offered);
         let Some(backend) = self.exchange(id).map(|exchange| exchange.way.backend.clone()) else {
             return Ok(());
         };
@@ -145,7 +145,7 @@ impl Shard {
         let Some(offered) = parsed.and_then(|envelope| envelope.params.protocol_version) else { return };
         let Some(leg) = self.legs.get_mut(id) else { return };
         leg.purpose = Purpose::Open { asker: Some((exchange, part, slot)) };
-        leg.body = offer(&message, &offered);
+        leg.body = offer(&mut self.room, &message, &offered);
         if let Some(session) = leg.session.and_then(|session| self.sessions.get_mut(session)) {
             *session.target_mut(&leg.target.id) = TargetState::Opening { waiting: Vec::new(), late: false };
         }
@@ -188,7 +188,7 @@ impl Shard {
         }
         session.sealed = session.seal(&self.config.keys, nonce, self.config.limits.session_id);
         let sealed = session.sealed.clone();
-        let fields: &[(&str, &[u8])] = &[("mcp-session-id", &sealed)];
+        let fields: &[(&'static str, &[u8])] = &[("mcp-session-id", &sealed)];
         if self.exchange(id).is_some_and(|exchange| exchange.accepts.json) {
             return self.respond(id, 200, &body, fields);
         }
@@ -250,10 +250,10 @@ impl Shard {
 
 /// `initialize` as targets are asked it. An offer that isn't served here is answered with the newest that is (MCP,
 /// Version Negotiation).
-fn offer(message: &Bytes, offered: &Text<'_>) -> Bytes {
-    match Revision::parse(&offered.value) {
+fn offer(room: &mut BytesMut, message: &Bytes, offered: &Text<'_>) -> Bytes {
+    match Revision::parse(&*offered.value) {
         Some(_) => message.clone(),
-        None => super::route::replace(message, &offered.span, Revision::LATEST.as_str()),
+        None => super::route::replace(room, message, &offered.span, Revision::LATEST.as_str()),
     }
 }
 

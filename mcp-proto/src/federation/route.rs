@@ -7,7 +7,7 @@ use crate::jsonrpc::envelope::{Envelope, Id, Invalid, Kind, Known, Params, Spans
 use crate::jsonrpc::{list, splice};
 use crate::refusal::{self, Refusal};
 use crate::shard::Shard;
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use routing::{Target, names, uris};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -32,10 +32,15 @@ pub(super) struct Read<'a> {
 
 impl<'a> Read<'a> {
     /// The message for a target that knows the string at `span` as `original`, if that differs.
-    fn renamed(self, span: &Range<usize>, original: Option<&str>) -> (Bytes, Option<Known<'a>>) {
+    fn renamed(
+        self,
+        room: &mut BytesMut,
+        span: &Range<usize>,
+        original: Option<&str>,
+    ) -> (Bytes, Option<Known<'a>>) {
         let known = |replaced| self.spans.map(|spans| Known { spans, replaced });
         let Some(original) = original else { return (self.message.clone(), known(None)) };
-        let message = replace(self.message, span, original);
+        let message = replace(room, self.message, span, original);
         let now = span.end + message.len() - self.message.len();
         (message, known(Some((span.end, now))))
     }
@@ -182,7 +187,7 @@ impl Shard {
         let looked_up = self.looked_up(id, part);
         match self.find_name(id, kind, &name.value, looked_up) {
             Found::At(target, original) => {
-                let (message, known) = read.renamed(&name.span, original.as_deref());
+                let (message, known) = read.renamed(&mut self.room, &name.span, original.as_deref());
                 self.relay_known(id, part, target, message, known, repeatable);
             }
             Found::Lookup(kind) => self.look_up(id, part, kind),
@@ -196,7 +201,7 @@ impl Shard {
         };
         match self.find_uri(id, &uri.value) {
             Found::At(target, original) => {
-                let (message, known) = read.renamed(&uri.span, original.as_deref());
+                let (message, known) = read.renamed(&mut self.room, &uri.span, original.as_deref());
                 self.relay_known(id, part, target, message, known, true);
             }
             Found::Nowhere(code, words) => self.fail_part(id, part, code, &words, None),
@@ -235,13 +240,7 @@ impl Shard {
         }
     }
 
-    fn find_name<'a>(
-        &'a self,
-        id: ExchangeId,
-        kind: list::Kind,
-        name: &'a str,
-        looked_up: bool,
-    ) -> Found<'a> {
+    fn find_name<'a>(&self, id: ExchangeId, kind: list::Kind, name: &'a str, looked_up: bool) -> Found<'a> {
         let backend = self.backend_of(id);
         if let Some(target) = backend.single() {
             let inner = name.strip_prefix(target.name().as_str()).and_then(|rest| rest.strip_prefix('_'));
@@ -257,7 +256,7 @@ impl Shard {
         if let Some((target, original)) = self.catalogue.irregular(backend.name(), kind, name)
             && let Some(target) = backend.target(target.as_str())
         {
-            return Found::At(Arc::clone(target), Some(original.into()));
+            return Found::At(Arc::clone(target), Some(original.to_owned().into()));
         }
         if let Some((target, inner)) = names::split(backend, name)
             && (looked_up || !names::may_be_shortened(name) || self.catalogue.has(&target.id, kind, inner))
@@ -326,13 +325,21 @@ impl Shard {
     }
 }
 
-/// `message` with the JSON string at `span` replaced by `text`.
-pub(super) fn replace(message: &[u8], span: &Range<usize>, text: &str) -> Bytes {
-    let mut out = Vec::with_capacity(message.len() + text.len() + 2);
+/// Renamed messages share blocks of this size, so one that is under way for long pins no more.
+const BLOCK: usize = 4 << 10;
+
+/// `message` with the JSON string at `span` replaced by `text`; in `room`, unless it is long.
+pub(super) fn replace(room: &mut BytesMut, message: &[u8], span: &Range<usize>, text: &str) -> Bytes {
+    let longest = message.len() + text.len() + 2;
+    let mut own = BytesMut::new();
+    let (out, block) = if longest <= BLOCK / 4 { (room, BLOCK) } else { (&mut own, longest) };
+    if out.capacity() < longest {
+        out.reserve(block);
+    }
     out.extend_from_slice(message.get(..span.start).unwrap_or_default());
-    splice::quote(text, &mut out);
+    splice::quote(text, &mut out.writer());
     out.extend_from_slice(message.get(span.end..).unwrap_or_default());
-    out.into()
+    out.split().freeze()
 }
 
 /// The raw id of a message.
