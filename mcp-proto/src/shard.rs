@@ -15,6 +15,7 @@ use crate::forward::Forwards;
 use crate::leg::{Leg, LegId, Trouble};
 use crate::pool::Pool;
 use crate::reroute::Changes;
+use crate::room::Room;
 use crate::session::{Ended, Session, SessionId, SessionKey};
 use crate::table::Table;
 use crate::timers::{Timed, Timers};
@@ -72,8 +73,8 @@ pub struct Shard {
     draining: Option<Instant>,
     /// Where a rewritten body is put together; kept for its room.
     pub(crate) scratch: Vec<u8>,
-    /// Where messages are written that go to a target under other names.
-    pub(crate) room: BytesMut,
+    /// Where messages are written that go to a target as others than they came.
+    pub(crate) room: Room,
 }
 
 /// Work that waits for the event at hand to be finished.
@@ -130,7 +131,7 @@ impl Shard {
             deferred: VecDeque::new(),
             draining: None,
             scratch: Vec::new(),
-            room: BytesMut::new(),
+            room: Room::default(),
         };
         shard.counters.reset_gauges();
         shard.rebuild_pools(&Changes::between(&Routes::default(), &shard.routes));

@@ -291,7 +291,10 @@ impl Shard {
         self.write_copy(exchange, &out);
         out.clear();
         self.scratch = out;
-        rewritten.map_err(|_| Trouble::Malformed("it is no JSON"))
+        match rewriter.denies() {
+            true => Err(Trouble::Malformed("it has content and says at its end that it is no answer")),
+            false => rewritten.map_err(|_| Trouble::Malformed("it is no JSON")),
+        }
     }
 
     /// A target's answer to one message, kept whole: a failure, or an element of a batch.

@@ -205,6 +205,11 @@ impl Rewriter {
         pen.by_value = false;
     }
 
+    /// Whether the result has content, of whatever kind of request, if the plan watches it.
+    pub(crate) fn is_content_seen(&self) -> bool {
+        self.seen.answers
+    }
+
     /// What is done to the message.
     pub(crate) fn plan(&self) -> &Plan {
         &self.plan
