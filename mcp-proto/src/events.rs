@@ -25,7 +25,7 @@ impl Shard {
         Events {
             parser: sse::Parser::new(),
             held: Held::default(),
-            rewriter: *self.rewriter(plan.clone()),
+            rewriter: None,
             plan,
             passing: false,
             broken: false,
@@ -63,7 +63,8 @@ impl Shard {
             return Ok(());
         }
         if events.passing {
-            events.rewriter.push(piece, &mut events.held.out).map_err(|_| NO_JSON)?;
+            let rewriter = events.rewriter.get_or_insert_with(|| self.rewriter(events.plan.clone()));
+            rewriter.push(piece, &mut events.held.out).map_err(|_| NO_JSON)?;
             self.pass_on(id, events);
             return Ok(());
         }
@@ -73,8 +74,9 @@ impl Shard {
         if events.held.raw.len() + piece.len() > self.config.limits.message && !self.passes(id, events) {
             return Err(Trouble::TooLarge);
         }
-        if events.rewriter.push(piece, &mut events.held.out).is_err() {
-            if matches!(events.rewriter.kind(), Some(Kind::Result | Kind::Error)) {
+        let rewriter = events.rewriter.get_or_insert_with(|| self.rewriter(events.plan.clone()));
+        if rewriter.push(piece, &mut events.held.out).is_err() {
+            if matches!(rewriter.kind(), Some(Kind::Result | Kind::Error)) {
                 return Err(NO_JSON);
             }
             // It was not the answer, so the stream may still bring it.
@@ -88,9 +90,10 @@ impl Shard {
 
     /// Whether the event at hand is an answer that goes to the client as it comes.
     fn passes(&self, id: LegId, events: &Events) -> bool {
-        let answer = match events.rewriter.kind() {
+        let Some(rewriter) = &events.rewriter else { return false };
+        let answer = match rewriter.kind() {
             // What crosses eras may be no answer for its client but a question.
-            Some(Kind::Result) => !events.plan.crosses() || events.rewriter.is_settled(),
+            Some(Kind::Result) => !events.plan.crosses() || rewriter.is_settled(),
             Some(Kind::Error) => !events.plan.crosses(),
             _ => false,
         };
@@ -124,12 +127,12 @@ impl Shard {
     }
 
     fn event_ended(&mut self, id: LegId, events: &mut Events, end: &sse::End) -> Result<(), Trouble> {
-        let kind = events.rewriter.kind();
-        let complete = events.rewriter.is_complete();
+        let rewriter = events.rewriter.take();
+        let kind = rewriter.as_ref().and_then(|rewriter| rewriter.kind());
+        let complete = rewriter.as_ref().is_some_and(|rewriter| rewriter.is_complete());
         let mut held = std::mem::take(&mut events.held);
-        held.result_type = events.rewriter.result_type();
+        held.result_type = rewriter.and_then(|rewriter| rewriter.result_type());
         let passing = std::mem::take(&mut events.passing);
-        events.rewriter = *self.rewriter(events.plan.clone());
         let broken = std::mem::take(&mut events.broken);
         if let Some(last) = &end.id {
             events.moved |= events.last.as_ref() != Some(last);

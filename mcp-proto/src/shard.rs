@@ -9,7 +9,7 @@ use crate::catalogue::Catalogue;
 use crate::channel::Channels;
 use crate::conn::{Client, Conn, Phase, Role, Wire};
 use crate::edge::Note;
-use crate::exchange::{Answer, ExchangeId};
+use crate::exchange::{Answer, Exchange, ExchangeId};
 use crate::federation::{Likeness, Parked, ParkedId};
 use crate::forward::Forwards;
 use crate::leg::{Leg, LegId, Trouble};
@@ -236,6 +236,12 @@ impl Shard {
         }
         if after == 0 {
             slot.armed = false;
+            if let Role::Client(client) = &slot.role
+                && client.exchange.as_ref().is_some_and(Exchange::is_stream)
+            {
+                // It waits for long, and there are many.
+                slot.outbox.rest();
+            }
             if slot.closing {
                 return self.close(conn, Closing::Finish);
             }

@@ -51,7 +51,7 @@ impl Shard {
         body: Bytes,
     ) -> Option<Leg> {
         let exchange = self.exchange(id)?;
-        let fields = exchange.passes(&target).then(|| exchange.head.fields.clone());
+        let fields = exchange.passes(&target).then(|| Box::new(exchange.head.fields.clone()));
         let said = exchange.head.fields.text("mcp-protocol-version").and_then(Revision::parse);
         let agreed = exchange.session.and_then(|session| self.sessions.get(session)).map(|it| it.revision);
         let mut leg = Leg::new(target, exchange.session, purpose, Method::Post, body);
