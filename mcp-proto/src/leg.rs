@@ -257,8 +257,8 @@ pub(crate) struct Events {
     pub(crate) held: Held,
     /// The rewriter of the event at hand, once there is data of it: streams wait long, and there are many.
     pub(crate) rewriter: Option<Box<Rewriter>>,
-    /// For the next event's rewriter.
-    pub(crate) plan: Plan,
+    /// For the next event's rewriter. Without one events are looked at when they are whole, and as they came.
+    pub(crate) plan: Option<Box<Plan>>,
     /// The event at hand is an answer on its way to the client.
     pub(crate) passing: bool,
     /// The event at hand is no JSON: the rest of it is dropped.

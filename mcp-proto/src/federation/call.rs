@@ -192,7 +192,7 @@ impl Shard {
             Media::Events => {
                 self.stream_answer(id);
                 let last = self.legs.get(id).and_then(|leg| leg.last_event.clone());
-                Inbound::Events(Box::new(Events { last, ..self.events(plan) }))
+                Inbound::Events(Box::new(Events { last, ..self.events(Some(plan)) }))
             }
             Media::Json if whole && !plan.crosses() => Inbound::Whole { status, body: Vec::new() },
             Media::Json if whole || plan.crosses() => Inbound::Look(Box::new(self.look(plan))),
@@ -335,7 +335,7 @@ impl Shard {
     /// A whole message as `plan` has it; unchanged when it can't be read.
     pub(crate) fn rewritten(&self, plan: Plan, message: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(message.len() + 64);
-        match self.rewriter(plan).push(message, &mut out) {
+        match Rewriter::new(plan, self.config.limits.depth).push(message, &mut out) {
             Ok(()) => out,
             Err(_) => message.to_vec(),
         }

@@ -195,7 +195,7 @@ impl Shard {
             self.begin(exchange, 200, Content::Events, &[]);
             self.stream_answer(id);
             let target = self.legs.get(id).and_then(|leg| self.renames(&leg.target));
-            return Inbound::Events(Box::new(self.events(Plan::names(target, Scope::Result))));
+            return Inbound::Events(Box::new(self.events(Some(Plan::names(target, Scope::Result)))));
         }
         Inbound::Whole { status: head.status, body: Vec::new() }
     }
@@ -260,7 +260,7 @@ impl Shard {
         if !self.is_listening(id) {
             self.stream_attached(id, exchange);
         }
-        Inbound::Events(Box::new(self.events(Plan::default())))
+        Inbound::Events(Box::new(self.events(None)))
     }
 
     /// A legacy target's stream is open, or its channel is heard.

@@ -137,7 +137,7 @@ impl Shard {
                 // What is no JSON is found so again at its end.
                 events.broken |= rewriter.push(&events.held.raw, &mut events.held.out).is_err();
                 events.rewriter = Some(rewriter);
-                events.plan = plan;
+                events.plan = Some(Box::new(plan));
             }
             Inbound::Whole { status: 200, body } => {
                 // As above.
