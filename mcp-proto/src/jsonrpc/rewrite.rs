@@ -14,9 +14,11 @@
 //! event stream it travels in: line breaks go outside strings and are refused inside.
 
 mod marks;
+mod output;
 mod paths;
 mod plan;
 
+pub use output::Output;
 pub use paths::Scope;
 pub use plan::{Finish, Plan, ResultType, TaskSeal};
 
@@ -32,6 +34,9 @@ const LONGEST_STRING: usize = 64 * 1024;
 
 /// The longest spelling of a key that is known, with every letter as an escape of six bytes, and quotes.
 const LONGEST_KEY: usize = 6 * "io.modelcontextprotocol/related-task".len() + 2;
+
+/// Room that is made for what becomes of a piece, at most: what passes by reference needs none.
+const ROOM: usize = 4 * 1024;
 
 /// What is said in place of a structured result that is too long to be repeated as text.
 const TOO_LONG: &[u8] = b"(the result is structured, and long)";
@@ -154,28 +159,27 @@ impl Rewriter {
     ///
     /// # Errors
     /// When the message can't be passed on; nothing that is pushed later makes it good.
-    pub fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    pub fn push(&mut self, piece: &[u8], out: &mut impl Output) -> Result<(), Malformed> {
         self.breaks = memchr2(b'\r', b'\n', piece).is_some();
-        out.reserve(piece.len());
+        out.text().reserve(piece.len().min(ROOM));
         let mut rest = piece;
         while let Some(&byte) = rest.first() {
-            let (sink, mark) = (self.sink, out.len());
+            let (sink, mark) = (self.sink, out.text().len());
             let taken = match self.state {
                 State::Off { depth } => self.off(rest, depth, out)?,
-                State::Key | State::Text | State::Edited(_) | State::OffText { .. } => {
-                    self.string(rest, out)?
-                }
-                State::Literal | State::Code => self.literal(rest, out),
+                State::Text | State::OffText { .. } => self.text(rest, out)?,
+                State::Key | State::Edited(_) => self.string(rest, out.text())?,
+                State::Literal | State::Code => self.literal(rest, out.text()),
                 _ => {
-                    self.structure(byte, out)?;
+                    self.structure(byte, out.text())?;
                     1
                 }
             };
             if sink != Sink::Out {
-                self.divert(sink, mark, out);
+                self.divert(sink, mark, out.text());
             }
             if self.wrapping {
-                self.wrap(mark, out);
+                self.wrap(mark, out.text());
             }
             rest = rest.get(taken..).unwrap_or_default();
         }
@@ -352,33 +356,41 @@ impl Rewriter {
         end
     }
 
-    /// The inside of a string, up to its quote or the end of the piece.
+    /// The inside of a string that passes, up to its quote or the end of the piece.
+    fn text(&mut self, rest: &[u8], out: &mut impl Output) -> Result<usize, Malformed> {
+        let (part, ended) = self.string_part(rest)?;
+        self.pass(part, out);
+        if ended {
+            self.state = match self.state {
+                State::OffText { depth } => State::Off { depth },
+                _ => State::Next,
+            };
+        }
+        Ok(part.len())
+    }
+
+    /// Some of the piece that stays as it is, unless it belongs elsewhere.
+    fn pass(&self, same: &[u8], out: &mut impl Output) {
+        match self.sink == Sink::Out && !self.wrapping {
+            true => out.pass(same),
+            false => out.text().extend_from_slice(same),
+        }
+    }
+
+    /// The inside of a string that is looked at, up to its quote or the end of the piece.
     fn string(&mut self, rest: &[u8], out: &mut Vec<u8>) -> Result<usize, Malformed> {
         let (part, ended) = self.string_part(rest)?;
-        match self.state {
-            State::Edited(edit) => self.edit(edit, part, ended, out)?,
-            State::Key => {
-                out.extend_from_slice(part);
-                match part.split_last() {
-                    // Nearly every key comes in one piece and as it reads.
-                    Some((_, key)) if ended && self.captured.len() == 1 && !key.contains(&b'\\') => {
-                        self.end_key(key);
-                    }
-                    _ => self.key_part(part, ended),
-                }
+        if let State::Edited(edit) = self.state {
+            self.edit(edit, part, ended, out)?;
+            return Ok(part.len());
+        }
+        out.extend_from_slice(part);
+        match part.split_last() {
+            // Nearly every key comes in one piece and as it reads.
+            Some((_, key)) if ended && self.captured.len() == 1 && !key.contains(&b'\\') => {
+                self.end_key(key);
             }
-            State::OffText { depth } => {
-                out.extend_from_slice(part);
-                if ended {
-                    self.state = State::Off { depth };
-                }
-            }
-            _ => {
-                out.extend_from_slice(part);
-                if ended {
-                    self.state = State::Next;
-                }
-            }
+            _ => self.key_part(part, ended),
         }
         Ok(part.len())
     }
@@ -489,7 +501,7 @@ impl Rewriter {
     }
 
     /// Off the path, up to its end or the end of the piece.
-    fn off(&mut self, rest: &[u8], mut depth: usize, out: &mut Vec<u8>) -> Result<usize, Malformed> {
+    fn off(&mut self, rest: &[u8], mut depth: usize, out: &mut impl Output) -> Result<usize, Malformed> {
         let (mut at, mut copied) = (0, 0);
         loop {
             let tail = rest.get(at..).unwrap_or_default();
@@ -517,17 +529,17 @@ impl Rewriter {
                     depth -= 1;
                     if depth == 0 {
                         self.state = State::Next;
-                        out.extend_from_slice(rest.get(copied..at).unwrap_or_default());
+                        self.pass(rest.get(copied..at).unwrap_or_default(), out);
                         return Ok(at);
                     }
                 }
                 _ => {
-                    out.extend_from_slice(rest.get(copied..at - 1).unwrap_or_default());
+                    self.pass(rest.get(copied..at - 1).unwrap_or_default(), out);
                     copied = at;
                 }
             }
         }
-        out.extend_from_slice(rest.get(copied..).unwrap_or_default());
+        self.pass(rest.get(copied..).unwrap_or_default(), out);
         Ok(rest.len())
     }
 }

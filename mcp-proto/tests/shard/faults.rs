@@ -182,7 +182,8 @@ fn a_target_that_leaves_while_it_is_asked_is_not_missing() {
         let (client, session) = world.begin();
         world.server("gamma").on("tools/list", |_| Vec::new());
         world.ask_later(client, &session, &request("tools/list", "{}"));
-        let targets = (0..=left).map(|number| crate::support::setup::target(["alpha", "beta"][number], number));
+        let targets =
+            (0..=left).map(|number| crate::support::setup::target(["alpha", "beta"][number], number));
         world.reroute(routing::Routes::new(targets.collect()).unwrap());
         world.kill("gamma");
         let list = world.clients[client].answer().json();
