@@ -320,6 +320,22 @@ impl Shard {
         }
     }
 
+    /// The same for an answer that is there in pieces, which long ones need not be put together of.
+    pub(crate) fn answer_pieces(&mut self, id: ExchangeId, part: u16, pieces: Vec<Bytes>) {
+        let Some(exchange) = self.exchange(id) else { return };
+        let alone = exchange.answer == Answer::Open && exchange.takes_pieces();
+        if !alone || exchange.by_events || !exchange.accepts.json {
+            return self.answer_part(id, part, &pieces.concat());
+        }
+        let code = exchange.log.code.filter(|_| exchange.modern.is_some());
+        let length = pieces.iter().map(|piece| piece.len() as u64).sum();
+        self.begin(id, code.map_or(200, refusal::status), Content::Json(length), &[]);
+        for piece in pieces {
+            self.write_body(id, piece);
+        }
+        self.finish(id);
+    }
+
     /// The answer to one message is an error of the gateway's own.
     pub(crate) fn fail_part(
         &mut self,

@@ -144,7 +144,11 @@ pub(crate) enum What {
     Initialize,
     /// `server/discover`
     Discover,
-    List(list::Kind),
+    List {
+        kind: list::Kind,
+        /// From its beginning, without a cursor.
+        first: bool,
+    },
     /// `logging/setLevel`: done when one target did it.
     Level,
     /// Something without an answer of its own: 202 when it arrived everywhere.

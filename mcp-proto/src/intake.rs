@@ -47,7 +47,7 @@ impl Shard {
                 Ok(Some(RequestEvent::Head(request))) => {
                     client.since = now;
                     let wants_word = request.expect_continue;
-                    client.incoming = Some((request, Incoming::One(Bytes::new())));
+                    client.incoming = Some((request, Incoming::default()));
                     if wants_word {
                         slot.outbox.write(|out| out.extend_from_slice(write::CONTINUE));
                         self.flush(conn);

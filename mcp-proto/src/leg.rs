@@ -3,6 +3,7 @@
 use crate::ConnId;
 use crate::ShardId;
 use crate::channel::{Carried, ChannelId, Errand, Feed, Via};
+use crate::conn::Incoming;
 use crate::edge::Fault;
 use crate::endpoints::EndpointId;
 use crate::events::Held;
@@ -221,7 +222,7 @@ pub(crate) enum Inbound {
     /// Kept whole, up to a limit: answers that are merged or looked into.
     Whole {
         status: u16,
-        body: Vec<u8>,
+        body: Incoming,
     },
     /// Small JSON that is rewritten and then written in one piece.
     Short {
@@ -240,6 +241,12 @@ pub(crate) enum Inbound {
     Feed(Box<Feed>),
     /// Read and forgotten, so that the connection can be used again.
     Drop,
+}
+
+impl Inbound {
+    pub(crate) fn whole(status: u16) -> Self {
+        Self::Whole { status, body: Incoming::default() }
+    }
 }
 
 /// An answer of another era than its client's.

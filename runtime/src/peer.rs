@@ -212,8 +212,8 @@ fn poll<N: Net>(pump: &Rc<Pump<N>>, peer: &Peer<N>, cx: &mut Context<'_>) -> Pol
         }
     }
     if peer.reads() {
-        cx.waker().wake_by_ref();
-        return Poll::Pending;
+        // Polled once, it wakes this task again when the others and the sockets had their turn.
+        return pin!(N::yield_now()).poll(cx);
     }
     rest(pump, peer, now)
 }

@@ -179,7 +179,7 @@ impl Shard {
         waiting.log.target_duration = took;
         let is_request = waiting.is_request(part);
         if !(200..300).contains(&status) {
-            return Inbound::Whole { status, body: Vec::new() };
+            return Inbound::whole(status);
         }
         // From now on the answer takes the time that it takes.
         waiting.limit = None;
@@ -195,7 +195,7 @@ impl Shard {
                 let last = self.legs.get(id).and_then(|leg| leg.last_event.clone());
                 Inbound::Events(Box::new(Events { last, ..self.events(plan) }))
             }
-            Media::Json if whole && !plan.crosses() => Inbound::Whole { status, body: Vec::new() },
+            Media::Json if whole && !plan.crosses() => Inbound::whole(status),
             Media::Json if whole || plan.crosses() => Inbound::Look(Box::new(self.look(plan))),
             Media::Json if accepts.json => self.json_head(exchange, plan, head),
             Media::Json => {
