@@ -8,6 +8,7 @@ use crate::http::{Method, Response};
 use crate::jsonrpc::envelope::{Envelope, Id, Kind};
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
 use crate::leg::{Events, Inbound, Leg, LegId, Purpose, Trouble};
+use crate::outbox::Rewritten;
 use crate::refusal;
 use crate::session::{Revision, SessionId, TargetState};
 use crate::shard::{Deferred, Shard};
@@ -255,11 +256,10 @@ impl Shard {
             self.write_body(exchange, bytes);
             return Ok(());
         };
-        let mut out = std::mem::take(&mut self.scratch);
-        let rewritten = rewriter.push(&bytes, &mut out);
-        self.write_copy(exchange, &out);
-        out.clear();
-        self.scratch = out;
+        let mut out = std::mem::take(&mut self.rewritten);
+        let rewritten = rewriter.push(&bytes, &mut Rewritten { piece: &bytes, out: &mut out });
+        self.write_parts(exchange, &mut out);
+        self.rewritten = out;
         rewritten.map_err(|_| Trouble::Malformed("it is no JSON"))
     }
 
