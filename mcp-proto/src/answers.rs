@@ -3,6 +3,7 @@
 use crate::channel::Via;
 use crate::conn::{Conn, Phase};
 use crate::http::Response;
+use crate::jsonrpc::rewrite::Rewriter;
 use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
 use crate::session::TargetState;
 use crate::shard::{Closing, Deferred, Shard};
@@ -23,7 +24,7 @@ impl Shard {
         let inbound = match leg.purpose {
             _ if leg.via.is_some() => match head.status {
                 200..300 => Inbound::Drop,
-                status => Inbound::Whole { status, body: Vec::new() },
+                status => Inbound::whole(status),
             },
             Purpose::Quiet | Purpose::Greet { .. } | Purpose::Remote { .. } => Inbound::Drop,
             Purpose::Feed { .. } => self.feed_head(id, head),
@@ -57,7 +58,7 @@ impl Shard {
             self.stream_answer(id);
             return Inbound::Events(Box::new(self.events(None)));
         }
-        Inbound::Whole { status: head.status, body: Vec::new() }
+        Inbound::whole(head.status)
     }
 
     /// The answer is an event stream: silence on it is no fault while somebody hears it.
@@ -104,7 +105,7 @@ impl Shard {
             (Inbound::Whole { status, body }, _) => {
                 let most = if (200..300).contains(status) { limits.message } else { EXPLANATION };
                 if body.len() + bytes.len() <= most {
-                    body.extend_from_slice(&bytes);
+                    body.push(bytes);
                     Ok(())
                 } else if *status == 200 {
                     Err(Trouble::TooLarge)
@@ -112,8 +113,19 @@ impl Shard {
                     Ok(())
                 }
             }
-            (Inbound::Short { rewriter, body }, _) => {
-                rewriter.push(&bytes, body).map_err(|_| Trouble::Malformed("it is no JSON"))
+            (Inbound::Short { plan, length, rewriter, body, complete }, _) => {
+                if body.capacity() == 0 {
+                    *body = std::mem::take(&mut self.scratch);
+                    body.reserve(*length);
+                }
+                let pushed = if rewriter.is_none() && bytes.len() == *length {
+                    let mut rewriter = Rewriter::new(std::mem::take(plan), limits.depth);
+                    rewriter.push(&bytes, body).map(|()| rewriter.is_complete())
+                } else {
+                    let rewriter = rewriter.get_or_insert_with(|| self.rewriter(std::mem::take(plan)));
+                    rewriter.push(&bytes, body).map(|()| rewriter.is_complete())
+                };
+                pushed.map(|it| *complete = it).map_err(|_| Trouble::Malformed("it is no JSON"))
             }
             (Inbound::Look(look), Purpose::Part { exchange, .. }) => {
                 self.look_body(id, exchange, look, &bytes).map(|pass| {
@@ -168,9 +180,9 @@ impl Shard {
             }
             (_, Purpose::Greet { again }) => self.greeted(id, again),
             (Inbound::Head | Inbound::Drop, _) => self.drop_leg(id),
-            (Inbound::Short { rewriter, mut body }, Purpose::Part { exchange, .. }) => {
+            (Inbound::Short { mut body, complete, .. }, Purpose::Part { exchange, .. }) => {
                 self.drop_leg(id);
-                if rewriter.is_complete() {
+                if complete {
                     self.respond(exchange, 200, &body, &[]);
                 } else {
                     let words = "the target's answer is no JSON";
@@ -197,7 +209,7 @@ impl Shard {
                 self.looked_at_answer(id, exchange, part, *look);
             }
             (Inbound::Short { .. } | Inbound::Pass { .. } | Inbound::Look(_), _) => self.drop_leg(id),
-            (Inbound::Whole { status, body }, _) => self.whole_answer(id, purpose, status, &body),
+            (Inbound::Whole { status, body }, _) => self.whole_answer(id, purpose, status, &body.done()),
             (Inbound::Events(events), _) => self.events_ended(id, &events),
             (Inbound::Feed(_), _) => self.leg_failed(id, Trouble::Hushed),
         }
@@ -318,6 +330,10 @@ impl Shard {
 
     /// A request is over and done with.
     pub(crate) fn drop_leg(&mut self, id: LegId) {
+        if self.legs.get(id).is_some_and(|leg| leg.via.is_none()) {
+            self.legs.discard(id);
+            return self.counters.calls.sub(1);
+        }
         if let Some(leg) = self.legs.remove(id) {
             self.counters.calls.sub(1);
             self.leave_channel(id, &leg);

@@ -17,7 +17,8 @@ use crate::way::Way;
 use crate::{ConnId, Record};
 use bytes::Bytes;
 use routing::{Target, TargetId};
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
+use std::slice;
 use std::time::{Duration, Instant};
 
 /// An exchange: its connection, and which of the connection's requests it is.
@@ -57,7 +58,7 @@ pub(crate) struct Exchange {
     pub(crate) resumable: bool,
     /// Written as a JSON array, or as events, because it came as a batch.
     pub(crate) batch: Option<Vec<Bytes>>,
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Parts,
     /// Parts that still owe something.
     pub(crate) open: usize,
     /// When parts that wait for several targets go on without those that are missing.
@@ -111,6 +112,52 @@ pub(crate) struct Part {
     pub(crate) of_task: bool,
 }
 
+/// The messages of a request, in order: nearly always one, which takes no memory of its own.
+#[derive(Debug)]
+pub(crate) enum Parts {
+    One(Part),
+    Many(Vec<Part>),
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl Parts {
+    pub(crate) fn push(&mut self, part: Part) {
+        match self {
+            Self::Many(parts) if parts.is_empty() => *self = Self::One(part),
+            Self::Many(parts) => parts.push(part),
+            Self::One(_) => {
+                let Self::One(first) = std::mem::take(self) else { return };
+                *self = Self::Many(vec![first, part]);
+            }
+        }
+    }
+}
+
+impl Deref for Parts {
+    type Target = [Part];
+
+    fn deref(&self) -> &[Part] {
+        match self {
+            Self::One(part) => slice::from_ref(part),
+            Self::Many(parts) => parts,
+        }
+    }
+}
+
+impl DerefMut for Parts {
+    fn deref_mut(&mut self) -> &mut [Part] {
+        match self {
+            Self::One(part) => slice::from_mut(part),
+            Self::Many(parts) => parts,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Work {
     /// Not begun.
@@ -144,7 +191,11 @@ pub(crate) enum What {
     Initialize,
     /// `server/discover`
     Discover,
-    List(list::Kind),
+    List {
+        kind: list::Kind,
+        /// From its beginning, without a cursor.
+        first: bool,
+    },
     /// `logging/setLevel`: done when one target did it.
     Level,
     /// Something without an answer of its own: 202 when it arrived everywhere.
@@ -217,7 +268,7 @@ impl Exchange {
             forwarded: None,
             resumable: false,
             batch: None,
-            parts: Vec::new(),
+            parts: Parts::default(),
             open: 0,
             deadline: None,
             limit: None,

@@ -3,6 +3,7 @@
 use crate::ConnId;
 use crate::ShardId;
 use crate::channel::{Carried, ChannelId, Errand, Feed, Via};
+use crate::conn::Incoming;
 use crate::edge::Fault;
 use crate::endpoints::EndpointId;
 use crate::events::Held;
@@ -221,12 +222,17 @@ pub(crate) enum Inbound {
     /// Kept whole, up to a limit: answers that are merged or looked into.
     Whole {
         status: u16,
-        body: Vec<u8>,
+        body: Incoming,
     },
     /// Small JSON that is rewritten and then written in one piece.
     Short {
-        rewriter: Box<Rewriter>,
+        /// What is done to it, until its first piece comes.
+        plan: Plan,
+        length: usize,
+        /// Kept for its next piece, where it comes in several.
+        rewriter: Option<Box<Rewriter>>,
         body: Vec<u8>,
+        complete: bool,
     },
     /// JSON that must be looked at before it goes to the client.
     Look(Box<Look>),
@@ -240,6 +246,12 @@ pub(crate) enum Inbound {
     Feed(Box<Feed>),
     /// Read and forgotten, so that the connection can be used again.
     Drop,
+}
+
+impl Inbound {
+    pub(crate) fn whole(status: u16) -> Self {
+        Self::Whole { status, body: Incoming::default() }
+    }
 }
 
 /// An answer of another era than its client's.

@@ -49,7 +49,7 @@ impl Shard {
             self.stream_answer(id);
             return Inbound::Feed(Box::default());
         }
-        Inbound::Whole { status: head.status, body: Vec::new() }
+        Inbound::whole(head.status)
     }
 
     /// It was not answered with a stream.

@@ -197,7 +197,7 @@ impl Shard {
             let target = self.legs.get(id).and_then(|leg| self.renames(&leg.target));
             return Inbound::Events(Box::new(self.events(Some(Plan::names(target, Scope::Result)))));
         }
-        Inbound::Whole { status: head.status, body: Vec::new() }
+        Inbound::whole(head.status)
     }
 
     pub(crate) fn resume_refused(&mut self, id: LegId, exchange: ExchangeId, status: u16) {
@@ -254,7 +254,7 @@ impl Shard {
 
     pub(crate) fn stream_head(&mut self, id: LegId, exchange: ExchangeId, head: &Response) -> Inbound {
         if head.status != 200 || Media::of(head) != Media::Events {
-            return Inbound::Whole { status: head.status, body: Vec::new() };
+            return Inbound::whole(head.status);
         }
         self.stream_answer(id);
         if !self.is_listening(id) {

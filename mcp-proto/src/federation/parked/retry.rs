@@ -141,8 +141,9 @@ impl Shard {
             }
             Inbound::Whole { status: 200, body } => {
                 // As above.
-                _ = look.rewriter.push(body, &mut look.held.out);
-                look.held.raw = std::mem::take(body);
+                let body = std::mem::take(body).done();
+                _ = look.rewriter.push(&body, &mut look.held.out);
+                look.held.raw = body.into();
                 leg.inbound = Inbound::Look(Box::new(look));
             }
             _ => {}
