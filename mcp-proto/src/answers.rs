@@ -3,7 +3,7 @@
 use crate::channel::Via;
 use crate::conn::{Conn, Phase};
 use crate::http::Response;
-use crate::jsonrpc::rewrite::{Plan, Rewriter};
+use crate::jsonrpc::rewrite::Rewriter;
 use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
 use crate::session::TargetState;
 use crate::shard::{Closing, Deferred, Shard};
@@ -56,7 +56,7 @@ impl Shard {
         use crate::federation::Media;
         if head.status == 200 && Media::of(head) == Media::Events {
             self.stream_answer(id);
-            return Inbound::Events(Box::new(self.events(Plan::default())));
+            return Inbound::Events(Box::new(self.events(None)));
         }
         Inbound::whole(head.status)
     }

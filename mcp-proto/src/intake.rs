@@ -289,6 +289,9 @@ impl Shard {
             None => {
                 let sealed = Bytes::copy_from_slice(sealed);
                 let session = self.open_sealed(&sealed).ok_or_else(Refusal::session_unknown)?;
+                // One copy for all its connections.
+                let kept = self.sessions.get(session).map(|session| &session.sealed);
+                let sealed = kept.filter(|kept| **kept == sealed).cloned().unwrap_or(sealed);
                 if let Some(client) = self.conns.get_mut(id.conn).and_then(Conn::client) {
                     client.memo = Some((sealed, session));
                 }

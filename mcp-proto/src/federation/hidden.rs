@@ -100,7 +100,7 @@ impl Shard {
         let Likeness { backend, capabilities, client, level } = likeness;
         let id = self.new_session(backend, Revision::LATEST, capabilities, client);
         let session = self.sessions.get_mut(id)?;
-        session.hidden = Some(Hidden { key, exclusive, busy: None });
+        session.hidden = Some(Box::new(Hidden { key, exclusive, busy: None }));
         if !level.is_empty() {
             session.level = Some([b"{\"level\":", &level[..], b"}"].concat().into());
         }

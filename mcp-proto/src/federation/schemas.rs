@@ -68,7 +68,7 @@ impl Shard {
         exchange: ExchangeId,
         session: Option<SessionId>,
         target: &Arc<Target>,
-        fields: Option<Fields>,
+        fields: Option<Box<Fields>>,
         cursor: Option<&str>,
     ) {
         let body = super::gather::lookup(Kind::Tools, cursor);
