@@ -77,7 +77,6 @@ impl Shard {
                     }
                     _ => leg.body.clone(),
                 };
-                lines.clear();
                 self.write_fields(leg, envelope, by_modern, &mut lines);
                 let fields = room.make(lines.len(), |out| out.extend_from_slice(&lines));
                 Some(Dress { era: Era::Modern, body, fields, renumbered: leg.round.is_some() })
@@ -87,7 +86,8 @@ impl Shard {
                 envelope.map(|envelope| legacy(&mut room, &leg.body, envelope, self.numbers))
             }
         };
-        (self.room, self.scratch) = (room, lines);
+        self.room = room;
+        self.keep_room(lines);
         if let Some(leg) = self.legs.get_mut(id) {
             leg.dress = dress;
         }
