@@ -6,6 +6,7 @@ use crate::upstream::PORTS;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,38 @@ pub(crate) enum Recipe {
     Direct,
     /// nginx of this path.
     Nginx(String),
-    /// The gateway of this path, on a runtime, before targets of this era.
-    Gateway(PathBuf, &'static str, &'static str),
+    Gateway(Gateway),
     /// Something that runs already: address, path and process.
     Running(SocketAddr, String, i32),
+}
+
+/// The gateway, and how it is started.
+#[derive(Clone, Debug)]
+pub(crate) struct Gateway {
+    pub(crate) program: PathBuf,
+    pub(crate) runtime: &'static str,
+    /// What the targets behind it speak.
+    pub(crate) era: Era,
+    pub(crate) workers: usize,
+    /// Lines of configuration besides the targets.
+    pub(crate) more: &'static str,
+}
+
+/// What targets speak.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Era {
+    Legacy,
+    Modern,
+}
+
+impl Recipe {
+    /// The one era of targets it can show; `None` for all.
+    pub(crate) fn era(&self) -> Option<Era> {
+        match self {
+            Self::Gateway(gateway) => Some(gateway.era),
+            _ => None,
+        }
+    }
 }
 
 /// A contender that listens.
@@ -29,6 +58,8 @@ pub(crate) struct Contender {
     pub(crate) path: String,
     /// `None` where nothing is measured.
     pub(crate) process: Option<Process>,
+    /// Has three targets, where others may have one.
+    pub(crate) is_gateway: bool,
 }
 
 impl Contender {
@@ -38,11 +69,16 @@ impl Contender {
         let address = free_address()?;
         let (name, command) = match recipe {
             Recipe::Direct => {
-                return Ok(Self { address: whole, path: "/mcp".to_owned(), process: None });
+                return Ok(Self {
+                    address: whole,
+                    path: "/mcp".to_owned(),
+                    process: None,
+                    is_gateway: false,
+                });
             }
             Recipe::Running(address, path, pid) => {
                 let process = Some(Process::running(*pid)?);
-                let contender = Self { address: *address, path: path.clone(), process };
+                let contender = Self { address: *address, path: path.clone(), process, is_gateway: false };
                 return contender.ready().map(|()| contender);
             }
             Recipe::Nginx(program) => {
@@ -53,17 +89,18 @@ impl Contender {
                 let prefix = folder.display().to_string();
                 (name, vec![program.clone(), "-p".to_owned(), prefix, "-c".to_owned(), config])
             }
-            Recipe::Gateway(program, runtime, protocol) => {
-                let name = format!("gateway-{runtime}-{protocol}-{}", address.port());
+            Recipe::Gateway(gateway) => {
+                let Gateway { program, runtime, workers, .. } = gateway;
+                let name = format!("gateway-{runtime}-{}", address.port());
                 let config = folder.join(format!("{name}.yaml"));
-                fs::write(&config, gateway_config([a, b, c], protocol))?;
+                fs::write(&config, gateway_config([a, b, c], gateway))?;
                 let mut command = vec![program.display().to_string()];
                 for (flag, value) in [
                     ("--config", config.display().to_string()),
                     ("--listen", address.to_string()),
                     ("--admin", free_address()?.to_string()),
                     ("--runtime", (*runtime).to_owned()),
-                    ("--workers", "1".to_owned()),
+                    ("--workers", workers.to_string()),
                 ] {
                     command.extend([flag.to_owned(), value]);
                 }
@@ -72,7 +109,8 @@ impl Contender {
         };
         let log = folder.join(format!("{name}.log"));
         let process = Process::start(&command, &log)?;
-        let contender = Self { address, path: "/mcp".to_owned(), process: Some(process) };
+        let is_gateway = matches!(recipe, Recipe::Gateway(_));
+        let contender = Self { address, path: "/mcp".to_owned(), process: Some(process), is_gateway };
         contender.ready().map_err(|error| {
             let log = fs::read_to_string(&log).unwrap_or_default();
             io::Error::other(format!("{name} does not serve: {error}\n{log}"))
@@ -96,6 +134,12 @@ impl Contender {
                 Ok(()) => return Ok(()),
             }
         }
+    }
+
+    /// How many streams it has at the targets for so many sessions with one each.
+    pub(crate) fn streams(&self, sessions: usize) -> RangeInclusive<usize> {
+        let least = if self.is_gateway { 3 } else { 1 };
+        sessions * least..=sessions * 3
     }
 
     pub(crate) fn cpu(&self) -> Duration {
@@ -125,11 +169,12 @@ fn free_address() -> io::Result<SocketAddr> {
 }
 
 /// The fake target speaks both eras and is not asked which.
-fn gateway_config(targets: [SocketAddr; 3], protocol: &str) -> String {
+fn gateway_config(targets: [SocketAddr; 3], gateway: &Gateway) -> String {
+    let protocol = if gateway.era == Era::Modern { "modern" } else { "legacy" };
     let named = ["a", "b", "c"].into_iter().zip(targets);
     let lines =
         named.map(|(name, at)| format!("  {name}: {{url: 'http://{at}/mcp', protocol: {protocol}}}\n"));
-    format!("mcpServers:\n{}", lines.collect::<String>())
+    format!("{}mcpServers:\n{}", gateway.more, lines.collect::<String>())
 }
 
 /// A plain reverse proxy: one worker, keep-alive both ways, bytes passed on as they come, nothing logged. The default

@@ -2,20 +2,17 @@
 
 use crate::http::{Incoming, Kind, broken};
 use crate::payload;
+use crate::timer::Timer;
 use crate::work::{Lane, Work};
-use memchr::memmem;
 use mio::net::TcpStream;
-use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 /// Silence after which an answer counts as lost.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 const TIMER: Token = Token(usize::MAX - 1);
 
 /// Connections to one contender, and what they are busy with.
@@ -45,15 +42,22 @@ pub(crate) struct Tally {
 impl Load {
     /// Opens one connection for each session.
     pub(crate) fn open(address: SocketAddr, path: &str, sessions: &[String]) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let mut conns = Vec::with_capacity(sessions.len());
-        for (number, session) in sessions.iter().enumerate() {
+        let (poll, conns) = (Poll::new()?, Vec::with_capacity(sessions.len()));
+        let mut load = Self { poll, conns, scratch: vec![0; 256 << 10], filler: payload::filler() };
+        load.add(address, path, sessions)?;
+        Ok(load)
+    }
+
+    /// Opens more of them.
+    pub(crate) fn add(&mut self, address: SocketAddr, path: &str, sessions: &[String]) -> io::Result<()> {
+        for session in sessions {
             let stream = std::net::TcpStream::connect(address)?;
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
             let mut stream = TcpStream::from_std(stream);
-            poll.registry().register(&mut stream, Token(number), Interest::READABLE)?;
-            conns.push(Conn {
+            let number = self.conns.len();
+            self.poll.registry().register(&mut stream, Token(number), Interest::READABLE)?;
+            self.conns.push(Conn {
                 stream,
                 lane: Lane::new(address, path, session.clone(), number + 1),
                 incoming: Incoming::new(Kind::Response),
@@ -61,7 +65,7 @@ impl Load {
                 since: None,
             });
         }
-        Ok(Self { poll, conns, scratch: vec![0; 256 << 10], filler: payload::filler() })
+        Ok(())
     }
 
     /// Every connection asks again as soon as it is answered. Ends at `until`, or at the first wrong answer.
@@ -99,25 +103,17 @@ impl Load {
         let mut idle: VecDeque<usize> = (0..conns.len()).collect();
         let mut waiting = VecDeque::new();
         let mut tally = Tally::default();
-        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
         let step = Duration::from_secs(1) / rate;
-        let spec = Timespec { tv_sec: 0, tv_nsec: i64::from(step.subsec_nanos()) };
-        poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
         let start = Instant::now();
-        rustix::time::timerfd_settime(
-            &timer,
-            TimerfdTimerFlags::empty(),
-            &Itimerspec { it_interval: spec, it_value: spec },
-        )?;
+        let timer = Timer::every(step)?;
+        timer.register(poll.registry(), TIMER)?;
         let mut due = start;
         let mut events = Events::with_capacity(1024);
         while due < start + length || idle.len() < conns.len() {
             wait(poll, &mut events)?;
             for event in &events {
                 if event.token() == TIMER {
-                    let mut count = [0; 8];
-                    rustix::io::read(&timer, &mut count)?;
-                    for _ in 0..u64::from_ne_bytes(count) {
+                    for _ in 0..timer.expired()? {
                         due += step;
                         if due < start + length {
                             waiting.push_back(due);
@@ -139,56 +135,12 @@ impl Load {
                 conn.ask(work)?;
             }
         }
-        poll.registry().deregister(&mut SourceFd(&timer.as_raw_fd()))?;
         Ok(tally)
-    }
-
-    /// Has every connection open its session's stream.
-    pub(crate) fn listen(&mut self) -> io::Result<()> {
-        let Self { poll, conns, scratch, .. } = self;
-        let mut events = Events::with_capacity(1024);
-        for conn in conns.iter_mut() {
-            conn.lane.listen(&mut conn.out)?;
-            conn.send()?;
-            while !conn.incoming.has_head() {
-                wait(poll, &mut events)?;
-                conn.receive(scratch)?;
-            }
-            if conn.incoming.head.status != 200 || !conn.incoming.head.event_stream {
-                return Err(broken(&format!("GET answered by status {}", conn.incoming.head.status)));
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until every open stream has brought `count` notifications.
-    pub(crate) fn notified(&mut self, count: usize) -> io::Result<()> {
-        let Self { poll, conns, scratch, .. } = self;
-        let mut events = Events::with_capacity(1024);
-        let last = format!("\"notification {}\"", count - 1);
-        let all = |conn: &Conn| {
-            let body = &conn.incoming.body;
-            memmem::find(body, last.as_bytes()).is_some()
-                && memmem::find_iter(body, br#""data":"notification "#).count() == count
-        };
-        let mut left = conns.iter().filter(|conn| !all(conn)).count();
-        while left > 0 {
-            wait(poll, &mut events)?;
-            for event in &events {
-                let Some(conn) = conns.get_mut(event.token().0) else { continue };
-                let before = all(conn);
-                conn.receive(scratch)?;
-                if !before && all(conn) {
-                    left -= 1;
-                }
-            }
-        }
-        Ok(())
     }
 }
 
 /// Waits for events, but not for ever.
-fn wait(poll: &mut Poll, events: &mut Events) -> io::Result<()> {
+pub(crate) fn wait(poll: &mut Poll, events: &mut Events) -> io::Result<()> {
     match poll.poll(events, Some(PATIENCE)) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
         Ok(()) if events.is_empty() => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer came")),
@@ -292,6 +244,13 @@ impl Plain {
     pub(crate) fn end_session(&mut self, session: &str) -> io::Result<()> {
         self.lane.end_life(session);
         self.step(Work::Life)
+    }
+
+    /// `GET path`, answered by a number; asked of the fake target itself.
+    pub(crate) fn figure(&mut self, path: &str) -> io::Result<u64> {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
+        let text = String::from_utf8_lossy(&self.exchange(request.as_bytes())?.body).into_owned();
+        text.parse().map_err(|_| broken(&format!("{path}: {text}")))
     }
 
     /// One list, for a first look at the targets.

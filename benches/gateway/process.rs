@@ -18,9 +18,14 @@ const FILES: u64 = 1 << 17;
 
 /// Pins this thread, and all that it starts later.
 pub(crate) fn pin(core: usize) -> io::Result<()> {
+    pin_thread(None, &[core])
+}
+
+/// Pins a thread, or this one, to any of `cores`.
+pub(crate) fn pin_thread(thread: Option<Pid>, cores: &[usize]) -> io::Result<()> {
     let mut set = rustix::thread::CpuSet::new();
-    set.set(core);
-    Ok(rustix::thread::sched_setaffinity(None, &set)?)
+    cores.iter().for_each(|core| set.set(*core));
+    Ok(rustix::thread::sched_setaffinity(thread, &set)?)
 }
 
 /// Lets this process and its children have as many sockets as the rows need.
@@ -66,6 +71,16 @@ impl Process {
             .stderr(log)
             .spawn()?;
         Ok(Self { pid: Pid::from_child(&child), child: Some(child) })
+    }
+
+    /// Its threads whose names satisfy `wanted`, oldest first.
+    pub(crate) fn threads(&self, wanted: impl Fn(&str) -> bool) -> Vec<Pid> {
+        let named = tasks(self.pid.as_raw_nonzero().get())
+            .filter(|task| wanted(fs::read_to_string(task.join("comm")).unwrap_or_default().trim()));
+        let mut threads: Vec<Pid> =
+            named.filter_map(|task| Pid::from_raw(task.file_name()?.to_str()?.parse().ok()?)).collect();
+        threads.sort_by_key(|thread| thread.as_raw_nonzero());
+        threads
     }
 
     /// Somebody else's process; pinning it is their business.

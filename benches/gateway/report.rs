@@ -1,6 +1,8 @@
 //! The figures as Markdown.
 
-use crate::race::{Idle, Turn};
+use crate::arguments::Options;
+use crate::budget::{BUDGET, Limit, Results};
+use crate::race::{Turn, WORKLOADS};
 use std::fs;
 use std::process::Command;
 
@@ -26,54 +28,52 @@ pub(crate) fn machine() -> String {
     format!("{cores} cores, {model}, Linux {}, {nginx}", release.trim())
 }
 
-/// CPU of every contender at every workload, and then each workload in full.
-pub(crate) fn print_race(contenders: &[String], workloads: &[&str], cells: &[Vec<Cell>]) {
-    println!("### CPU per request, µs (ratio to {YARDSTICK})\n");
-    println!("| contender | {} |", workloads.join(" | "));
-    println!("|---|{}", "---|".repeat(workloads.len()));
-    let yardstick = contenders.iter().position(|name| name == YARDSTICK);
-    let base = |workload: usize| yardstick.and_then(|at| cells.get(workload)?.get(at));
-    for (at, name) in contenders.iter().enumerate() {
-        let row: Vec<String> = cells
-            .iter()
-            .enumerate()
-            .map(|(workload, cells)| {
-                cells.get(at).map_or_else(String::new, |cell| brief(cell, base(workload)))
-            })
-            .collect();
-        println!("| {name} | {} |", row.join(" | "));
-    }
-    for (workload, (name, cells)) in workloads.iter().zip(cells).enumerate() {
-        println!("\n### {name}\n");
+/// The budget first, and then what it was found from.
+pub(crate) fn print(options: &Options, results: &Results) {
+    print_budget(results);
+    for workload in WORKLOADS.iter().map(|workload| workload.name) {
+        let cells =
+            || results.columns.iter().filter_map(|column| Some((column, results.cell(workload, column)?)));
+        if cells().next().is_none() {
+            continue;
+        }
+        println!("\n### {workload}\n");
         println!(
             "| contender | CPU µs (range) | ratio (range) | units/s | p50 µs | p99 µs | RSS MB | others, cores |"
         );
         println!("|---|---|---|---|---|---|---|---|");
-        for (contender, cell) in contenders.iter().zip(cells) {
-            println!("| {contender} | {} |", full(cell, base(workload)));
+        for (column, cell) in cells() {
+            let ratio = Spread::of(results.ratios(workload, column, |turn| turn.cpu));
+            println!("| {column} | {} |", full(cell, &ratio));
         }
     }
+    print_idle(options, results);
+    print_slow(options, results);
+    print_scaling(options, results);
     println!("\n\\* other processes used more than {NOISE} cores: not a figure to keep.");
 }
 
-fn brief(cell: &Cell, base: Option<&Cell>) -> String {
-    let cpu = Spread::of(cell.iter().flatten().map(|turn| turn.cpu));
-    let ratio = Spread::of(ratios(cell, base));
-    if cpu.median == 0.0 {
-        return "–".to_owned();
+fn print_budget(results: &Results) {
+    println!("### The budget: by {YARDSTICK}'s figure in the same round, unless a unit is named\n");
+    println!("| row | budget | {} |", results.columns.join(" | "));
+    println!("|---|---|{}", "---|".repeat(results.columns.len()));
+    for line in &BUDGET {
+        let entries: Vec<_> = results.columns.iter().map(|column| results.entry(line, column)).collect();
+        if entries.iter().all(Option::is_none) {
+            continue;
+        }
+        let limit = match line.limit {
+            Limit::Most(most) => format!("≤ {most}"),
+            Limit::Least(least) => format!("≥ {least}"),
+        };
+        let entries: Vec<String> = entries.into_iter().map(|entry| entry.unwrap_or("–".to_owned())).collect();
+        println!("| {} | {limit} | {} |", line.name, entries.join(" | "));
     }
-    if cpu.median.is_nan() {
-        return "failed".to_owned();
-    }
-    let noisy = cell.iter().flatten().any(|turn| turn.others > NOISE);
-    let ratio = if ratio.median.is_nan() { String::new() } else { format!(" ({:.2})", ratio.median) };
-    format!("{:.1}{ratio}{}", cpu.median, if noisy { "\\*" } else { "" })
 }
 
-fn full(cell: &Cell, base: Option<&Cell>) -> String {
+fn full(cell: &Cell, ratio: &Spread) -> String {
     let spread = |figure: fn(&Turn) -> f64| Spread::of(cell.iter().flatten().map(figure));
-    let (cpu, ratio) = (spread(|turn| turn.cpu), Spread::of(ratios(cell, base)));
-    let others = spread(|turn| turn.others);
+    let (cpu, others) = (spread(|turn| turn.cpu), spread(|turn| turn.others));
     let failed = cell.iter().filter(|turn| turn.is_none()).count();
     let metered = if cpu.median > 0.0 {
         format!(
@@ -93,46 +93,89 @@ fn full(cell: &Cell, base: Option<&Cell>) -> String {
         others.most,
         if failed == 0 { String::new() } else { format!(" ({failed} rounds failed)") },
     )
-}
-
-/// CPU by the yardstick's CPU in the same round.
-fn ratios(cell: &Cell, base: Option<&Cell>) -> impl Iterator<Item = f64> {
-    let base = base.map_or_else(Vec::new, Clone::clone);
-    let pairs: Vec<_> = cell.iter().cloned().zip(base).collect();
-    pairs.into_iter().filter_map(|(turn, base)| Some(turn?.cpu / base?.cpu))
+    .replace("NaN", "–")
 }
 
 /// What idle sessions cost each contender.
-pub(crate) fn print_idle(count: usize, rows: &[(String, Idle)]) {
-    println!("\n### {count} idle sessions, each with its GET stream\n");
+fn print_idle(options: &Options, results: &Results) {
+    if results.idle.is_empty() {
+        return;
+    }
+    println!("\n### {} idle sessions, each with its GET stream and those at its targets\n", options.sessions);
     println!(
-        "| contender | kB per session and stream | kB per session alone | CPU µs to make both | CPU µs per notification | RSS MB: start, held, after DELETE |"
+        "| contender | kB per session and streams | kB per session alone | CPU µs to make both | RSS MB: start, held, after DELETE |"
     );
-    println!("|---|---|---|---|---|---|");
-    for (name, idle) in rows {
-        let [start, alone, held, after] = idle.resident;
-        let each = |kilobytes: u64| kilobytes.saturating_sub(start) as f64 / count as f64;
+    println!("|---|---|---|---|---|");
+    for (name, idle) in &results.idle {
+        let [start, _, held, after] = idle.resident.map(|kilobytes| kilobytes as f64 / 1e3);
         println!(
-            "| {name} | {:.1} | {:.1} | {:.0} | {:.1} | {:.0}, {:.0}, {:.0} |",
-            each(held),
-            each(alone),
+            "| {name} | {:.1} | {:.1} | {:.0} | {start:.1}, {held:.0}, {after:.0} |",
+            idle.each(),
+            idle.alone(),
             idle.create,
-            idle.notify,
-            start as f64 / 1e3,
-            held as f64 / 1e3,
-            after as f64 / 1e3,
         );
     }
 }
 
-struct Spread {
-    least: f64,
-    median: f64,
-    most: f64,
+/// What a long answer to a slow reader costs.
+fn print_slow(options: &Options, results: &Results) {
+    if results.slow.is_empty() {
+        return;
+    }
+    println!("\n### An answer of {} MB to a reader at 10 MB/s\n", options.megabytes);
+    println!("| contender | targets | RSS MB: as it begins, at most |\n|---|---|---|");
+    for (name, era, slow) in &results.slow {
+        let era = era.map_or("any".to_owned(), |era| format!("{era:?}").to_lowercase());
+        println!("| {name} | {era} | {:.1}, {:.1} |", slow.start as f64 / 1e3, slow.most as f64 / 1e3);
+    }
+}
+
+/// What more workers bring.
+fn print_scaling(options: &Options, results: &Results) {
+    if results.scaling.is_empty() {
+        return;
+    }
+    let count = options.workers;
+    println!("\n### {count} workers, on as many cores, which the load shares\n");
+    println!(
+        "| contender | calls/s: one worker, {count} processes of one, one process of {count} | CPU µs per call: the same | last two, as a multiple of one | others, cores |"
+    );
+    println!("|---|---|---|---|---|");
+    for (name, rounds) in &results.scaling {
+        let of = |at: usize, figure: fn(&crate::scaling::Pull) -> f64| {
+            Spread::of(rounds.iter().filter_map(|round| round.get(at)).map(figure)).median
+        };
+        let rates: Vec<String> = (0..3).map(|at| format!("{:.0}", of(at, |pull| pull.rate))).collect();
+        let cpus: Vec<String> = (0..3).map(|at| format!("{:.1}", of(at, |pull| pull.cpu))).collect();
+        let gain = Spread::of(rounds.iter().map(|round| crate::scaling::gain(round, count)));
+        let others = Spread::of(rounds.iter().flatten().map(|pull| pull.others));
+        println!(
+            "| {name} | {} | {} | {:.2} ({:.2}–{:.2}) | {:.2}–{:.2} |",
+            rates.join(", "),
+            cpus.join(", "),
+            gain.median,
+            gain.least,
+            gain.most,
+            others.least,
+            others.most,
+        );
+    }
+}
+
+/// Whether other processes took so much of the machine in any turn that a figure is not to be kept.
+pub(crate) fn is_noisy(mut others: impl Iterator<Item = f64>) -> bool {
+    others.any(|cores| cores > NOISE)
+}
+
+/// Of a handful of figures.
+pub(crate) struct Spread {
+    pub(crate) least: f64,
+    pub(crate) median: f64,
+    pub(crate) most: f64,
 }
 
 impl Spread {
-    fn of(figures: impl Iterator<Item = f64>) -> Self {
+    pub(crate) fn of(figures: impl Iterator<Item = f64>) -> Self {
         let mut figures: Vec<f64> = figures.collect();
         figures.sort_by(f64::total_cmp);
         let at = |index: usize| figures.get(index).copied().unwrap_or(f64::NAN);

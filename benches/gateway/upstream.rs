@@ -1,10 +1,16 @@
 //! The fake target: an MCP server over Streamable HTTP that costs as little as it can, on one thread.
 //!
 //! It serves four loopback ports: three targets of ten tools for contenders that federate, and one target of thirty
-//! for those that pass bytes through. `POST /notify?n=N` on a port sends N log notifications down each of its streams.
+//! for those that pass bytes through. Each of them serves the harness as well:
+//!
+//! - `GET /streams`: how many event streams of live sessions are open, on all ports;
+//! - `GET /lists`: how many `tools/list` have come, on all ports;
+//! - `POST /notify?n=N&every=NANOSECONDS`: N log notifications, so far apart, each on another stream of the first and the
+//!   last port in turn.
 
 use crate::http::{Incoming, Kind};
 use crate::payload::{self, NONCE};
+use crate::timer::Timer;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use serde::Deserialize;
@@ -21,6 +27,7 @@ use std::time::Duration;
 pub(crate) const PORTS: usize = 4;
 /// Tokens from here on are listeners.
 const LISTENERS: usize = usize::MAX - PORTS - 1;
+const TIMER: Token = Token(LISTENERS - 1);
 /// Tools of each target but the last.
 const TOOLS: usize = 10;
 
@@ -32,9 +39,21 @@ struct Server {
     issued: u64,
     /// Connections with events still to be written, one a turn.
     paced: Vec<usize>,
+    /// Notifications still to be sent.
+    round: Option<Round>,
+    /// `tools/list` that have come.
+    listed: u64,
     lists: Vec<String>,
     filler: Vec<u8>,
     scratch: Vec<u8>,
+}
+
+/// Notifications on one stream after the other.
+struct Round {
+    timer: Timer,
+    streams: Vec<usize>,
+    sent: usize,
+    count: usize,
 }
 
 struct Conn {
@@ -45,8 +64,17 @@ struct Conn {
     written: usize,
     /// Parts of the answer that are written apart.
     later: VecDeque<Vec<u8>>,
-    /// An open GET stream.
-    listening: bool,
+    /// What follows in a text too long to be held.
+    long: Option<Long>,
+    /// The session whose event stream this is, or empty.
+    listening: String,
+}
+
+/// The rest of a very long answer: text from `at` to `end`, and what closes it.
+struct Long {
+    at: usize,
+    end: usize,
+    tail: Vec<u8>,
 }
 
 #[derive(Deserialize)]
@@ -139,6 +167,8 @@ pub(crate) fn serve(first: u16) -> io::Result<()> {
         sessions: HashSet::new(),
         issued: 0,
         paced: Vec::new(),
+        round: None,
+        listed: 0,
         lists: (0..PORTS).map(tools).collect(),
         filler: payload::filler(),
         scratch: vec![0; 64 << 10],
@@ -190,6 +220,8 @@ impl Server {
                 let Token(key) = event.token();
                 if key >= LISTENERS {
                     self.accept(key - LISTENERS)?;
+                } else if event.token() == TIMER {
+                    self.notify()?;
                 } else if self.conns.contains(key) && self.turn(key, event.is_writable()).is_err() {
                     drop(self.conns.try_remove(key));
                 }
@@ -215,7 +247,8 @@ impl Server {
                 out: Vec::new(),
                 written: 0,
                 later: VecDeque::new(),
-                listening: false,
+                long: None,
+                listening: String::new(),
             });
         }
         Ok(())
@@ -245,23 +278,18 @@ impl Server {
     }
 
     fn answer(&mut self, key: usize) -> io::Result<()> {
-        let Self { conns, sessions, issued, paced, lists, filler, .. } = self;
+        let path = self.conns.get(key).map_or("", |conn| &conn.incoming.head.path);
+        if ["/streams", "/lists", "/notify?"].iter().any(|of| path.starts_with(of)) {
+            return self.serve_harness(key);
+        }
+        let Self { conns, sessions, issued, paced, listed, lists, filler, .. } = self;
         let Some(conn) = conns.get_mut(key) else { return Ok(()) };
         let head = &conn.incoming.head;
-        if let Some(count) = head.path.strip_prefix("/notify?n=") {
-            let count = count.parse().unwrap_or(1);
-            let port = conn.port;
-            conn.status("202 Accepted")?;
-            for (_, stream) in conns.iter_mut().filter(|(_, other)| other.listening && other.port == port) {
-                stream.notify(count)?;
-            }
-            return Ok(());
-        }
         let known = sessions.contains(&head.session);
         match head.method.as_str() {
             "DELETE" if sessions.remove(&head.session) => conn.status("200 OK"),
             "GET" if known => {
-                conn.listening = true;
+                conn.listening.clone_from(&conn.incoming.head.session);
                 conn.out.extend_from_slice(STREAM_HEAD);
                 conn.incoming.next();
                 conn.flush()
@@ -278,6 +306,7 @@ impl Server {
                     }
                     Ok(message) if !known && !message.is_modern() => conn.status("404 Not Found")?,
                     Ok(message) => {
+                        *listed += u64::from(message.method == "tools/list");
                         let list = lists.get(conn.port).map_or("[]", String::as_str);
                         conn.request(&message, list, filler)?;
                         if !conn.later.is_empty() {
@@ -291,6 +320,58 @@ impl Server {
             }
             _ => conn.status("404 Not Found"),
         }
+    }
+
+    /// What only the harness asks for.
+    fn serve_harness(&mut self, key: usize) -> io::Result<()> {
+        let Some(conn) = self.conns.get(key) else { return Ok(()) };
+        let (path, query) = conn.incoming.head.path.split_once('?').unwrap_or((&conn.incoming.head.path, ""));
+        let number = |name: &str| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(key, _)| *key == name).and_then(|(_, value)| value.parse().ok()).unwrap_or(1)
+        };
+        let figure = match path {
+            "/streams" => self.streams(|_| true).len() as u64,
+            "/lists" => self.listed,
+            _ => {
+                let timer = Timer::every(Duration::from_nanos(number("every")))?;
+                timer.register(self.poll.registry(), TIMER)?;
+                let streams = self.streams(|port| port == 0 || port + 1 == PORTS);
+                let count = streams.len() as u64;
+                self.round = Some(Round { timer, streams, sent: 0, count: number("n") as usize });
+                count
+            }
+        };
+        self.conns.get_mut(key).map_or(Ok(()), |conn| conn.figure(figure))
+    }
+
+    /// The open event streams of live sessions, on the ports asked for.
+    fn streams(&self, wanted: impl Fn(usize) -> bool) -> Vec<usize> {
+        let live = |conn: &Conn| wanted(conn.port) && self.sessions.contains(&conn.listening);
+        self.conns.iter().filter(|(_, conn)| live(conn)).map(|(key, _)| key).collect()
+    }
+
+    /// Sends the notifications that are due.
+    fn notify(&mut self) -> io::Result<()> {
+        let Some(round) = &mut self.round else { return Ok(()) };
+        for _ in 0..round.timer.expired()? {
+            if round.sent == round.count || round.streams.is_empty() {
+                self.round = None;
+                return Ok(());
+            }
+            let stream = round.streams.get(round.sent % round.streams.len()).copied();
+            let event = chunk(&payload::notification("bench", round.sent));
+            round.sent += 1;
+            if let Some(key) = stream
+                && let Some(conn) = self.conns.get_mut(key)
+            {
+                conn.out.extend_from_slice(&event);
+                if conn.flush().is_err() {
+                    drop(self.conns.try_remove(key));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Writes the next part of an answer whose parts are written apart.
@@ -307,6 +388,8 @@ impl Server {
 }
 
 const DISCOVERED: &[u8] = br#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"ttlMs":3600000,"cacheScope":"public"}"#;
+/// How long a list of 2026-07-28 holds: longer than any turn.
+const HOLD: &[u8] = br#","ttlMs":3600000,"cacheScope":"public""#;
 const STREAM_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n";
 
 impl Conn {
@@ -327,12 +410,18 @@ impl Conn {
         let kind: &[u8] = if message.is_modern() { br#","resultType":"complete""# } else { b"" };
         match message.method.as_ref() {
             "server/discover" => self.json(message, &[DISCOVERED], ""),
-            "tools/list" => self.json(message, &[br#"{"tools":"#, list.as_bytes(), kind, b"}"], ""),
+            "tools/list" => {
+                let hold = if message.is_modern() { HOLD } else { b"" };
+                self.json(message, &[br#"{"tools":"#, list.as_bytes(), kind, hold, b"}"], "")
+            }
             "tools/call" => {
                 let name = params.and_then(|params| params.name.as_deref()).unwrap_or_default();
                 let arguments = params.and_then(|params| params.arguments.as_ref());
                 let nonce = arguments.and_then(|arguments| arguments.nonce.as_deref()).unwrap_or_default();
                 let size = arguments.and_then(|arguments| arguments.size).unwrap_or(NONCE);
+                if size > payload::LONGEST {
+                    return self.long_json(message, nonce, size, kind);
+                }
                 let filler = filler.get(..size.saturating_sub(nonce.len())).unwrap_or(filler);
                 let result = [
                     br#"{"content":[{"type":"text","text":""#,
@@ -370,6 +459,21 @@ impl Conn {
         self.flush()
     }
 
+    /// A JSON answer that is made while it is sent.
+    fn long_json(&mut self, message: &Message<'_>, nonce: &str, size: usize, kind: &[u8]) -> io::Result<()> {
+        let id = message.id.map_or("null", RawValue::get);
+        let start =
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":"{nonce}"#);
+        let tail = [br#""}],"isError":false"#, kind, b"}}"].concat();
+        let length = start.len() + size - nonce.len() + tail.len();
+        write!(
+            self.out,
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{start}"
+        )?;
+        self.long = Some(Long { at: 0, end: size - nonce.len(), tail });
+        self.flush()
+    }
+
     fn envelope(&mut self, id: &str, result: &[&[u8]]) -> io::Result<()> {
         write!(self.out, r#"{{"jsonrpc":"2.0","id":{id},"result":"#)?;
         for part in result {
@@ -403,33 +507,38 @@ impl Conn {
         self.flush()
     }
 
-    fn notify(&mut self, count: usize) -> io::Result<()> {
-        for number in 0..count {
-            let text = format!(
-                r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"error","logger":"bench","data":"notification {number}"}}}}"#
-            );
-            self.out.extend_from_slice(&chunk(&text));
-        }
-        self.flush()
-    }
-
     fn status(&mut self, line: &str) -> io::Result<()> {
         self.incoming.next();
         write!(self.out, "HTTP/1.1 {line}\r\ncontent-length: 0\r\n\r\n")?;
         self.flush()
     }
 
+    /// A number as plain text.
+    fn figure(&mut self, figure: u64) -> io::Result<()> {
+        self.incoming.next();
+        let text = figure.to_string();
+        write!(self.out, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len())?;
+        self.flush()
+    }
+
     fn flush(&mut self) -> io::Result<()> {
-        while let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
-            match self.stream.write(rest) {
-                Ok(count) => self.written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
+        loop {
+            while let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
+                match self.stream.write(rest) {
+                    Ok(count) => self.written += count,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+            self.out.clear();
+            self.written = 0;
+            let Some(long) = &mut self.long else { return Ok(()) };
+            payload::extend(&mut self.out, &mut long.at, long.end);
+            if long.at == long.end {
+                self.out.append(&mut long.tail);
+                self.long = None;
             }
         }
-        self.out.clear();
-        self.written = 0;
-        Ok(())
     }
 }
 

@@ -24,8 +24,24 @@ pub(crate) enum Work {
     Progress,
     /// `tools/list`.
     List,
+    /// The same of 2026-07-28.
+    ModernList,
     /// `initialize`, `notifications/initialized`, DELETE.
     Life,
+}
+
+impl Work {
+    /// Whether each connection has a session for it.
+    pub(crate) fn in_session(self) -> bool {
+        !matches!(self, Self::Modern(_) | Self::ModernList | Self::Life)
+    }
+}
+
+/// What a client of 2026-07-28 says of itself in each request.
+fn claim() -> String {
+    format!(
+        r#"{{"io.modelcontextprotocol/protocolVersion":"{MODERN}","io.modelcontextprotocol/clientCapabilities":{{}}}}"#
+    )
 }
 
 /// One connection's place in its work.
@@ -62,53 +78,64 @@ impl Lane {
     /// Appends the next request to `out`.
     pub(crate) fn ask(&mut self, work: Work, out: &mut Vec<u8>) -> io::Result<()> {
         self.id += 1;
-        let Self { id, body, nonce, .. } = self;
-        body.clear();
+        self.body.clear();
+        self.fields.clear();
         match work {
-            Work::Call(_) | Work::Modern(_) | Work::Progress => {
-                nonce.clear();
-                nonce.push_str(&format!("{:0NONCE$x}", id.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-                let target = ["a", "b", "c"].get(*id as usize % 3).unwrap_or(&"a");
-                write!(body, r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"#)?;
-                if let Work::Call(size) | Work::Modern(size) = work {
-                    write!(
-                        body,
-                        r#""name":"{target}_call","arguments":{{"size":{size},"nonce":"{nonce}"}}"#
-                    )?;
-                    if let Work::Modern(_) = work {
-                        self.fields.clear();
-                        write!(
-                            self.fields,
-                            "mcp-protocol-version: {MODERN}\r\nmcp-method: tools/call\r\nmcp-name: {target}_call\r\n"
-                        )?;
-                        write!(
-                            body,
-                            r#","_meta":{{"io.modelcontextprotocol/protocolVersion":"{MODERN}","io.modelcontextprotocol/clientCapabilities":{{}}}}"#
-                        )?;
-                    }
-                    write!(body, "}}}}")?;
-                } else {
-                    write!(
-                        body,
-                        r#""name":"{target}_progress","arguments":{{"size":{PROGRESS_TEXT},"nonce":"{nonce}"}},"_meta":{{"progressToken":{id}}}}}}}"#
-                    )?;
-                }
+            Work::Call(size) => self.call("call", size, "")?,
+            Work::Modern(size) => self.call("call", size, &format!(r#","_meta":{}"#, claim()))?,
+            Work::Progress => {
+                let meta = format!(r#","_meta":{{"progressToken":{}}}"#, self.id);
+                self.call("progress", PROGRESS_TEXT, &meta)?;
             }
-            Work::List => write!(body, r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list"}}"#)?,
+            Work::List => self.message("tools/list", "")?,
+            Work::ModernList => {
+                write!(self.fields, "mcp-protocol-version: {MODERN}\r\nmcp-method: tools/list\r\n")?;
+                self.message("tools/list", &format!(r#"{{"_meta":{}}}"#, claim()))?;
+            }
             Work::Life => match self.step {
                 0 => {
                     self.session.clear();
-                    write!(
-                        body,
-                        r#"{{"jsonrpc":"2.0","id":{id},"method":"initialize","params":{{"protocolVersion":"{REVISION}","capabilities":{{}},"clientInfo":{{"name":"bench","version":"1"}}}}}}"#
-                    )?;
+                    let params = format!(
+                        r#"{{"protocolVersion":"{REVISION}","capabilities":{{}},"clientInfo":{{"name":"bench","version":"1"}}}}"#
+                    );
+                    self.message("initialize", &params)?;
                 }
-                1 => body.extend_from_slice(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#),
+                1 => {
+                    self.body.extend_from_slice(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
+                }
                 _ => return self.head("DELETE", out),
             },
         }
         self.head("POST", out)?;
         out.extend_from_slice(&self.body);
+        Ok(())
+    }
+
+    /// A call of the next target's tool; `meta` ends its params.
+    fn call(&mut self, tool: &str, size: usize, meta: &str) -> io::Result<()> {
+        let Self { id, fields, nonce, .. } = self;
+        nonce.clear();
+        nonce.push_str(&format!("{:0NONCE$x}", id.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let target = ["a", "b", "c"].get(*id as usize % 3).unwrap_or(&"a");
+        if meta.contains(MODERN) {
+            write!(
+                fields,
+                "mcp-protocol-version: {MODERN}\r\nmcp-method: tools/call\r\nmcp-name: {target}_{tool}\r\n"
+            )?;
+        }
+        let params =
+            format!(r#"{{"name":"{target}_{tool}","arguments":{{"size":{size},"nonce":"{nonce}"}}{meta}}}"#);
+        self.message("tools/call", &params)
+    }
+
+    /// A request with its params, if any.
+    fn message(&mut self, method: &str, params: &str) -> io::Result<()> {
+        let Self { id, body, .. } = self;
+        write!(body, r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}""#)?;
+        if !params.is_empty() {
+            write!(body, r#","params":{params}"#)?;
+        }
+        body.push(b'}');
         Ok(())
     }
 
@@ -161,7 +188,7 @@ impl Lane {
                 expect(self.has_result(PROGRESS_TEXT, body, filler), "the result", head, body)?;
                 expect(self.has_progress(body), "three progress notifications, in order", head, body)?;
             }
-            Work::List => {
+            Work::List | Work::ModernList => {
                 expect(head.status == 200 && self.has_id(body), "status 200, under its id", head, body)?;
                 let tools = memmem::find_iter(body, br#""inputSchema""#).count();
                 expect(tools == TOOLS, "thirty tools", head, body)?;

@@ -14,6 +14,8 @@ mod payload;
 #[path = "../gateway/process.rs"]
 #[expect(dead_code, reason = "the race asks for more")]
 mod process;
+#[path = "../gateway/timer.rs"]
+mod timer;
 #[path = "../gateway/upstream.rs"]
 mod upstream;
 #[path = "../gateway/work.rs"]

@@ -3,6 +3,7 @@
 use crate::conn::{Conn, Role};
 use crate::exchange::{Answer, Exchange, ExchangeId, Work};
 use crate::http::{is_of_connection, write};
+use crate::outbox::Outbox;
 use crate::refusal::{self, Refusal};
 use crate::shard::{Closing, Shard};
 use crate::{AccessLog, Action, ConnId, Record};
@@ -158,10 +159,32 @@ impl Shard {
             return self.write_message(id, bytes);
         };
         slot.outbox.write(|out| {
+            out.reserve(bytes.len() + write::CHUNK_FRAME);
             if chunked {
                 write::chunk_head(out, bytes.len());
             }
             out.extend_from_slice(bytes);
+            if chunked {
+                out.extend_from_slice(write::CHUNK_END);
+            }
+        });
+        self.flush(id.conn);
+    }
+
+    /// Writes a piece of the body that is put together of several; none of them is left.
+    pub(crate) fn write_parts(&mut self, id: ExchangeId, parts: &mut Outbox) {
+        let length = parts.waiting();
+        let Some((slot, chunked)) = self.begun(id, length) else {
+            let whole: Vec<u8> = std::iter::from_fn(|| parts.take(usize::MAX)).flatten().collect();
+            return self.write_message(id, &whole);
+        };
+        slot.outbox.write(|out| {
+            if chunked {
+                write::chunk_head(out, length);
+            }
+        });
+        slot.outbox.append(parts);
+        slot.outbox.write(|out| {
             if chunked {
                 out.extend_from_slice(write::CHUNK_END);
             }
@@ -315,6 +338,22 @@ impl Shard {
             let code = exchange.log.code.filter(|_| exchange.modern.is_some());
             self.respond(id, code.map_or(200, refusal::status), body, &[]);
         }
+    }
+
+    /// The same for an answer that is there in pieces, which long ones need not be put together of.
+    pub(crate) fn answer_pieces(&mut self, id: ExchangeId, part: u16, pieces: Vec<Bytes>) {
+        let Some(exchange) = self.exchange(id) else { return };
+        let alone = exchange.answer == Answer::Open && exchange.takes_pieces();
+        if !alone || exchange.by_events || !exchange.accepts.json {
+            return self.answer_part(id, part, &pieces.concat());
+        }
+        let code = exchange.log.code.filter(|_| exchange.modern.is_some());
+        let length = pieces.iter().map(|piece| piece.len() as u64).sum();
+        self.begin(id, code.map_or(200, refusal::status), Content::Json(length), &[]);
+        for piece in pieces {
+            self.write_body(id, piece);
+        }
+        self.finish(id);
     }
 
     /// The answer to one message is an error of the gateway's own.

@@ -3,7 +3,7 @@
 use crate::channel::Via;
 use crate::conn::{Conn, Phase};
 use crate::http::Response;
-use crate::jsonrpc::rewrite::{Plan, Rewriter};
+use crate::jsonrpc::rewrite::Rewriter;
 use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
 use crate::session::TargetState;
 use crate::shard::{Closing, Deferred, Shard};
@@ -24,7 +24,7 @@ impl Shard {
         let inbound = match leg.purpose {
             _ if leg.via.is_some() => match head.status {
                 200..300 => Inbound::Drop,
-                status => Inbound::Whole { status, body: Vec::new() },
+                status => Inbound::whole(status),
             },
             Purpose::Quiet | Purpose::Greet { .. } | Purpose::Remote { .. } => Inbound::Drop,
             Purpose::Feed { .. } => self.feed_head(id, head),
@@ -56,9 +56,9 @@ impl Shard {
         use crate::federation::Media;
         if head.status == 200 && Media::of(head) == Media::Events {
             self.stream_answer(id);
-            return Inbound::Events(Box::new(self.events(Plan::default())));
+            return Inbound::Events(Box::new(self.events(None)));
         }
-        Inbound::Whole { status: head.status, body: Vec::new() }
+        Inbound::whole(head.status)
     }
 
     /// The answer is an event stream: silence on it is no fault while somebody hears it.
@@ -105,7 +105,7 @@ impl Shard {
             (Inbound::Whole { status, body }, _) => {
                 let most = if (200..300).contains(status) { limits.message } else { EXPLANATION };
                 if body.len() + bytes.len() <= most {
-                    body.extend_from_slice(&bytes);
+                    body.push(bytes);
                     Ok(())
                 } else if *status == 200 {
                     Err(Trouble::TooLarge)
@@ -209,7 +209,7 @@ impl Shard {
                 self.looked_at_answer(id, exchange, part, *look);
             }
             (Inbound::Short { .. } | Inbound::Pass { .. } | Inbound::Look(_), _) => self.drop_leg(id),
-            (Inbound::Whole { status, body }, _) => self.whole_answer(id, purpose, status, &body),
+            (Inbound::Whole { status, body }, _) => self.whole_answer(id, purpose, status, &body.done()),
             (Inbound::Events(events), _) => self.events_ended(id, &events),
             (Inbound::Feed(_), _) => self.leg_failed(id, Trouble::Hushed),
         }

@@ -3,52 +3,29 @@
 //! Nothing here is needed to serve a plain name; it is what lets an unusual one be resolved, and what a client is shown
 //! of a target that is late.
 
+mod lists;
+
+pub(crate) use lists::{List, Shown};
+
 use crate::Limits;
 use crate::jsonrpc::list::Kind;
 use crate::jsonrpc::mirror::Mirror;
-use crate::refusal;
-use bytes::Bytes;
+use lists::Lists;
 use routing::{BackendName, Routes, TargetId, TargetName};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
 /// Longer names are not remembered: no model API takes them, and a target could fill the memory with one.
 const LONGEST_NAME: usize = 1 << 10;
 
-/// However long a target says a list holds, it is asked again after this: it may have been replaced by another.
-const LONGEST_TTL: Duration = Duration::from_secs(10 * 60);
-
 /// A target and a kind of list.
 type Place = (TargetId, &'static str);
-
-/// A whole list, as a target answered it.
-pub(crate) struct List<'a> {
-    pub(crate) result: &'a [u8],
-    /// How long it holds.
-    pub(crate) ttl: Duration,
-    /// It came as an event.
-    pub(crate) event: bool,
-}
-
-/// A target's last good list.
-#[derive(Debug)]
-struct Kept {
-    /// The answer.
-    body: Bytes,
-    /// Since when it has been the same.
-    since: Instant,
-    /// As long as this the target need not be asked.
-    until: Instant,
-    /// It came as an event.
-    event: bool,
-}
 
 #[derive(Debug, Default)]
 pub(crate) struct Catalogue {
     names: BTreeMap<Place, BTreeSet<String>>,
     irregular: BTreeMap<(BackendName, &'static str, String), (TargetName, String)>,
-    lists: BTreeMap<Place, Kept>,
+    pub(crate) lists: Lists,
     /// Which arguments tools want repeated in header fields, of those that want any.
     mirrors: BTreeMap<TargetId, BTreeMap<String, Vec<Mirror>>>,
     capabilities: BTreeMap<TargetId, Value>,
@@ -84,16 +61,15 @@ impl Catalogue {
         &mut self,
         target: &TargetId,
         kind: Kind,
-        names: Vec<(String, String)>,
+        names: &[(String, String)],
         limits: &Limits,
     ) {
-        for (federated, original) in names.into_iter().filter(|(_, original)| original.len() <= LONGEST_NAME)
-        {
-            let key = (target.backend.clone(), kind.key(), federated);
+        for (federated, original) in names.iter().filter(|(_, original)| original.len() <= LONGEST_NAME) {
+            let key = (target.backend.clone(), kind.key(), federated.clone());
             if self.irregular.len() >= limits.names && !self.irregular.contains_key(&key) {
                 self.irregular.pop_first();
             }
-            self.irregular.insert(key, (target.name.clone(), original));
+            self.irregular.insert(key, (target.name.clone(), original.clone()));
         }
     }
 
@@ -114,62 +90,29 @@ impl Catalogue {
         names.extend(page.into_iter().filter(|name| name.len() <= LONGEST_NAME).take(room));
     }
 
-    /// Keeps a target's whole list, as long as it holds and for when the target is late.
-    pub(crate) fn keep_list(
-        &mut self,
-        target: &TargetId,
-        kind: Kind,
-        list: &List<'_>,
-        limits: &Limits,
-        now: Instant,
-    ) {
-        let List { result, ttl, event } = *list;
-        let place = (target.clone(), kind.key());
-        if result.len() > limits.catalogue {
-            self.lists.remove(&place);
-            return;
-        }
-        let body: Bytes = refusal::result(b"0", result).into();
-        let until = now + ttl.min(LONGEST_TTL);
-        match self.lists.get_mut(&place) {
-            Some(kept) if kept.body == body => kept.until = until,
-            _ => _ = self.lists.insert(place, Kept { body, since: now, until, event }),
-        }
-    }
-
-    /// The last good list, as an answer.
-    pub(crate) fn list(&self, target: &TargetId, kind: Kind) -> Option<Bytes> {
-        self.lists.get(&(target.clone(), kind.key())).map(|kept| kept.body.clone())
-    }
-
-    /// The same while it holds, and until when it does.
-    pub(crate) fn fresh(&self, target: &TargetId, kind: Kind, now: Instant) -> Option<(Bytes, Instant)> {
-        let kept = self.lists.get(&(target.clone(), kind.key()))?;
-        (kept.until > now).then(|| (kept.body.clone(), kept.until))
-    }
-
-    /// Whether the last good list came as an event.
-    pub(crate) fn came_as_event(&self, target: &TargetId, kind: Kind) -> bool {
-        self.lists.get(&(target.clone(), kind.key())).is_some_and(|kept| kept.event)
-    }
-
     /// Remembers which arguments of a target's tools are repeated; the first page of a list replaces what was known.
     pub(crate) fn learn_mirrors(
         &mut self,
         target: &TargetId,
-        tools: Vec<(String, Vec<Mirror>)>,
+        tools: &[(String, Vec<Mirror>)],
         first: bool,
         limits: &Limits,
     ) {
-        if tools.is_empty() && !first {
+        if first && let Some(known) = self.mirrors.get_mut(target) {
+            // Nearly always it is the list of before.
+            if known.len() == tools.len()
+                && tools.iter().all(|(name, mirrors)| known.get(name) == Some(mirrors))
+            {
+                return;
+            }
+            known.clear();
+        }
+        if tools.is_empty() {
             return;
         }
         let known = self.mirrors.entry(target.clone()).or_default();
-        if first {
-            known.clear();
-        }
         let room = limits.names.saturating_sub(known.len());
-        known.extend(tools.into_iter().filter(|(name, _)| name.len() <= LONGEST_NAME).take(room));
+        known.extend(tools.iter().filter(|(name, _)| name.len() <= LONGEST_NAME).take(room).cloned());
     }
 
     /// Which arguments of a tool are repeated; `None` when none is, or the tool is not known.
@@ -177,15 +120,10 @@ impl Catalogue {
         self.mirrors.get(target)?.get(tool).map(Vec::as_slice)
     }
 
-    /// Whether the last good list has been the same since before `then`: who was given it then missed nothing.
-    pub(crate) fn is_older(&self, target: &TargetId, kind: Kind, then: Instant) -> bool {
-        self.lists.get(&(target.clone(), kind.key())).is_some_and(|kept| kept.since < then)
-    }
-
     /// A list changed: what is remembered of it is no longer good.
     pub(crate) fn forget(&mut self, target: &TargetId, kind: Kind) {
         self.names.remove(&(target.clone(), kind.key()));
-        self.lists.remove(&(target.clone(), kind.key()));
+        self.lists.forget(target, kind);
     }
 
     /// Forgets targets that are served no more.
@@ -195,7 +133,7 @@ impl Catalogue {
         self.irregular.retain(|(backend, ..), (name, _)| {
             routes.backend(backend).is_some_and(|backend| backend.target(name.as_str()).is_some())
         });
-        self.lists.retain(|(target, _), _| stays(target));
+        self.lists.retain(routes);
         self.mirrors.retain(|target, _| stays(target));
         self.capabilities.retain(|target, _| stays(target));
     }

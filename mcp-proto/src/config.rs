@@ -81,7 +81,8 @@ pub struct Limits {
     /// Irregular names a shard remembers, of all targets; names of one list it looked up; resources that one client
     /// listens to.
     pub names: usize,
-    /// Bytes of one target's last good list of one kind; a longer list is not kept.
+    /// Bytes of one target's last good list of one kind, as it came, and of the same as clients of either era are shown
+    /// it; what is longer is not kept.
     pub catalogue: usize,
 }
 

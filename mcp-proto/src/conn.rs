@@ -119,7 +119,20 @@ pub(crate) enum Incoming {
     Many(BytesMut),
 }
 
+impl Default for Incoming {
+    fn default() -> Self {
+        Self::One(Bytes::new())
+    }
+}
+
 impl Incoming {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::One(bytes) => bytes.len(),
+            Self::Many(bytes) => bytes.len(),
+        }
+    }
+
     pub(crate) fn push(&mut self, piece: Bytes) {
         match self {
             Self::One(first) if first.is_empty() => *self = Self::One(piece),

@@ -191,7 +191,11 @@ pub(crate) enum What {
     Initialize,
     /// `server/discover`
     Discover,
-    List(list::Kind),
+    List {
+        kind: list::Kind,
+        /// From its beginning, without a cursor.
+        first: bool,
+    },
     /// `logging/setLevel`: done when one target did it.
     Level,
     /// Something without an answer of its own: 202 when it arrived everywhere.
@@ -228,7 +232,7 @@ pub(crate) struct Stream {
     /// It goes on where it ended.
     pub(crate) resumes: bool,
     /// The target session that was told which resources are listened to.
-    pub(crate) told: Option<Opened>,
+    pub(crate) told: Option<Box<Opened>>,
     /// The last event id the target gave.
     pub(crate) last: Option<Bytes>,
     /// When to open it again.
@@ -242,7 +246,7 @@ pub(crate) struct Stream {
 pub(crate) enum State {
     Waiting,
     /// It is in force; with what the target agreed to, where it says so.
-    Open(Option<Filter>),
+    Open(Option<Box<Filter>>),
     /// The target offers none.
     Refused,
 }

@@ -50,7 +50,7 @@ impl Shard {
                 Ok(Some(RequestEvent::Head(request))) => {
                     client.since = now;
                     let wants_word = request.expect_continue;
-                    client.incoming = Some((request, Incoming::One(Bytes::new())));
+                    client.incoming = Some((request, Incoming::default()));
                     if wants_word {
                         slot.outbox.write(|out| out.extend_from_slice(write::CONTINUE));
                         self.flush(conn);
@@ -289,6 +289,9 @@ impl Shard {
             None => {
                 let sealed = Bytes::copy_from_slice(sealed);
                 let session = self.open_sealed(&sealed).ok_or_else(Refusal::session_unknown)?;
+                // One copy for all its connections.
+                let kept = self.sessions.get(session).map(|session| &session.sealed);
+                let sealed = kept.filter(|kept| **kept == sealed).cloned().unwrap_or(sealed);
                 if let Some(client) = self.conns.get_mut(id.conn).and_then(Conn::client) {
                     client.memo = Some((sealed, session));
                 }

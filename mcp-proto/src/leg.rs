@@ -3,6 +3,7 @@
 use crate::ConnId;
 use crate::ShardId;
 use crate::channel::{Carried, ChannelId, Errand, Feed, Via};
+use crate::conn::Incoming;
 use crate::edge::Fault;
 use crate::endpoints::EndpointId;
 use crate::events::Held;
@@ -35,7 +36,7 @@ pub(crate) struct Leg {
     /// What is sent in its place.
     pub(crate) dress: Option<Box<Dress>>,
     /// Fields of the client's request, kept where the target wants some of them.
-    pub(crate) fields: Option<Fields>,
+    pub(crate) fields: Option<Box<Fields>>,
     pub(crate) last_event: Option<Bytes>,
     /// The version header of the client, where it differs from what was negotiated: the target may judge it.
     pub(crate) version: Option<Revision>,
@@ -57,14 +58,14 @@ pub(crate) struct Leg {
     /// It asks for the rest of an answer.
     pub(crate) poll: Poll,
     /// An answer that is given if it turns out that the target still speaks what it was asked in.
-    pub(crate) refused_with: Option<Refused>,
+    pub(crate) refused_with: Option<Box<Refused>>,
     /// It was refused as if in the wrong era, and the era was looked into: once.
     pub(crate) doubted: bool,
     /// The target session id it was sent with.
     pub(crate) sent_id: Option<Bytes>,
     pub(crate) sent_at: Option<Instant>,
     /// The target session it belongs to, where the session does not say: one that is being opened or ended.
-    pub(crate) opened: Option<Opened>,
+    pub(crate) opened: Option<Box<Opened>>,
     /// The session id that `initialize` gave.
     pub(crate) given_id: Option<Bytes>,
     pub(crate) conn: Option<ConnId>,
@@ -221,7 +222,7 @@ pub(crate) enum Inbound {
     /// Kept whole, up to a limit: answers that are merged or looked into.
     Whole {
         status: u16,
-        body: Vec<u8>,
+        body: Incoming,
     },
     /// Small JSON that is rewritten and then written in one piece.
     Short {
@@ -247,6 +248,12 @@ pub(crate) enum Inbound {
     Drop,
 }
 
+impl Inbound {
+    pub(crate) fn whole(status: u16) -> Self {
+        Self::Whole { status, body: Incoming::default() }
+    }
+}
+
 /// An answer of another era than its client's.
 #[derive(Debug)]
 pub(crate) struct Look {
@@ -260,9 +267,10 @@ pub(crate) struct Events {
     pub(crate) parser: sse::Parser,
     /// What has come of the event at hand and has not been passed on.
     pub(crate) held: Held,
-    pub(crate) rewriter: Rewriter,
-    /// For the next event's rewriter.
-    pub(crate) plan: Plan,
+    /// The rewriter of the event at hand, once there is data of it: streams wait long, and there are many.
+    pub(crate) rewriter: Option<Box<Rewriter>>,
+    /// For the next event's rewriter. Without one events are looked at when they are whole, and as they came.
+    pub(crate) plan: Option<Box<Plan>>,
     /// The event at hand is an answer on its way to the client.
     pub(crate) passing: bool,
     /// The event at hand is no JSON: the rest of it is dropped.

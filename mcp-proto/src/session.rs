@@ -97,7 +97,7 @@ pub(crate) struct Session {
     /// When its home was last told that it is in use.
     pub(crate) touched: Instant,
     /// Set for a session that no client knows of.
-    pub(crate) hidden: Option<Hidden>,
+    pub(crate) hidden: Option<Box<Hidden>>,
 }
 
 /// What makes a session hidden: see [`hidden`](crate::federation).

@@ -81,7 +81,12 @@ impl Net for Tokio {
     ) -> Poll<io::Result<usize>> {
         loop {
             // Tried first: it costs a task nothing of what tokio lets it do in a turn.
-            match stream.try_write_vectored(slices) {
+            let outcome = match slices {
+                // What is one piece mostly, and the kernel is spared a list of one.
+                [slice] => stream.try_write(slice),
+                slices => stream.try_write_vectored(slices),
+            };
+            match outcome {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(stream.poll_write_ready(cx))?,
                 outcome => return Poll::Ready(outcome),
             }

@@ -22,7 +22,12 @@ pub(crate) struct Feed {
 }
 
 impl Shard {
-    pub(super) fn open_feed(&mut self, id: ChannelId, target: &Arc<Target>, fields: Option<Fields>) -> Link {
+    pub(super) fn open_feed(
+        &mut self,
+        id: ChannelId,
+        target: &Arc<Target>,
+        fields: Option<Box<Fields>>,
+    ) -> Link {
         let purpose = Purpose::Feed { channel: id };
         let mut leg = Leg::new(Arc::clone(target), None, purpose, Method::Get, Bytes::new());
         leg.fields = fields;
@@ -44,7 +49,7 @@ impl Shard {
             self.stream_answer(id);
             return Inbound::Feed(Box::default());
         }
-        Inbound::Whole { status: head.status, body: Vec::new() }
+        Inbound::whole(head.status)
     }
 
     /// It was not answered with a stream.

@@ -8,6 +8,7 @@ use crate::http::{Method, Response};
 use crate::jsonrpc::envelope::{Envelope, Id, Kind};
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
 use crate::leg::{Events, Inbound, Leg, LegId, Purpose, Trouble};
+use crate::outbox::Rewritten;
 use crate::refusal;
 use crate::session::{Revision, SessionId, TargetState};
 use crate::shard::{Deferred, Shard};
@@ -51,7 +52,7 @@ impl Shard {
         body: Bytes,
     ) -> Option<Leg> {
         let exchange = self.exchange(id)?;
-        let fields = exchange.passes(&target).then(|| exchange.head.fields.clone());
+        let fields = exchange.passes(&target).then(|| Box::new(exchange.head.fields.clone()));
         let said = exchange.head.fields.first("mcp-protocol-version").and_then(Revision::parse);
         let agreed = exchange.session.and_then(|session| self.sessions.get(session)).map(|it| it.revision);
         let mut leg = Leg::new(target, exchange.session, purpose, Method::Post, body);
@@ -178,7 +179,7 @@ impl Shard {
         waiting.log.target_duration = took;
         let is_request = waiting.is_request(part);
         if !(200..300).contains(&status) {
-            return Inbound::Whole { status, body: Vec::new() };
+            return Inbound::whole(status);
         }
         // From now on the answer takes the time that it takes.
         waiting.limit = None;
@@ -192,9 +193,9 @@ impl Shard {
             Media::Events => {
                 self.stream_answer(id);
                 let last = self.legs.get(id).and_then(|leg| leg.last_event.clone());
-                Inbound::Events(Box::new(Events { last, ..self.events(plan) }))
+                Inbound::Events(Box::new(Events { last, ..self.events(Some(plan)) }))
             }
-            Media::Json if whole && !plan.crosses() => Inbound::Whole { status, body: Vec::new() },
+            Media::Json if whole && !plan.crosses() => Inbound::whole(status),
             Media::Json if whole || plan.crosses() => Inbound::Look(Box::new(self.look(plan))),
             Media::Json if accepts.json => self.json_head(exchange, plan, head),
             Media::Json => {
@@ -255,11 +256,10 @@ impl Shard {
             self.write_body(exchange, bytes);
             return Ok(());
         };
-        let mut out = std::mem::take(&mut self.scratch);
-        let rewritten = rewriter.push(&bytes, &mut out);
-        self.write_copy(exchange, &out);
-        out.clear();
-        self.scratch = out;
+        let mut out = std::mem::take(&mut self.rewritten);
+        let rewritten = rewriter.push(&bytes, &mut Rewritten { piece: &bytes, out: &mut out });
+        self.write_parts(exchange, &mut out);
+        self.rewritten = out;
         rewritten.map_err(|_| Trouble::Malformed("it is no JSON"))
     }
 
@@ -334,7 +334,7 @@ impl Shard {
     /// A whole message as `plan` has it; unchanged when it can't be read.
     pub(crate) fn rewritten(&self, plan: Plan, message: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(message.len() + 64);
-        match self.rewriter(plan).push(message, &mut out) {
+        match Rewriter::new(plan, self.config.limits.depth).push(message, &mut out) {
             Ok(()) => out,
             Err(_) => message.to_vec(),
         }

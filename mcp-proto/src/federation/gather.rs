@@ -79,7 +79,7 @@ impl Shard {
         for (slot, (target, opened)) in (0..).zip(targets) {
             let purpose = Purpose::Part { exchange: id, part: 0, slot: Some(slot) };
             let mut leg = Leg::new(target, None, purpose, Method::Delete, Bytes::new());
-            leg.opened = Some(opened);
+            leg.opened = Some(Box::new(opened));
             let leg = self.legs.insert(leg);
             self.start(leg);
         }
@@ -88,11 +88,11 @@ impl Shard {
 
     pub(super) fn gather(&mut self, id: ExchangeId, part: u16, what: What, questions: Vec<Question>) {
         let slots = questions.iter().map(|it| Slot::new(it.target.id.clone())).collect();
-        let budgets = questions.iter().filter(|it| it.body.is_ok()).map(|it| self.budget(&it.target));
-        let budget = budgets.max();
+        let asked = questions.iter().filter(|it| it.body.is_ok() && it.kept.is_none());
+        let budget = asked.map(|it| self.budget(&it.target)).max();
         self.begin_gather(id, part, what, slots, budget);
         let list = match what {
-            What::List(kind) => Some(kind),
+            What::List { kind, .. } => Some(kind),
             _ => None,
         };
         for (slot, question) in (0..).zip(questions) {
@@ -209,8 +209,12 @@ impl Shard {
                 if matches!(what, What::Initialize | What::Discover) && leg_is_modern {
                     self.learn(&target.id, body);
                 }
+                let known = match what {
+                    What::List { kind, .. } => self.catalogue.lists.recognised(&target.id, kind, body),
+                    _ => None,
+                };
                 let outcome = match held + body.len() <= limit {
-                    true => Ok(Bytes::copy_from_slice(body)),
+                    true => Ok(known.unwrap_or_else(|| Bytes::copy_from_slice(body))),
                     false => Err("the answers of all targets together are too large".to_owned()),
                 };
                 self.slot_done(exchange, part, slot, outcome);
@@ -231,16 +235,16 @@ impl Shard {
     /// Makes the answer if all shares are there.
     pub(super) fn gather_ready(&mut self, id: ExchangeId, part: u16) {
         let now = self.now;
-        let Some(gather) = self.gather_at(id, part) else { return };
-        let missing: Vec<_> = gather.slots.iter().filter(|slot| slot.outcome.is_none()).collect();
-        if missing.is_empty() {
+        let parts = self.exchange(id).and_then(|exchange| exchange.parts.get(usize::from(part)));
+        let Some(Work::Gather(gather)) = parts.map(|part| &part.work) else { return };
+        let mut missing = gather.slots.iter().filter(|slot| slot.outcome.is_none()).peekable();
+        if missing.peek().is_none() {
             return self.gathered(id, part);
         }
         // Those that are left let others wait in vain before: a brief wait is all they get.
-        let names: Vec<_> = missing.into_iter().map(|slot| slot.target.clone()).collect();
-        let slow = |name| self.pools.get(name).is_some_and(|pool| pool.slow);
-        if self.backend_of(id).single().is_none()
-            && names.iter().all(slow)
+        let slow = |slot: &Slot| self.pools.get(&slot.target).is_some_and(|pool| pool.slow);
+        if missing.all(slow)
+            && self.backend_of(id).single().is_none()
             && let Some(exchange) = self.exchange_mut(id)
         {
             let brief = (exchange.started + BRIEF).max(now);
@@ -281,7 +285,6 @@ impl Shard {
     fn gathered(&mut self, id: ExchangeId, part: u16) {
         let Some(exchange) = self.exchange_mut(id) else { return };
         let Some(slot) = exchange.parts.get_mut(usize::from(part)) else { return };
-        let message = slot.message.clone();
         let Work::Gather(gather) = std::mem::replace(&mut slot.work, Work::Done) else { return };
         slot.work = Work::Asked(gather.slots.iter().map(|slot| slot.target.clone()).collect());
         if !exchange.parts.iter().any(|part| matches!(part.work, Work::Gather(_))) {
@@ -289,12 +292,7 @@ impl Shard {
         }
         match gather.what {
             What::Initialize => self.initialized(id, part, gather.slots),
-            What::List(kind) => {
-                let first = exchange.body.get(message).is_none_or(|message| {
-                    Envelope::parse(message, usize::MAX).is_ok_and(|it| it.params.cursor.is_none())
-                });
-                self.listed(id, part, kind, gather.slots, first);
-            }
+            What::List { kind, first } => self.listed(id, part, kind, gather.slots, first),
             What::Discover => self.all_discovered(id, part, &gather.slots),
             What::Level => self.level_set(id, part, &gather.slots),
             What::Notify => self.part_done(id, part),
@@ -357,7 +355,7 @@ impl Shard {
                 .get_mut(usize::from(slot))
                 .is_some_and(|slot| !std::mem::replace(&mut slot.begun, true))
         });
-        self.catalogue.learn_irregular(&target.id, kind, page.irregular, &limits);
+        self.catalogue.learn_irregular(&target.id, kind, &page.irregular, &limits);
         self.catalogue.learn_names(&target.id, kind, page.names, first, &limits);
         let Some(cursor) = page.next_cursor else { return true };
         let purpose = Purpose::Part { exchange: id, part, slot: Some(slot) };

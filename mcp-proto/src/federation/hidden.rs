@@ -100,7 +100,7 @@ impl Shard {
         let Likeness { backend, capabilities, client, level, .. } = likeness.clone();
         let id = self.new_session(backend, Revision::LATEST, capabilities, client);
         let session = self.sessions.get_mut(id)?;
-        session.hidden = Some(Hidden { likeness: likeness.clone(), exclusive, busy: None });
+        session.hidden = Some(Box::new(Hidden { likeness: likeness.clone(), exclusive, busy: None }));
         if !level.is_empty() {
             session.level = Some([b"{\"level\":", &level[..], b"}"].concat().into());
         }

@@ -120,6 +120,9 @@ impl Shard {
         let longest = if targets.len() == 1 { Duration::MAX } else { longest };
         let budget = targets.iter().map(|target| self.budget(target).min(longest)).max();
         self.begin_gather(id, part, What::Initialize, slots, budget);
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.targets.reserve_exact(targets.len());
+        }
         for (slot, target) in (0..).zip(targets) {
             let purpose = Purpose::Open { asker: Some((id, part, slot)) };
             if let Some(session) = self.sessions.get_mut(session) {

@@ -6,10 +6,10 @@
 use super::gather::Question;
 use super::initialize::OWN_SERVER;
 use super::probe::Era;
-use crate::catalogue::List;
+use crate::catalogue::{List, Shown};
 use crate::era::PREFIX;
 use crate::exchange::{ExchangeId, Slot, What};
-use crate::jsonrpc::envelope::{Envelope, Text};
+use crate::jsonrpc::envelope::Text;
 use crate::jsonrpc::list::{self, PageError};
 use crate::jsonrpc::splice::quote;
 use crate::jsonrpc::{members, params};
@@ -20,6 +20,7 @@ use crate::shard::Shard;
 use crate::wire::{Reader, Writer};
 use bytes::Bytes;
 use routing::{BackendName, Target, TargetId};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,11 +28,11 @@ use std::time::{Duration, Instant};
 /// What a merged page is made of.
 #[derive(Default)]
 struct Merged {
-    /// Items with commas between.
-    items: Vec<u8>,
+    /// Items, with a comma before each but the first.
+    items: Vec<Bytes>,
     cursors: Vec<(TargetId, String)>,
     /// Other members of the targets' results: the first target that has one gives it.
-    extra: BTreeMap<String, Vec<u8>>,
+    extra: BTreeMap<Cow<'static, str>, Bytes>,
     /// Targets whose share is missing, why, and whether an older copy stands in.
     missing: Vec<(TargetId, String, bool)>,
     /// The first error a target answered with.
@@ -65,17 +66,17 @@ impl Shard {
             let mut questions = self.questions(id, message);
             for question in &mut questions {
                 if self.may_keep_for(id) {
-                    question.kept = self.catalogue.fresh(&question.target.id, kind, self.now);
+                    question.kept = self.catalogue.lists.fresh(&question.target.id, kind, self.now);
                 }
             }
             // An answer keeps the form the target chose, also when it comes from memory.
             if let [Question { target, kept: Some(_), .. }] = questions.as_slice()
-                && self.catalogue.came_as_event(&target.id, kind)
+                && self.catalogue.lists.came_as_event(&target.id, kind)
                 && let Some(exchange) = self.exchange_mut(id)
             {
                 exchange.by_events = exchange.accepts.events;
             }
-            return self.gather(id, part, What::List(kind), questions);
+            return self.gather(id, part, What::List { kind, first: true }, questions);
         };
         let opened = self.open_cursor(id, kind, &cursor.value);
         let opened = opened.filter(|(backend, _)| self.turn_to(id, backend));
@@ -83,7 +84,8 @@ impl Shard {
             // It may be the only target's own, from a shard that knew that the target and the client are of one era.
             let legacy = self.exchange(id).is_some_and(|exchange| exchange.modern.is_none());
             if legacy && self.backend_of(id).single().is_some() {
-                return self.gather_message(id, part, What::List(kind), message);
+                let what = What::List { kind, first: false };
+                return self.gather_message(id, part, what, message);
             }
             return self.fail_part(id, part, refusal::INVALID_PARAMS, "unknown cursor", None);
         };
@@ -96,7 +98,7 @@ impl Shard {
             question.body = question.body.as_ref().map(|_| asked).map_err(Clone::clone);
             true
         });
-        self.gather(id, part, What::List(kind), questions);
+        self.gather(id, part, What::List { kind, first: false }, questions);
     }
 
     /// All shares of a list are there, or given up.
@@ -121,7 +123,7 @@ impl Shard {
             let outcome = slot.outcome.unwrap_or_else(|| Err("it was not asked".to_owned()));
             self.merge(&mut merged, kind, &slot.target, outcome, first, slot.until);
         }
-        if merged.items.len() > self.config.limits.gather {
+        if merged.items.iter().map(Bytes::len).sum::<usize>() > self.config.limits.gather {
             let words = "the lists of all targets together are too large";
             return self.fail_part(id, part, refusal::INTERNAL_ERROR, words, None);
         }
@@ -149,8 +151,9 @@ impl Shard {
         let Some(exchange) = self.exchange_mut(id) else { return };
         let missing = merged.missing.iter().map(|(target, reason, _)| (target, reason.as_str()));
         exchange.log.error = missing_words(missing);
-        let body = refusal::result(exchange.id_text(part), &merged.result(kind, cursor));
-        self.answer_part(id, part, &body);
+        let [start, end] = merged.around(exchange.id_text(part), kind, cursor.as_deref());
+        let pieces = [start].into_iter().chain(merged.items).chain([end]).collect();
+        self.answer_pieces(id, part, pieces);
     }
 
     fn merge(
@@ -163,7 +166,6 @@ impl Shard {
         until: Option<Instant>,
     ) {
         let limits = self.config.limits;
-        let mut items = Vec::new();
         let era = self.routes.find(target).and_then(|target| self.era(target));
         let single = self.is_alone(target);
         let view = list::View {
@@ -172,26 +174,27 @@ impl Shard {
             strip_execution: merged.modern,
             wrap_output: !merged.modern && era == Some(Era::Modern),
         };
-        let page = outcome.map(|body| (list::federate(&body, kind, &view, limits.depth, &mut items), body));
-        let reason = match page {
+        let reason = match outcome.map(|body| (self.shown(target, kind, &body, &view), body)) {
             Ok((Ok(page), body)) => {
-                self.catalogue.learn_irregular(target, kind, page.irregular, &limits);
-                if kind == list::Kind::Tools && first && page.next_cursor.is_none() {
+                self.catalogue.learn_irregular(target, kind, &page.irregular, &limits);
+                let whole = first && page.next_cursor.is_none();
+                if kind == list::Kind::Tools && whole {
                     // The client will write its calls by this list.
-                    self.catalogue.learn_mirrors(target, page.mirrors, true, &limits);
+                    self.catalogue.learn_mirrors(target, &page.mirrors, true, &limits);
                 }
                 let keeps = !merged.edited && self.may_keep(target);
                 let left = until.map(|until| until.saturating_duration_since(self.now).as_millis() as u64);
-                if first && page.next_cursor.is_none() && left.is_none() && keeps {
-                    self.keep_list(target, kind, &body, &page.extra, merged.event);
+                if whole && left.is_none() && keeps {
+                    self.keep_list(target, kind, &body, ttl(&page.extra), merged.event);
                 }
-                if let Some(cursor) = page.next_cursor {
-                    merged.cursors.push((target.clone(), cursor));
+                self.catalogue.lists.show(target, kind, &body, &view, &page, &limits);
+                if let Some(cursor) = &page.next_cursor {
+                    merged.cursors.push((target.clone(), cursor.clone()));
                 }
-                merged.add_extra(page.extra, era == Some(Era::Modern), left);
+                merged.add_extra(&page.extra, era == Some(Era::Modern), left);
                 // What a target shows to one with these credentials is for none but those who have them.
                 merged.public &= keeps;
-                return merged.append(&items);
+                return merged.append(&page.items);
             }
             // A target without such a list has nothing to add.
             Ok((Err(PageError::Error { code: refusal::METHOD_NOT_FOUND, .. }), _)) if !single => return,
@@ -203,27 +206,34 @@ impl Shard {
             }
             Err(reason) => reason,
         };
-        items.clear();
-        let kept = self.catalogue.list(target, kind).filter(|_| first && !merged.edited);
-        let stale =
-            kept.is_some_and(|body| list::federate(&body, kind, &view, limits.depth, &mut items).is_ok());
-        merged.missing.push((target.clone(), reason, stale));
-        merged.append(&items);
+        let kept = self.catalogue.lists.last(target, kind).filter(|_| first && !merged.edited);
+        let stale = kept.and_then(|body| self.shown(target, kind, &body, &view).ok());
+        merged.missing.push((target.clone(), reason, stale.is_some()));
+        if let Some(page) = stale {
+            merged.append(&page.items);
+        }
     }
 
-    fn keep_list(
-        &mut self,
+    /// What clients see of a target's answer; of one that came before, what they saw then.
+    fn shown(
+        &self,
         target: &TargetId,
         kind: list::Kind,
-        body: &[u8],
-        extra: &[(String, Vec<u8>)],
-        event: bool,
-    ) {
-        let result = Envelope::parse(body, usize::MAX).ok().and_then(|envelope| body.get(envelope.result?));
-        let ttl = extra.iter().find(|(key, _)| key == "ttlMs").map_or(0, |(_, ttl)| milliseconds(ttl));
+        body: &Bytes,
+        view: &list::View<'_>,
+    ) -> Result<Arc<Shown>, PageError> {
+        if let Some(shown) = self.catalogue.lists.shown(target, kind, body, view) {
+            return Ok(shown);
+        }
+        let mut items = Vec::with_capacity(body.len());
+        items.push(b',');
+        let page = list::federate(body, kind, view, self.config.limits.depth, &mut items)?;
+        Ok(Arc::new(Shown::new(page, items)))
+    }
+
+    fn keep_list(&mut self, target: &TargetId, kind: list::Kind, answer: &Bytes, ttl: Duration, event: bool) {
         let limits = self.config.limits;
-        let list = List { result: result.unwrap_or_default(), ttl: Duration::from_millis(ttl), event };
-        self.catalogue.keep_list(target, kind, &list, &limits, self.now);
+        self.catalogue.lists.keep(target, kind, &List { answer, ttl, event }, &limits, self.now);
     }
 
     /// A list that depends on the client's own credentials is not kept for others.
@@ -254,10 +264,10 @@ impl Shard {
         else {
             return;
         };
-        self.catalogue.learn_irregular(&target.id, kind, page.irregular, &limits);
+        self.catalogue.learn_irregular(&target.id, kind, &page.irregular, &limits);
         if first && page.next_cursor.is_none() && self.may_keep(&target.id) {
-            self.keep_list(&target.id, kind, body, &page.extra, false);
-            if asked.is_some_and(|asked| self.catalogue.is_older(&target.id, kind, asked)) {
+            self.keep_list(&target.id, kind, &Bytes::copy_from_slice(body), ttl(&page.extra), false);
+            if asked.is_some_and(|asked| self.catalogue.lists.is_older(&target.id, kind, asked)) {
                 return;
             }
         }
@@ -316,73 +326,76 @@ impl Shard {
 
 impl Merged {
     /// Members of a target's result beside its items.
-    fn add_extra(&mut self, extra: Vec<(String, Vec<u8>)>, from_modern: bool, left: Option<u64>) {
+    fn add_extra(&mut self, extra: &[(String, Bytes)], from_modern: bool, left: Option<u64>) {
         let mut ttl = 0;
         let mut public = false;
         for (key, value) in extra {
             match key.as_str() {
                 // To a legacy client from a legacy target they are members like any other.
                 "resultType" | "ttlMs" | "cacheScope" if !self.modern && !from_modern => {
-                    self.extra.entry(key).or_insert(value);
+                    self.add_member(key, || value.clone());
                 }
                 "resultType" => {}
-                "ttlMs" => ttl = left.unwrap_or_else(|| milliseconds(&value)),
+                "ttlMs" => ttl = left.unwrap_or_else(|| milliseconds(value)),
                 "_meta" if from_modern || self.modern => {
-                    let meta = without_member(&value, &format!("{PREFIX}serverInfo"));
-                    self.extra.entry(key).or_insert(meta);
+                    self.add_member(key, || without_member(value, &format!("{PREFIX}serverInfo")).into());
                 }
-                "cacheScope" => public = value == b"\"public\"",
-                _ => _ = self.extra.entry(key).or_insert(value),
+                "cacheScope" => public = value == "\"public\"",
+                _ => self.add_member(key, || value.clone()),
             }
         }
         self.ttl = Some(self.ttl.map_or(ttl, |other| other.min(ttl)));
         self.public &= public;
     }
 
-    fn append(&mut self, items: &[u8]) {
-        if !self.items.is_empty() && !items.is_empty() {
-            self.items.push(b',');
+    fn add_member(&mut self, key: &str, value: impl FnOnce() -> Bytes) {
+        if !self.extra.contains_key(key) {
+            self.extra.insert(Cow::Owned(key.to_owned()), value());
         }
-        self.items.extend_from_slice(items);
     }
 
-    /// The `result` member of the answer.
-    fn result(&self, kind: list::Kind, cursor: Option<String>) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.items.len() + 64);
-        out.extend_from_slice(b"{\"");
-        out.extend_from_slice(kind.key().as_bytes());
-        out.extend_from_slice(b"\":[");
-        out.extend_from_slice(&self.items);
-        out.push(b']');
-        if let Some(cursor) = cursor {
-            out.extend_from_slice(b",\"nextCursor\":");
-            quote(&cursor, &mut out);
+    /// Takes a target's items, a comma before each.
+    fn append(&mut self, items: &Bytes) {
+        let comma = usize::from(self.items.is_empty()).min(items.len());
+        let items = items.slice(comma..);
+        if !items.is_empty() {
+            self.items.push(items);
         }
-        let mut extra = self.extra.clone();
+    }
+
+    /// The answer to the request `id`, before and behind the items.
+    fn around(&mut self, id: &[u8], kind: list::Kind, cursor: Option<&str>) -> [Bytes; 2] {
+        let key = kind.key().as_bytes();
+        let start = [b"{\"jsonrpc\":\"2.0\",\"id\":", id, b",\"result\":{\"", key, b"\":["].concat();
+        let mut end = b"]".to_vec();
+        if let Some(cursor) = cursor {
+            end.extend_from_slice(b",\"nextCursor\":");
+            quote(cursor, &mut end);
+        }
         if self.modern {
             let ttl = if self.missing.is_empty() { self.ttl.unwrap_or(0) } else { 0 };
-            let scope: &[u8] =
-                if self.public && self.missing.is_empty() { b"\"public\"" } else { b"\"private\"" };
-            extra.insert("resultType".to_owned(), b"\"complete\"".to_vec());
-            extra.insert("ttlMs".to_owned(), ttl.to_string().into_bytes());
-            extra.insert("cacheScope".to_owned(), scope.to_vec());
+            let public = self.public && self.missing.is_empty();
+            let scope: &[u8] = if public { b"\"public\"" } else { b"\"private\"" };
+            self.extra.insert("resultType".into(), Bytes::from_static(b"\"complete\""));
+            self.extra.insert("ttlMs".into(), ttl.to_string().into());
+            self.extra.insert("cacheScope".into(), Bytes::from_static(scope));
         }
         if !self.missing.is_empty() {
-            let meta = with_member(extra.get("_meta"), "mcp-gateway/partial", &self.partial());
-            extra.insert("_meta".to_owned(), meta);
+            let meta = with_member(self.extra.get("_meta"), "mcp-gateway/partial", &self.partial());
+            self.extra.insert("_meta".into(), meta.into());
         }
         if let Some(info) = &self.server_info {
-            let meta = with_member(extra.get("_meta"), &format!("{PREFIX}serverInfo"), info);
-            extra.insert("_meta".to_owned(), meta);
+            let meta = with_member(self.extra.get("_meta"), &format!("{PREFIX}serverInfo"), info);
+            self.extra.insert("_meta".into(), meta.into());
         }
-        for (key, value) in &extra {
-            out.push(b',');
-            quote(key, &mut out);
-            out.push(b':');
-            out.extend_from_slice(value);
+        for (key, value) in &self.extra {
+            end.push(b',');
+            quote(key, &mut end);
+            end.push(b':');
+            end.extend_from_slice(value);
         }
-        out.push(b'}');
-        out
+        end.extend_from_slice(b"}}");
+        [start.into(), end.into()]
     }
 
     /// What is said of the missing: `[{"target":…,"reason":…,"stale":…}]`.
@@ -410,6 +423,12 @@ pub(super) fn missing_words<'a>(missing: impl Iterator<Item = (&'a TargetId, &'a
     (!words.is_empty()).then(|| words.join("; "))
 }
 
+/// How long a target says its list holds.
+fn ttl<V: AsRef<[u8]>>(extra: &[(String, V)]) -> Duration {
+    let ttl = extra.iter().find(|(key, _)| key == "ttlMs");
+    Duration::from_millis(ttl.map_or(0, |(_, ttl)| milliseconds(ttl.as_ref())))
+}
+
 fn milliseconds(raw: &[u8]) -> u64 {
     std::str::from_utf8(raw).ok().and_then(|ttl| ttl.parse().ok()).unwrap_or(0)
 }
@@ -422,7 +441,7 @@ fn without_member(meta: &[u8], key: &str) -> Vec<u8> {
 }
 
 /// A `_meta` object with a member added.
-fn with_member(meta: Option<&Vec<u8>>, key: &str, value: &[u8]) -> Vec<u8> {
+fn with_member(meta: Option<&Bytes>, key: &str, value: &[u8]) -> Vec<u8> {
     let member = [b"\"", key.as_bytes(), b"\":", value].concat();
     let interior = meta
         .and_then(|meta| meta.trim_ascii().strip_prefix(b"{")?.strip_suffix(b"}"))

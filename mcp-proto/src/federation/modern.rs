@@ -171,7 +171,7 @@ impl Shard {
                 let message = self.rewritten(Plan::names(self.renames(target), Scope::Log), &held.raw);
                 self.tell(Some(id), reader, &message, None);
             }
-            _ => self.tell(Some(id), reader, &held.out, None),
+            _ => self.tell(Some(id), reader, held.text(), None),
         }
     }
 

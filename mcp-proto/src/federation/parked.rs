@@ -20,7 +20,7 @@ mod state;
 
 use super::asks::{Offers, may_ask_back};
 use crate::answer::Content;
-use crate::conn::{Role, Wire};
+use crate::conn::{Incoming, Role, Wire};
 use crate::exchange::{Answer, ExchangeId};
 use crate::http::{Method, Request};
 use crate::jsonrpc::envelope::{Envelope, Kind as Message};
@@ -168,7 +168,9 @@ impl Shard {
         if let Some(leg) = self.legs.get_mut(id) {
             leg.purpose = Purpose::Parked { call };
             leg.inbound = match std::mem::replace(&mut leg.inbound, Inbound::Drop) {
-                Inbound::Look(look) => Inbound::Whole { status: 200, body: look.held.raw },
+                Inbound::Look(look) => {
+                    Inbound::Whole { status: 200, body: Incoming::One(look.held.raw.into()) }
+                }
                 inbound => inbound,
             };
         }

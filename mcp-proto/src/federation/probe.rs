@@ -170,7 +170,7 @@ impl Shard {
             return false;
         }
         leg.doubted = true;
-        leg.refused_with = Some(Refused { modern, status, body: Bytes::copy_from_slice(body) });
+        leg.refused_with = Some(Box::new(Refused { modern, status, body: Bytes::copy_from_slice(body) }));
         match other {
             true => self.deferred.push_back(Deferred::Start(id)),
             false => self.await_era(id, target),

@@ -67,7 +67,7 @@ impl Shard {
         exchange: ExchangeId,
         session: Option<SessionId>,
         target: &Arc<Target>,
-        fields: Option<Fields>,
+        fields: Option<Box<Fields>>,
         cursor: Option<&str>,
     ) {
         let body = super::gather::lookup(Kind::Tools, cursor);
@@ -92,7 +92,7 @@ impl Shard {
         // A target without tools will say so to the call.
         let page = list::federate(body, Kind::Tools, &View::default(), limits.depth, &mut items).ok();
         let page = page.unwrap_or_default();
-        self.catalogue.learn_mirrors(&target.id, page.mirrors, first, &limits);
+        self.catalogue.learn_mirrors(&target.id, &page.mirrors, first, &limits);
         let pages = self.pools.get_mut(&target.id).map_or(0, |pool| {
             pool.schemas.pages = if first { 1 } else { pool.schemas.pages + 1 };
             pool.schemas.pages

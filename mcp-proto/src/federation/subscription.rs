@@ -551,7 +551,7 @@ impl Exchange {
     /// What a target agreed to on its own terms.
     fn agreed(&self, target: &TargetId) -> Option<&Filter> {
         match &self.streams.iter().find(|stream| stream.target == *target)?.state {
-            State::Open(agreed) => agreed.as_ref(),
+            State::Open(agreed) => agreed.as_deref(),
             State::Waiting | State::Refused => None,
         }
     }

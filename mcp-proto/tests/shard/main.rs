@@ -32,6 +32,7 @@ mod probe;
 mod process_limits;
 mod process_targets;
 mod regressions;
+mod remembered_lists;
 mod reverse;
 mod routes;
 mod sessions;
