@@ -19,9 +19,9 @@ const RECORDED: [(&str, u64); 11] = [
     ("call-modern", 72_017),
     ("call-legacy-to-modern", 87_330),
     ("call-modern-to-legacy", 133_279),
-    ("list", 745_770),
-    ("list-modern", 828_480),
-    ("list-cached", 394_133),
+    ("list", 92_465),
+    ("list-modern", 150_472),
+    ("list-cached", 36_539),
     ("session", 375_796),
 ];
 
