@@ -3,7 +3,7 @@
 use crate::channel::Via;
 use crate::conn::{Conn, Phase};
 use crate::http::Response;
-use crate::jsonrpc::rewrite::Plan;
+use crate::jsonrpc::rewrite::Rewriter;
 use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
 use crate::session::TargetState;
 use crate::shard::{Closing, Deferred, Shard};
@@ -56,7 +56,7 @@ impl Shard {
         use crate::federation::Media;
         if head.status == 200 && Media::of(head) == Media::Events {
             self.stream_answer(id);
-            return Inbound::Events(Box::new(self.events(Plan::default())));
+            return Inbound::Events(Box::new(self.events(None)));
         }
         Inbound::whole(head.status)
     }
@@ -113,11 +113,22 @@ impl Shard {
                     Ok(())
                 }
             }
-            (Inbound::Short { rewriter, body }, _) => {
-                rewriter.push(&bytes, body).map_err(|_| Trouble::Malformed("it is no JSON"))
+            (Inbound::Short { plan, length, rewriter, body, complete }, _) => {
+                if body.capacity() == 0 {
+                    *body = std::mem::take(&mut self.scratch);
+                    body.reserve(*length);
+                }
+                let pushed = if rewriter.is_none() && bytes.len() == *length {
+                    let mut rewriter = Rewriter::new(std::mem::take(plan), limits.depth);
+                    rewriter.push(&bytes, body).map(|()| rewriter.is_complete())
+                } else {
+                    let rewriter = rewriter.get_or_insert_with(|| self.rewriter(std::mem::take(plan)));
+                    rewriter.push(&bytes, body).map(|()| rewriter.is_complete())
+                };
+                pushed.map(|it| *complete = it).map_err(|_| Trouble::Malformed("it is no JSON"))
             }
             (Inbound::Look(look), Purpose::Part { exchange, .. }) => {
-                self.look_body(id, exchange, look, &bytes).map(|pass| {
+                self.look_body(exchange, look, &bytes).map(|pass| {
                     if let Some(pass) = pass {
                         inbound = pass;
                     }
@@ -169,17 +180,15 @@ impl Shard {
             }
             (_, Purpose::Greet { again }) => self.greeted(id, again),
             (Inbound::Head | Inbound::Drop, _) => self.drop_leg(id),
-            (Inbound::Short { rewriter, mut body }, Purpose::Part { exchange, .. }) => {
+            (Inbound::Short { body, complete, .. }, Purpose::Part { exchange, .. }) => {
                 self.drop_leg(id);
-                if rewriter.is_complete() {
+                if complete {
                     self.respond(exchange, 200, &body, &[]);
                 } else {
                     let words = "the target's answer is no JSON";
                     self.fail_part(exchange, 0, crate::refusal::INTERNAL_ERROR, words, None);
                 }
-                body.clear();
-                body.shrink_to(SCRATCH);
-                self.scratch = body;
+                self.keep_room(body);
             }
             (Inbound::Pass { event, .. }, Purpose::Part { exchange, .. }) => {
                 self.drop_leg(id);
@@ -202,6 +211,13 @@ impl Shard {
             (Inbound::Events(events), _) => self.events_ended(id, &events),
             (Inbound::Feed(_), _) => self.leg_failed(id, Trouble::Hushed),
         }
+    }
+
+    /// An answer was put together here: its room is for the next.
+    pub(crate) fn keep_room(&mut self, mut room: Vec<u8>) {
+        room.clear();
+        room.shrink_to(SCRATCH);
+        self.scratch = room;
     }
 
     /// An answer that was kept whole.
@@ -324,6 +340,10 @@ impl Shard {
 
     /// A request is over and done with.
     pub(crate) fn drop_leg(&mut self, id: LegId) {
+        if self.legs.get(id).is_some_and(|leg| leg.via.is_none()) {
+            self.legs.discard(id);
+            return self.counters.calls.sub(1);
+        }
         if let Some(leg) = self.legs.remove(id) {
             self.counters.calls.sub(1);
             self.leave_channel(id, &leg);

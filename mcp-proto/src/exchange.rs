@@ -8,7 +8,7 @@ use crate::era::Claim;
 use crate::federation::Subscription;
 use crate::forward::Ticket;
 use crate::http::{Method, Request};
-use crate::jsonrpc::envelope::{Envelope, Text};
+use crate::jsonrpc::envelope::{Envelope, Text, decode};
 use crate::jsonrpc::list;
 use crate::jsonrpc::params::Filter;
 use crate::leg::LegId;
@@ -17,7 +17,9 @@ use crate::way::Way;
 use crate::{ConnId, Record};
 use bytes::Bytes;
 use routing::{Target, TargetId};
-use std::ops::Range;
+use std::borrow::Cow;
+use std::ops::{Deref, DerefMut, Range};
+use std::slice;
 use std::time::{Duration, Instant};
 
 /// An exchange: its connection, and which of the connection's requests it is.
@@ -57,7 +59,7 @@ pub(crate) struct Exchange {
     pub(crate) resumable: bool,
     /// Written as a JSON array, or as events, because it came as a batch.
     pub(crate) batch: Option<Vec<Bytes>>,
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Parts,
     /// Parts that still owe something.
     pub(crate) open: usize,
     /// When parts that wait for several targets go on without those that are missing.
@@ -104,11 +106,59 @@ pub(crate) struct Part {
     pub(crate) message: Range<usize>,
     /// Its id as written, in the body; `None` for notifications and responses.
     pub(crate) id: Option<Range<usize>>,
+    /// Its method as written, in the body, once it was read.
+    pub(crate) method: Option<Range<usize>>,
     pub(crate) work: Work,
     /// Targets were asked for their names because of it; not done twice.
     pub(crate) looked_up: bool,
     /// It speaks of a task, or asks to become one.
     pub(crate) of_task: bool,
+}
+
+/// The messages of a request, in order: nearly always one, which takes no memory of its own.
+#[derive(Debug)]
+pub(crate) enum Parts {
+    One(Part),
+    Many(Vec<Part>),
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl Parts {
+    pub(crate) fn push(&mut self, part: Part) {
+        match self {
+            Self::Many(parts) if parts.is_empty() => *self = Self::One(part),
+            Self::Many(parts) => parts.push(part),
+            Self::One(_) => {
+                let Self::One(first) = std::mem::take(self) else { return };
+                *self = Self::Many(vec![first, part]);
+            }
+        }
+    }
+}
+
+impl Deref for Parts {
+    type Target = [Part];
+
+    fn deref(&self) -> &[Part] {
+        match self {
+            Self::One(part) => slice::from_ref(part),
+            Self::Many(parts) => parts,
+        }
+    }
+}
+
+impl DerefMut for Parts {
+    fn deref_mut(&mut self) -> &mut [Part] {
+        match self {
+            Self::One(part) => slice::from_mut(part),
+            Self::Many(parts) => parts,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -185,7 +235,7 @@ pub(crate) struct Stream {
     /// It goes on where it ended.
     pub(crate) resumes: bool,
     /// The target session that was told which resources are listened to.
-    pub(crate) told: Option<Opened>,
+    pub(crate) told: Option<Box<Opened>>,
     /// The last event id the target gave.
     pub(crate) last: Option<Bytes>,
     /// When to open it again.
@@ -199,7 +249,7 @@ pub(crate) struct Stream {
 pub(crate) enum State {
     Waiting,
     /// It is in force; with what the target agreed to, where it says so.
-    Open(Option<Filter>),
+    Open(Option<Box<Filter>>),
     /// The target offers none.
     Refused,
 }
@@ -221,7 +271,7 @@ impl Exchange {
             forwarded: None,
             resumable: false,
             batch: None,
-            parts: Vec::new(),
+            parts: Parts::default(),
             open: 0,
             deadline: None,
             limit: None,
@@ -276,9 +326,10 @@ impl Exchange {
         self.parts.get(usize::from(part)).and_then(|part| self.body.get(part.id.clone()?)).unwrap_or(b"null")
     }
 
-    /// The JSON-RPC method of a part. Read again from the body, because few ask for it.
-    pub(crate) fn method(&self, part: u16) -> Option<String> {
-        self.describe(part).map(|(method, _)| method)
+    /// The JSON-RPC method of a part that was read.
+    pub(crate) fn method(&self, part: u16) -> Option<Cow<'_, str>> {
+        let method = self.parts.get(usize::from(part))?.method.clone()?;
+        decode(str::from_utf8(self.body.get(method)?).ok()?)
     }
 
     /// Method and name, or URI, of a part.

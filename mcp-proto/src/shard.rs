@@ -9,10 +9,11 @@ use crate::catalogue::Catalogue;
 use crate::channel::Channels;
 use crate::conn::{Client, Conn, Phase, Role, Wire};
 use crate::edge::Note;
-use crate::exchange::{Answer, ExchangeId};
-use crate::federation::{Likeness, Parked, ParkedId};
+use crate::exchange::{Answer, Exchange, ExchangeId};
+use crate::federation::{Parked, ParkedId};
 use crate::forward::Forwards;
 use crate::leg::{Leg, LegId, Trouble};
+use crate::outbox::Outbox;
 use crate::pool::Pool;
 use crate::reroute::Changes;
 use crate::session::{Ended, Session, SessionId, SessionKey};
@@ -54,7 +55,7 @@ pub struct Shard {
     pub(crate) by_key: BTreeMap<SessionKey, SessionId>,
     pub(crate) ended: Ended,
     /// Sessions of modern clients at legacy targets, by what they stand for.
-    pub(crate) hidden: BTreeMap<Likeness, Vec<SessionId>>,
+    pub(crate) hidden: BTreeMap<Bytes, Vec<SessionId>>,
     pub(crate) parked: Table<ParkedId, Parked>,
     pub(crate) pools: BTreeMap<TargetId, Pool>,
     pub(crate) channels: Channels,
@@ -72,6 +73,10 @@ pub struct Shard {
     draining: Option<Instant>,
     /// Where a rewritten body is put together; kept for its room.
     pub(crate) scratch: Vec<u8>,
+    /// Where messages are written that go to a target under other names.
+    pub(crate) room: BytesMut,
+    /// The same for a piece of a body; empty between pieces.
+    pub(crate) rewritten: Outbox,
 }
 
 /// Work that waits for the event at hand to be finished.
@@ -128,6 +133,8 @@ impl Shard {
             deferred: VecDeque::new(),
             draining: None,
             scratch: Vec::new(),
+            room: BytesMut::new(),
+            rewritten: Outbox::default(),
         };
         shard.counters.reset_gauges();
         shard.rebuild_pools(&Changes::between(&Routes::default(), &shard.routes));
@@ -236,6 +243,12 @@ impl Shard {
         }
         if after == 0 {
             slot.armed = false;
+            if let Role::Client(client) = &slot.role
+                && client.exchange.as_ref().is_some_and(Exchange::is_stream)
+            {
+                // It waits for long, and there are many.
+                slot.outbox.rest();
+            }
             if slot.closing {
                 return self.close(conn, Closing::Finish);
             }

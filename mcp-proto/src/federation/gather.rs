@@ -79,7 +79,7 @@ impl Shard {
         for (slot, (target, opened)) in (0..).zip(targets) {
             let purpose = Purpose::Part { exchange: id, part: 0, slot: Some(slot) };
             let mut leg = Leg::new(target, None, purpose, Method::Delete, Bytes::new());
-            leg.opened = Some(opened);
+            leg.opened = Some(Box::new(opened));
             let leg = self.legs.insert(leg);
             self.start(leg);
         }
@@ -281,7 +281,7 @@ impl Shard {
         let Some(exchange) = self.exchange_mut(id) else { return };
         let mut late = Vec::new();
         let mut waiting = Vec::new();
-        for (number, part) in (0..).zip(&mut exchange.parts) {
+        for (number, part) in (0..).zip(exchange.parts.iter_mut()) {
             let Work::Gather(gather) = &mut part.work else { continue };
             for slot in gather.slots.iter_mut().filter(|slot| slot.outcome.is_none()) {
                 slot.outcome = Some(Err("it took too long to answer".to_owned()));
