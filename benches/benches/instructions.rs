@@ -22,9 +22,9 @@ const RECORDED: [(&str, u64); 14] = [
     ("call-64KB-legacy-to-modern", 0),
     ("call-64KB-modern-to-legacy", 0),
     ("call-1MB-legacy-to-modern", 0),
-    ("list", 745_770),
-    ("list-modern", 828_480),
-    ("list-cached", 394_133),
+    ("list", 92_465),
+    ("list-modern", 150_472),
+    ("list-cached", 36_539),
     ("session", 375_796),
 ];
 
