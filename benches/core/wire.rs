@@ -39,7 +39,7 @@ const fn row(name: &'static str, client: Protocol, target: Protocol, targets: us
 }
 
 /// Everything that is counted and timed. Texts of 104 bytes make JSON answers of 200 bytes.
-pub(crate) const ROWS: [Row; 12] = {
+pub(crate) const ROWS: [Row; 15] = {
     use Protocol::{Legacy, Modern};
     [
         row("call-200B", Legacy, Legacy, 3, Unit::Call(104)),
@@ -49,6 +49,9 @@ pub(crate) const ROWS: [Row; 12] = {
         row("call-modern", Modern, Modern, 3, Unit::Call(104)),
         row("call-legacy-to-modern", Legacy, Modern, 3, Unit::Call(104)),
         row("call-modern-to-legacy", Modern, Legacy, 3, Unit::Call(104)),
+        row("call-64KB-legacy-to-modern", Legacy, Modern, 3, Unit::Call(64 << 10)),
+        row("call-64KB-modern-to-legacy", Modern, Legacy, 3, Unit::Call(64 << 10)),
+        row("call-1MB-legacy-to-modern", Legacy, Modern, 3, Unit::Call(1 << 20)),
         row("list", Legacy, Legacy, 3, Unit::List(0)),
         row("list-modern", Modern, Modern, 3, Unit::List(0)),
         row("list-cached", Modern, Modern, 3, Unit::List(3_600_000)),

@@ -459,7 +459,7 @@ impl Accepts {
 
 impl Part {
     pub(crate) fn new(message: std::ops::Range<usize>) -> Self {
-        Self { message, id: None, work: Work::New, looked_up: false, of_task: false }
+        Self { message, id: None, method: None, work: Work::New, looked_up: false, of_task: false }
     }
 }
 

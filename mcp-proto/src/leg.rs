@@ -259,6 +259,14 @@ impl Inbound {
 pub(crate) struct Look {
     pub(crate) rewriter: Rewriter,
     pub(crate) held: Held,
+    /// How much of it has come.
+    pub(crate) came: usize,
+    /// It is certainly an answer.
+    pub(crate) settled: bool,
+    /// Its target may still ask the client something, and then it is for another request than it was when it began.
+    pub(crate) askable: bool,
+    /// It is too long to be written with its length: it goes on as it comes as soon as it is settled.
+    pub(crate) long: bool,
 }
 
 /// A target's event stream, being read.

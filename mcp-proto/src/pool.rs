@@ -209,8 +209,8 @@ impl Shard {
                     write::own_field(out, "mcp-protocol-version", revision.as_bytes());
                 }
             }
-            for (name, value) in leg.dress.iter().flat_map(|dress| &dress.fields) {
-                write::field(out, name, value);
+            if let Some(dress) = &leg.dress {
+                out.extend_from_slice(&dress.fields);
             }
             if let Some(last) = &leg.last_event {
                 write::own_field(out, "last-event-id", last);

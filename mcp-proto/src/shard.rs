@@ -10,7 +10,7 @@ use crate::channel::Channels;
 use crate::conn::{Client, Conn, Phase, Role, Wire};
 use crate::edge::Note;
 use crate::exchange::{Answer, Exchange, ExchangeId};
-use crate::federation::{Likeness, Parked, ParkedId};
+use crate::federation::{Parked, ParkedId};
 use crate::forward::Forwards;
 use crate::leg::{Leg, LegId, Trouble};
 use crate::outbox::Outbox;
@@ -55,7 +55,7 @@ pub struct Shard {
     pub(crate) by_key: BTreeMap<SessionKey, SessionId>,
     pub(crate) ended: Ended,
     /// Sessions of modern clients at legacy targets, by what they stand for.
-    pub(crate) hidden: BTreeMap<Likeness, Vec<SessionId>>,
+    pub(crate) hidden: BTreeMap<Bytes, Vec<SessionId>>,
     pub(crate) parked: Table<ParkedId, Parked>,
     pub(crate) pools: BTreeMap<TargetId, Pool>,
     pub(crate) channels: Channels,

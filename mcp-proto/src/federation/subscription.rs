@@ -164,9 +164,9 @@ impl Shard {
             backend: exchange.way.backend.clone(),
             capabilities: mute(capabilities),
             client: Bytes::copy_from_slice(client),
-            ..Likeness::default()
+            level: Bytes::new(),
         };
-        let Some(session) = self.private_session(&likeness, true) else {
+        let Some(session) = self.private_session(likeness, Bytes::new(), true) else {
             return self.refuse(id, &Refusal::overloaded());
         };
         if let Some(session) = self.sessions.get_mut(session) {

@@ -143,7 +143,9 @@ impl Shard {
                 // As above.
                 let body = std::mem::take(body).done();
                 _ = look.rewriter.push(&body, &mut look.held.out);
+                look.came = body.len();
                 look.held.raw = body.into();
+                look.askable = true;
                 leg.inbound = Inbound::Look(Box::new(look));
             }
             _ => {}
