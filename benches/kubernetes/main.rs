@@ -5,6 +5,7 @@
 //! load generator and the fake target are those of the race.
 
 #[path = "../gateway/http.rs"]
+#[expect(dead_code, reason = "the race asks for more")]
 mod http;
 #[path = "../gateway/load.rs"]
 #[expect(dead_code, reason = "the race asks for more")]
