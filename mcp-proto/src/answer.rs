@@ -3,6 +3,7 @@
 use crate::conn::{Conn, Role};
 use crate::exchange::{Answer, Exchange, ExchangeId, Work};
 use crate::http::{is_of_connection, write};
+use crate::outbox::Outbox;
 use crate::refusal::{self, Refusal};
 use crate::shard::{Closing, Shard};
 use crate::{AccessLog, Action, ConnId, Record};
@@ -44,7 +45,14 @@ pub(crate) struct EditedHead<'a> {
 }
 
 impl EditedHead<'_> {
-    pub(crate) fn field(&mut self, name: &str, value: &[u8]) {
+    pub(crate) fn field(&mut self, name: &'static str, value: &[u8]) {
+        if self.edits.is_none_or(|edits| edits.keeps(name)) {
+            write::own_field(self.out, name, value);
+        }
+    }
+
+    /// The same for one with a name that is not the gateway's own.
+    pub(crate) fn passed(&mut self, name: &str, value: &[u8]) {
         if self.edits.is_none_or(|edits| edits.keeps(name)) {
             write::field(self.out, name, value);
         }
@@ -60,7 +68,13 @@ impl EditedHead<'_> {
 
 impl Shard {
     /// Writes the head of an answer; the body follows with [`Self::write_body`].
-    pub(crate) fn begin(&mut self, id: ExchangeId, status: u16, content: Content, fields: &[(&str, &[u8])]) {
+    pub(crate) fn begin(
+        &mut self,
+        id: ExchangeId,
+        status: u16,
+        content: Content,
+        fields: &[(&'static str, &[u8])],
+    ) {
         let now = self.now;
         let leaving = self.is_leaving(id.conn);
         let comment = self.config.timeouts.comment;
@@ -98,9 +112,9 @@ impl Shard {
                 None => {}
             }
             if !keep_alive {
-                write::field(head.out, "connection", b"close");
+                write::own_field(head.out, "connection", b"close");
             } else if exchange.head.http10 {
-                write::field(head.out, "connection", b"keep-alive");
+                write::own_field(head.out, "connection", b"keep-alive");
             }
             if let Some(origin) = exchange.head.fields.first("origin")
                 && status != 403
@@ -149,6 +163,27 @@ impl Shard {
                 write::chunk_head(out, bytes.len());
             }
             out.extend_from_slice(bytes);
+            if chunked {
+                out.extend_from_slice(write::CHUNK_END);
+            }
+        });
+        self.flush(id.conn);
+    }
+
+    /// Writes a piece of the body that is put together of several; none of them is left.
+    pub(crate) fn write_parts(&mut self, id: ExchangeId, parts: &mut Outbox) {
+        let length = parts.waiting();
+        let Some((slot, chunked)) = self.begun(id, length) else {
+            let whole: Vec<u8> = std::iter::from_fn(|| parts.take(usize::MAX)).flatten().collect();
+            return self.write_message(id, &whole);
+        };
+        slot.outbox.write(|out| {
+            if chunked {
+                write::chunk_head(out, length);
+            }
+        });
+        slot.outbox.append(parts);
+        slot.outbox.write(|out| {
             if chunked {
                 out.extend_from_slice(write::CHUNK_END);
             }
@@ -216,7 +251,13 @@ impl Shard {
     }
 
     /// A whole answer.
-    pub(crate) fn respond(&mut self, id: ExchangeId, status: u16, body: &[u8], fields: &[(&str, &[u8])]) {
+    pub(crate) fn respond(
+        &mut self,
+        id: ExchangeId,
+        status: u16,
+        body: &[u8],
+        fields: &[(&'static str, &[u8])],
+    ) {
         let content = if body.is_empty() { Content::Nothing } else { Content::Json(body.len() as u64) };
         self.begin(id, status, content, fields);
         let to_head =
@@ -244,7 +285,7 @@ impl Shard {
         let rpc_id = known.unwrap_or_else(|| exchange.id_text(0).to_vec());
         let data = refusal.data.as_ref().map(String::as_bytes);
         let body = refusal::error_with(&rpc_id, refusal.code, &refusal.message, data);
-        let allow: &[(&str, &[u8])] = match refusal.status {
+        let allow: &[(&'static str, &[u8])] = match refusal.status {
             405 => &[("allow", b"POST, GET, DELETE, OPTIONS")],
             503 => &[("retry-after", b"1")],
             _ => &[],
@@ -254,7 +295,7 @@ impl Shard {
 
     /// A page asks whether it may call (Fetch standard, CORS preflight).
     pub(crate) fn preflight(&mut self, id: ExchangeId) {
-        let fields: &[(&str, &[u8])] = &[
+        let fields: &[(&'static str, &[u8])] = &[
             ("allow", b"POST, GET, DELETE, OPTIONS"),
             ("access-control-allow-methods", b"POST, GET, DELETE, OPTIONS"),
             ("access-control-allow-headers", SENDABLE),

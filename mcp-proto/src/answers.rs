@@ -3,7 +3,7 @@
 use crate::channel::Via;
 use crate::conn::{Conn, Phase};
 use crate::http::Response;
-use crate::jsonrpc::rewrite::Plan;
+use crate::jsonrpc::rewrite::{Plan, Rewriter};
 use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
 use crate::session::TargetState;
 use crate::shard::{Closing, Deferred, Shard};
@@ -113,8 +113,19 @@ impl Shard {
                     Ok(())
                 }
             }
-            (Inbound::Short { rewriter, body }, _) => {
-                rewriter.push(&bytes, body).map_err(|_| Trouble::Malformed("it is no JSON"))
+            (Inbound::Short { plan, length, rewriter, body, complete }, _) => {
+                if body.capacity() == 0 {
+                    *body = std::mem::take(&mut self.scratch);
+                    body.reserve(*length);
+                }
+                let pushed = if rewriter.is_none() && bytes.len() == *length {
+                    let mut rewriter = Rewriter::new(std::mem::take(plan), limits.depth);
+                    rewriter.push(&bytes, body).map(|()| rewriter.is_complete())
+                } else {
+                    let rewriter = rewriter.get_or_insert_with(|| self.rewriter(std::mem::take(plan)));
+                    rewriter.push(&bytes, body).map(|()| rewriter.is_complete())
+                };
+                pushed.map(|it| *complete = it).map_err(|_| Trouble::Malformed("it is no JSON"))
             }
             (Inbound::Look(look), Purpose::Part { exchange, .. }) => {
                 self.look_body(id, exchange, look, &bytes).map(|pass| {
@@ -169,9 +180,9 @@ impl Shard {
             }
             (_, Purpose::Greet { again }) => self.greeted(id, again),
             (Inbound::Head | Inbound::Drop, _) => self.drop_leg(id),
-            (Inbound::Short { rewriter, mut body }, Purpose::Part { exchange, .. }) => {
+            (Inbound::Short { mut body, complete, .. }, Purpose::Part { exchange, .. }) => {
                 self.drop_leg(id);
-                if rewriter.is_complete() {
+                if complete {
                     self.respond(exchange, 200, &body, &[]);
                 } else {
                     let words = "the target's answer is no JSON";
@@ -319,6 +330,10 @@ impl Shard {
 
     /// A request is over and done with.
     pub(crate) fn drop_leg(&mut self, id: LegId) {
+        if self.legs.get(id).is_some_and(|leg| leg.via.is_none()) {
+            self.legs.discard(id);
+            return self.counters.calls.sub(1);
+        }
         if let Some(leg) = self.legs.remove(id) {
             self.counters.calls.sub(1);
             self.leave_channel(id, &leg);

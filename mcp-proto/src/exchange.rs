@@ -17,7 +17,8 @@ use crate::way::Way;
 use crate::{ConnId, Record};
 use bytes::Bytes;
 use routing::{Target, TargetId};
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
+use std::slice;
 use std::time::{Duration, Instant};
 
 /// An exchange: its connection, and which of the connection's requests it is.
@@ -57,7 +58,7 @@ pub(crate) struct Exchange {
     pub(crate) resumable: bool,
     /// Written as a JSON array, or as events, because it came as a batch.
     pub(crate) batch: Option<Vec<Bytes>>,
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Parts,
     /// Parts that still owe something.
     pub(crate) open: usize,
     /// When parts that wait for several targets go on without those that are missing.
@@ -109,6 +110,52 @@ pub(crate) struct Part {
     pub(crate) looked_up: bool,
     /// It speaks of a task, or asks to become one.
     pub(crate) of_task: bool,
+}
+
+/// The messages of a request, in order: nearly always one, which takes no memory of its own.
+#[derive(Debug)]
+pub(crate) enum Parts {
+    One(Part),
+    Many(Vec<Part>),
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl Parts {
+    pub(crate) fn push(&mut self, part: Part) {
+        match self {
+            Self::Many(parts) if parts.is_empty() => *self = Self::One(part),
+            Self::Many(parts) => parts.push(part),
+            Self::One(_) => {
+                let Self::One(first) = std::mem::take(self) else { return };
+                *self = Self::Many(vec![first, part]);
+            }
+        }
+    }
+}
+
+impl Deref for Parts {
+    type Target = [Part];
+
+    fn deref(&self) -> &[Part] {
+        match self {
+            Self::One(part) => slice::from_ref(part),
+            Self::Many(parts) => parts,
+        }
+    }
+}
+
+impl DerefMut for Parts {
+    fn deref_mut(&mut self) -> &mut [Part] {
+        match self {
+            Self::One(part) => slice::from_mut(part),
+            Self::Many(parts) => parts,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -221,7 +268,7 @@ impl Exchange {
             forwarded: None,
             resumable: false,
             batch: None,
-            parts: Vec::new(),
+            parts: Parts::default(),
             open: 0,
             deadline: None,
             limit: None,

@@ -2,7 +2,7 @@
 
 use crate::conn::{Client, Conn, Incoming, Role, Wire};
 use crate::era;
-use crate::exchange::{Accepts, Answer, Exchange, ExchangeId, Part, Work};
+use crate::exchange::{Accepts, Answer, Exchange, ExchangeId, Part, Parts, Work};
 use crate::http::{Fields, Method, Request, RequestEvent, write};
 use crate::jsonrpc::envelope::{self, Body, Envelope};
 use crate::leg::Inbound;
@@ -13,6 +13,9 @@ use crate::way::{Next, Transport};
 use crate::{Config, ConnId};
 use bytes::Bytes;
 use std::time::Instant;
+
+/// What a client of MCP accepts, word for word as nearly all of them say it (Sending Messages to the Server).
+const EVERYTHING: &[u8] = b"application/json, text/event-stream";
 
 /// A part of a request body that is read ahead while the request before it is still being answered.
 const AHEAD: usize = 64 << 10;
@@ -222,7 +225,7 @@ impl Shard {
             Err(invalid) => return Err(Refusal::invalid(&invalid)),
             Ok(Body::Message(_)) => exchange.parts.push(Part::new(0..body.len())),
             Ok(Body::Batch(messages)) => {
-                exchange.parts.extend(messages.into_iter().map(Part::new));
+                exchange.parts = Parts::Many(messages.into_iter().map(Part::new).collect());
                 exchange.batch = Some(Vec::new());
             }
         }
@@ -386,7 +389,7 @@ impl Shard {
         if let Some(stream) = stream {
             self.one_stream_gone(*stream);
         }
-        for part in &exchange.parts {
+        for part in exchange.parts.iter() {
             match part.work {
                 Work::Relay { leg, .. } if exchange.modern.is_some() => self.cancel_call(leg),
                 Work::Relay { leg, .. } => self.detach(leg, exchange.resumable),
@@ -435,6 +438,9 @@ impl Accepts {
         let mut said = false;
         for value in fields.values("accept") {
             said = true;
+            if value == EVERYTHING {
+                return Self { json: true, events: true };
+            }
             for range in value.split(|byte| *byte == b',') {
                 let range = range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
                 let any = range == b"*/*";
@@ -527,6 +533,9 @@ pub(crate) fn stream_id(head: &Request) -> Option<&str> {
 }
 
 fn check_content_type(fields: &Fields) -> Result<(), Refusal> {
+    if fields.first("content-type") == Some(b"application/json") {
+        return Ok(());
+    }
     let value = fields.text("content-type").unwrap_or_default();
     let media = value.split(';').next().unwrap_or_default().trim();
     if media.eq_ignore_ascii_case("application/json") {
@@ -539,7 +548,7 @@ fn check_content_type(fields: &Fields) -> Result<(), Refusal> {
 fn check_revision(fields: &Fields) -> Result<(), Refusal> {
     match fields.first("mcp-protocol-version") {
         None => Ok(()),
-        Some(value) => match std::str::from_utf8(value).ok().and_then(Revision::parse) {
+        Some(value) => match Revision::parse(value) {
             Some(_) => Ok(()),
             None => Err(Refusal::http(400, "MCP-Protocol-Version names no revision served here")),
         },

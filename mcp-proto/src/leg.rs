@@ -226,8 +226,13 @@ pub(crate) enum Inbound {
     },
     /// Small JSON that is rewritten and then written in one piece.
     Short {
-        rewriter: Box<Rewriter>,
+        /// What is done to it, until its first piece comes.
+        plan: Plan,
+        length: usize,
+        /// Kept for its next piece, where it comes in several.
+        rewriter: Option<Box<Rewriter>>,
         body: Vec<u8>,
+        complete: bool,
     },
     /// JSON that must be looked at before it goes to the client.
     Look(Box<Look>),

@@ -1,14 +1,21 @@
 //! Bytes that wait for a peer to take them.
 //!
-//! Small parts are copied into one growing tail, so that a head and its body leave in one write; large parts are kept
-//! by reference in front of it. Nothing is removed before the kernel has taken it.
+//! ```text
+//! tail   head, chunk size │ end of chunk, chunk size │ end of chunk
+//! long                 piece                      piece
+//! ```
+//!
+//! Small parts are copied into one growing tail, so that a head and its body leave in one write; long parts are kept by
+//! reference, each with the place in the tail where it belongs. Nothing is removed before the kernel has taken it.
 
+use crate::jsonrpc::rewrite::Output;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-/// Up to this size a part is copied: cheaper than a slice of its own, and it does not pin the block it was read into.
-const COPY: usize = 4 << 10;
+/// Up to this size a part is copied: it costs less than a microsecond, and a slow reader does not pin the block it was
+/// read into, which may be many times as large.
+const COPY: usize = 16 << 10;
 
 /// The taken front of a tail is given up from this size on.
 const TRIM: usize = 64 << 10;
@@ -20,19 +27,19 @@ const KEEP: usize = 512 << 10;
 /// Bytes on their way to one peer.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    parts: VecDeque<Bytes>,
     tail: Vec<u8>,
-    /// How much of the first part (or of the tail, when there is none) has been taken.
+    /// How much of the tail has been taken.
     taken: usize,
-    waiting: usize,
+    /// Parts that are no part of the tail, and how much of it stands before each.
+    long: VecDeque<(usize, Bytes)>,
+    /// How long these are together.
+    long_bytes: usize,
 }
 
 impl Outbox {
     /// Where to append small things.
     pub(crate) fn write(&mut self, append: impl FnOnce(&mut Vec<u8>)) {
-        let before = self.tail.len();
         append(&mut self.tail);
-        self.waiting += self.tail.len() - before;
     }
 
     /// Appends `bytes`, by reference when they are many.
@@ -40,61 +47,79 @@ impl Outbox {
         if bytes.len() <= COPY {
             return self.write(|tail| tail.extend_from_slice(&bytes));
         }
-        self.waiting += bytes.len();
-        if !self.tail.is_empty() {
-            let tail = Bytes::from(std::mem::take(&mut self.tail));
-            // The tail was first in line: what was taken of it stays counted in `taken`.
-            self.parts.push_back(tail);
-        }
-        self.parts.push_back(bytes);
+        self.long_bytes += bytes.len();
+        self.long.push_back((self.tail.len(), bytes));
+    }
+
+    /// Moves all that waits in `other`, of which nothing was taken, behind what waits here.
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        let before = self.tail.len();
+        self.tail.extend_from_slice(&other.tail);
+        self.long.extend(other.long.drain(..).map(|(at, bytes)| (before + at, bytes)));
+        self.long_bytes += std::mem::take(&mut other.long_bytes);
+        other.emptied();
     }
 
     /// Takes out the first part, or `most` bytes of it: for who sends by other means than a socket.
     pub(crate) fn take(&mut self, most: usize) -> Option<Bytes> {
-        if self.parts.is_empty() {
-            let mut tail = Bytes::from(std::mem::take(&mut self.tail));
-            tail.advance(std::mem::take(&mut self.taken));
-            self.parts.push_back(tail);
-        }
-        let first = self.parts.front_mut()?;
-        first.advance(std::mem::take(&mut self.taken));
+        let (text, before_long) = (self.tail.get(self.taken..).unwrap_or_default(), self.long.front());
+        let bytes = match before_long {
+            Some((at, _)) if *at > self.taken => {
+                let count = most.min(at - self.taken);
+                self.taken += count;
+                Bytes::copy_from_slice(text.get(..count).unwrap_or_default())
+            }
+            Some(_) => self.take_long(most)?,
+            // The tail becomes a part like any other.
+            None => {
+                let mut tail = Bytes::from(std::mem::take(&mut self.tail));
+                tail.advance(std::mem::take(&mut self.taken));
+                self.long_bytes = tail.len();
+                self.long.push_back((0, tail));
+                self.take_long(most)?
+            }
+        };
+        Some(bytes).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// The first long part, or `most` bytes of it.
+    fn take_long(&mut self, most: usize) -> Option<Bytes> {
+        let (_, first) = self.long.front_mut()?;
         let bytes = first.split_to(first.len().min(most));
         if first.is_empty() {
-            self.parts.pop_front();
+            self.long.pop_front();
         }
-        self.waiting -= bytes.len();
-        Some(bytes).filter(|bytes| !bytes.is_empty())
+        self.long_bytes -= bytes.len();
+        Some(bytes)
     }
 
     /// Gives up room that is not in use.
     pub(crate) fn rest(&mut self) {
-        if self.waiting == 0 {
-            self.tail = Vec::new();
+        if self.is_empty() {
+            *self = Self::default();
         }
     }
 
     /// Bytes waiting.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting
+        self.tail.len() - self.taken + self.long_bytes
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting == 0
+        self.waiting() == 0
     }
 
     /// Fills `into` with what waits, in order; returns how many slices were filled.
     pub(crate) fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
-        let parts = self.parts.iter().map(|part| part.as_ref()).chain([self.tail.as_slice()]);
-        let mut taken = self.taken;
+        let mut from = self.taken;
+        let long = self.long.iter().map(|(at, bytes)| (*at, bytes.as_ref()));
+        let parts = long.chain([(self.tail.len(), [].as_slice())]).flat_map(|(at, bytes)| {
+            let text = self.tail.get(std::mem::replace(&mut from, at)..at).unwrap_or_default();
+            [text, bytes]
+        });
         let mut filled = 0;
-        let mut room = into.iter_mut();
-        for part in parts {
-            let rest = part.get(std::mem::take(&mut taken)..).unwrap_or_default();
-            if rest.is_empty() {
-                continue;
-            }
-            let Some(slice) = room.next() else { break };
-            *slice = IoSlice::new(rest);
+        for (slice, part) in into.iter_mut().zip(parts.filter(|part| !part.is_empty())) {
+            *slice = IoSlice::new(part);
             filled += 1;
         }
         filled
@@ -102,24 +127,59 @@ impl Outbox {
 
     /// The peer took `count` bytes.
     pub(crate) fn sent(&mut self, count: usize) {
-        let count = count.min(self.waiting);
-        self.waiting -= count;
-        self.taken += count;
-        while let Some(first) = self.parts.front() {
-            if self.taken < first.len() {
-                return;
+        let mut count = count.min(self.waiting());
+        while let Some((at, bytes)) = self.long.front_mut() {
+            let text = count.min(*at - self.taken);
+            self.taken += text;
+            count -= text;
+            let here = count.min(bytes.len());
+            self.long_bytes -= here;
+            if here < bytes.len() {
+                bytes.advance(here);
+                return self.trim();
             }
-            self.taken -= first.len();
-            self.parts.pop_front();
+            count -= here;
+            self.long.pop_front();
         }
-        if self.waiting == 0 {
-            self.taken = 0;
-            self.tail.clear();
-            self.tail.shrink_to(KEEP);
-        } else if self.parts.is_empty() && self.taken >= TRIM {
+        self.taken += count;
+        self.trim();
+    }
+
+    /// Gives up what was taken.
+    fn trim(&mut self) {
+        if self.is_empty() {
+            self.emptied();
+        } else if self.taken >= TRIM {
             // A slow reader may never let the tail run empty.
             self.tail.drain(..self.taken);
+            self.long.iter_mut().for_each(|(at, _)| *at -= self.taken);
             self.taken = 0;
+        }
+    }
+
+    /// Nothing waits any more; some room is kept for what comes next.
+    fn emptied(&mut self) {
+        self.taken = 0;
+        self.tail.clear();
+        self.tail.shrink_to(KEEP);
+    }
+}
+
+/// A piece of a message on its way through a rewriter: what stays as it is and is long goes by reference.
+pub(crate) struct Rewritten<'a> {
+    pub(crate) piece: &'a Bytes,
+    pub(crate) out: &'a mut Outbox,
+}
+
+impl Output for Rewritten<'_> {
+    fn text(&mut self) -> &mut Vec<u8> {
+        &mut self.out.tail
+    }
+
+    fn pass(&mut self, same: &[u8]) {
+        match same.len() {
+            ..=COPY => self.out.tail.extend_from_slice(same),
+            _ => self.out.push(self.piece.slice_ref(same)),
         }
     }
 }
@@ -165,12 +225,31 @@ mod tests {
         assert!(outbox.tail.capacity() < 4 * TRIM, "{}", outbox.tail.capacity());
     }
 
+    #[test]
+    fn long_text_passes_a_rewriter_by_reference() {
+        use crate::jsonrpc::rewrite::{Plan, Rewriter};
+        let text = "a long text ".repeat(10_000);
+        let json = format!(r#"{{"result":{{"content":[{{"type":"text","text":"{text}"}}]}}}}"#);
+        let piece = Bytes::from(json.clone());
+        let mut outbox = Outbox::default();
+        let mut rewriter = Rewriter::new(Plan::default(), 64);
+        rewriter.push(&piece, &mut Rewritten { piece: &piece, out: &mut outbox }).unwrap();
+        assert!(rewriter.is_complete());
+        assert_eq!(outbox.waiting(), json.len());
+        let mut slices = [IoSlice::new(&[]); 4];
+        assert_eq!(outbox.slices(&mut slices), 3);
+        let places = piece.as_ptr_range();
+        assert!(slices[1].len() >= text.len() && places.contains(&slices[1].as_ptr()));
+        assert_eq!(drain(&mut outbox, usize::MAX), json.as_bytes());
+    }
+
     proptest! {
         #[test]
         fn everything_leaves_once_and_in_order(
-            parts in prop::collection::vec((0usize..9000, any::<bool>()), 0..12),
-            step in 1usize..5000,
-            first in 0usize..100,
+            parts in prop::collection::vec((0usize..40_000, any::<bool>()), 0..12),
+            step in 1usize..20_000,
+            first in 0usize..8,
+            moved in any::<bool>(),
         ) {
             let mut outbox = Outbox::default();
             let mut expected = Vec::new();
@@ -184,6 +263,14 @@ mod tests {
                 outbox.push(bytes.into());
             }
             prop_assert_eq!(outbox.waiting(), expected.len() - first.min(4));
+            if moved && first == 0 {
+                let mut other = std::mem::take(&mut outbox);
+                outbox.write(|tail| tail.extend_from_slice(b"before"));
+                expected.splice(..0, *b"before");
+                outbox.append(&mut other);
+                prop_assert!(other.is_empty());
+                prop_assert_eq!(outbox.waiting(), expected.len());
+            }
             // What is taken out and what is sent may alternate.
             let mut taken = outbox.take(step).unwrap_or_default().to_vec();
             taken.extend_from_slice(&outbox.take(step % 7).unwrap_or_default());

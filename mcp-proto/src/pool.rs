@@ -5,7 +5,7 @@ use crate::edge::Fault;
 use crate::endpoints::{Astray, EndpointId, Endpoints};
 use crate::era::MODERN;
 use crate::federation::{Schemas, Verdict};
-use crate::http::{ClientCodec, ResponseEvent, write};
+use crate::http::{ClientCodec, Method, ResponseEvent, write};
 use crate::leg::{Inbound, LegId, Purpose, Trouble};
 use crate::observations::Seen;
 use crate::reroute::Changes;
@@ -17,6 +17,10 @@ use routing::Target;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What every message to a target says of itself.
+const POST_FIELDS: &[u8] =
+    b"accept: application/json, text/event-stream\r\ncontent-type: application/json\r\n";
 
 /// One target's connections on this shard.
 #[derive(Debug, Default)]
@@ -187,32 +191,31 @@ impl Shard {
             write::request(out, leg.method, path);
             let given =
                 leg.fields.as_ref().and_then(|fields| fields.given().find(|(name, _)| *name == "host"));
-            write::field(out, "host", given.map_or(leg.target.authority.as_bytes(), |(_, host)| host));
-            let accept: &[u8] = match leg.method {
-                crate::http::Method::Get => b"text/event-stream",
-                _ => b"application/json, text/event-stream",
-            };
-            write::field(out, "accept", accept);
-            if leg.method == crate::http::Method::Post {
-                write::field(out, "content-type", b"application/json");
+            write::own_field(out, "host", given.map_or(leg.target.authority.as_bytes(), |(_, host)| host));
+            out.extend_from_slice(match leg.method {
+                Method::Get => b"accept: text/event-stream\r\n",
+                Method::Post => POST_FIELDS,
+                _ => b"accept: application/json, text/event-stream\r\n",
+            });
+            if leg.method == Method::Post {
                 write::length(out, body.len() as u64);
             }
             if !matches!(leg.purpose, Purpose::Open { .. }) {
                 if let Some(id) = &session_id {
-                    write::field(out, "mcp-session-id", id);
+                    write::own_field(out, "mcp-session-id", id);
                 }
                 let revision = leg.version.or(revision).map(Revision::as_str);
                 if let Some(revision) = if modern { Some(MODERN) } else { revision } {
-                    write::field(out, "mcp-protocol-version", revision.as_bytes());
+                    write::own_field(out, "mcp-protocol-version", revision.as_bytes());
                 }
             }
             for (name, value) in leg.dress.iter().flat_map(|dress| &dress.fields) {
                 write::field(out, name, value);
             }
             if let Some(last) = &leg.last_event {
-                write::field(out, "last-event-id", last);
+                write::own_field(out, "last-event-id", last);
             }
-            write::field(out, "via", self.config.keys.via().as_bytes());
+            write::own_field(out, "via", self.config.keys.via().as_bytes());
             for (name, value) in &leg.target.headers {
                 write::field(out, name, value.as_bytes());
             }
@@ -221,7 +224,7 @@ impl Shard {
             }
             write::end(out);
         });
-        if leg.method == crate::http::Method::Post || leg.head.is_some() {
+        if leg.method == Method::Post || leg.head.is_some() {
             slot.outbox.push(body);
         }
         upstream.codec.expect(leg.method);
@@ -233,8 +236,12 @@ impl Shard {
         leg.sent_id = session_id;
         leg.sent_at = Some(now);
         leg.inbound = Inbound::Head;
+        let armed = slot.armed;
         self.counters.target_requests.add(1);
-        self.watch(conn);
+        if armed {
+            // The next does so only for what begins to wait.
+            self.watch(conn);
+        }
         self.flush(conn);
     }
 

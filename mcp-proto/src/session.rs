@@ -37,7 +37,7 @@ pub(crate) enum Revision {
 impl Revision {
     pub(crate) const LATEST: Self = Self::V2025_11_25;
     pub(crate) const ALL: [Self; 5] =
-        [Self::V2024_10_07, Self::V2024_11_05, Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25];
+        [Self::V2025_11_25, Self::V2025_06_18, Self::V2025_03_26, Self::V2024_11_05, Self::V2024_10_07];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -49,8 +49,8 @@ impl Revision {
         }
     }
 
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|revision| revision.as_str() == text)
+    pub(crate) fn parse(text: impl AsRef<[u8]>) -> Option<Self> {
+        Self::ALL.into_iter().find(|revision| revision.as_str().as_bytes() == text.as_ref())
     }
 }
 

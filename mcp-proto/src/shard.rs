@@ -13,6 +13,7 @@ use crate::exchange::{Answer, ExchangeId};
 use crate::federation::{Likeness, Parked, ParkedId};
 use crate::forward::Forwards;
 use crate::leg::{Leg, LegId, Trouble};
+use crate::outbox::Outbox;
 use crate::pool::Pool;
 use crate::reroute::Changes;
 use crate::session::{Ended, Session, SessionId, SessionKey};
@@ -72,6 +73,10 @@ pub struct Shard {
     draining: Option<Instant>,
     /// Where a rewritten body is put together; kept for its room.
     pub(crate) scratch: Vec<u8>,
+    /// Where messages are written that go to a target under other names.
+    pub(crate) room: BytesMut,
+    /// The same for a piece of a body; empty between pieces.
+    pub(crate) rewritten: Outbox,
 }
 
 /// Work that waits for the event at hand to be finished.
@@ -128,6 +133,8 @@ impl Shard {
             deferred: VecDeque::new(),
             draining: None,
             scratch: Vec::new(),
+            room: BytesMut::new(),
+            rewritten: Outbox::default(),
         };
         shard.counters.reset_gauges();
         shard.rebuild_pools(&Changes::between(&Routes::default(), &shard.routes));

@@ -93,6 +93,19 @@ impl<K: Key, T> Table<K, T> {
         Some(value)
     }
 
+    /// Drops a value where it is; whether there was one.
+    pub(crate) fn discard(&mut self, key: K) -> bool {
+        let (index, generation) = key.parts();
+        let slot = self.slots.get_mut(index as usize);
+        let Some(slot) = slot.filter(|slot| slot.generation == generation && slot.value.is_some()) else {
+            return false;
+        };
+        slot.value = None;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(index);
+        true
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
@@ -128,5 +141,8 @@ mod tests {
         assert_eq!(table.get(second), Some(&"second"));
         assert_eq!(table.keys(), [second]);
         assert_eq!(table.len(), 1);
+        assert!(!table.discard(first));
+        assert!(table.discard(second) && !table.discard(second));
+        assert_eq!(table.insert("third").parts(), (0, 2));
     }
 }

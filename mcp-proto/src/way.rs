@@ -184,9 +184,10 @@ impl Shard {
         };
         let (Some(at), Some(exchange)) = (client.at, &client.exchange) else { return Err(nothing_here()) };
         let head = &exchange.head;
+        let path = head.path();
         let facts = Facts {
             host: head.authority(),
-            path: head.path(),
+            path,
             query: head.query().unwrap_or_default(),
             method: head.method.as_str(),
             header: |name: &str| head.fields.text(name),
@@ -196,7 +197,7 @@ impl Shard {
             Answer::Redirect(redirect) => Some((redirect.status, location(redirect, head, at))),
             Answer::Backends(_) | Answer::Unsupported(_) => None,
         };
-        let transport = transport(&entry.on.path, entry.rule.rewrite.path.as_ref(), head.path());
+        let transport = transport(&entry.on.path, entry.rule.rewrite.path.as_ref(), path);
         Ok(Met { rule: Arc::clone(&entry.rule), transport, redirect })
     }
 

@@ -1,7 +1,9 @@
 //! One named MCP server behind the gateway: where it is and how it wants to be spoken to.
 
 use crate::{BackendName, Endpoint, TargetId};
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +12,33 @@ use std::time::Duration;
 ///
 /// It has no underscore, which makes `target_tool` split at the first one without doubt, and it starts with a
 /// letter, which makes `target+scheme://…` a valid URI (RFC 3986, 3.1).
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq)]
 pub struct TargetName(Arc<str>);
+
+impl Hash for TargetName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl PartialEq for TargetName {
+    fn eq(&self, other: &Self) -> bool {
+        // Nearly always a copy of the target's own.
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Ord for TargetName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for TargetName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 /// The text is no [`TargetName`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

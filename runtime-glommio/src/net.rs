@@ -6,7 +6,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 use glommio::timer::Timer;
 use runtime::{Blocks, Net, Pump};
-use socket2::Socket;
+use socket2::{SockRef, Socket};
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{SocketAddr, TcpListener};
@@ -15,6 +15,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
+
+/// `MSG_DONTWAIT` of Linux: glommio leaves sockets blocking.
+const DONT_WAIT: i32 = 0x40;
 
 pub(crate) enum Glommio {}
 
@@ -78,7 +81,14 @@ impl Net for Glommio {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        // glommio writes one slice at a time; the core has joined the small ones.
+        // glommio sends one slice at a time, so several go to the socket directly. It does so, too, when the socket takes
+        // none now, and then waits for it.
+        if let [_, _, ..] = slices {
+            match SockRef::from(&*stream).send_vectored_with_flags(slices, DONT_WAIT) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                outcome => return Poll::Ready(outcome),
+            }
+        }
         Pin::new(stream).poll_write(cx, slices.first().map_or(&[], |slice| slice))
     }
 

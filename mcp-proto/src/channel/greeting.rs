@@ -63,7 +63,7 @@ impl Greeting {
         let said = serde_json::from_slice::<Answer<'_>>(text).ok()?.protocol_version;
         let agreed = serde_json::from_str::<String>(said.get()).ok().and_then(|said| Revision::parse(&said));
         // A client that is answered with a newer revision than it offered hangs up.
-        if let Some(offered) = offered.and_then(|offered| Revision::parse(&offered.value))
+        if let Some(offered) = offered.and_then(|offered| Revision::parse(&*offered.value))
             && agreed.is_some_and(|agreed| offered < agreed)
         {
             quote(offered.as_str(), &mut version);

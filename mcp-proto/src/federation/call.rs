@@ -8,6 +8,7 @@ use crate::http::{Method, Response};
 use crate::jsonrpc::envelope::{Envelope, Id, Kind};
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
 use crate::leg::{Events, Inbound, Leg, LegId, Purpose, Trouble};
+use crate::outbox::Rewritten;
 use crate::refusal;
 use crate::session::{Revision, SessionId, TargetState};
 use crate::shard::{Deferred, Shard};
@@ -52,7 +53,7 @@ impl Shard {
     ) -> Option<Leg> {
         let exchange = self.exchange(id)?;
         let fields = exchange.passes(&target).then(|| exchange.head.fields.clone());
-        let said = exchange.head.fields.text("mcp-protocol-version").and_then(Revision::parse);
+        let said = exchange.head.fields.first("mcp-protocol-version").and_then(Revision::parse);
         let agreed = exchange.session.and_then(|session| self.sessions.get(session)).map(|it| it.revision);
         let mut leg = Leg::new(target, exchange.session, purpose, Method::Post, body);
         leg.version = said.filter(|said| Some(*said) != agreed);
@@ -225,9 +226,8 @@ impl Shard {
                 Inbound::Pass { rewriter: None, event: false }
             }
             (false, Length(length)) if length <= SHORT => {
-                let mut body = std::mem::take(&mut self.scratch);
-                body.reserve(length as usize);
-                Inbound::Short { rewriter: self.rewriter(plan), body }
+                let length = length as usize;
+                Inbound::Short { plan, length, rewriter: None, body: Vec::new(), complete: false }
             }
             (false, _) => {
                 self.begin(exchange, 200, Content::LongJson, &[]);
@@ -256,11 +256,10 @@ impl Shard {
             self.write_body(exchange, bytes);
             return Ok(());
         };
-        let mut out = std::mem::take(&mut self.scratch);
-        let rewritten = rewriter.push(&bytes, &mut out);
-        self.write_copy(exchange, &out);
-        out.clear();
-        self.scratch = out;
+        let mut out = std::mem::take(&mut self.rewritten);
+        let rewritten = rewriter.push(&bytes, &mut Rewritten { piece: &bytes, out: &mut out });
+        self.write_parts(exchange, &mut out);
+        self.rewritten = out;
         rewritten.map_err(|_| Trouble::Malformed("it is no JSON"))
     }
 
@@ -428,6 +427,9 @@ pub(crate) enum Media {
 impl Media {
     pub(crate) fn of(head: &Response) -> Self {
         let value = head.fields.first("content-type").unwrap_or_default();
+        if value == b"application/json" {
+            return Self::Json;
+        }
         let media = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         if media.eq_ignore_ascii_case(b"application/json") {
             Self::Json

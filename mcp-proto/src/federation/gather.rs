@@ -258,7 +258,7 @@ impl Shard {
         let Some(exchange) = self.exchange_mut(id) else { return };
         let mut late = Vec::new();
         let mut waiting = Vec::new();
-        for (number, part) in (0..).zip(&mut exchange.parts) {
+        for (number, part) in (0..).zip(exchange.parts.iter_mut()) {
             let Work::Gather(gather) = &mut part.work else { continue };
             for slot in gather.slots.iter_mut().filter(|slot| slot.outcome.is_none()) {
                 slot.outcome = Some(Err("it took too long to answer".to_owned()));

@@ -72,11 +72,11 @@ impl Shard {
             self.fail_part(id, part, refusal::INVALID_PARAMS, words, None);
             return Ok(());
         }
-        let revision = Revision::parse(&offered.value);
+        let revision = Revision::parse(&*offered.value);
         let message = match revision {
             Some(_) => message.clone(),
             // An offer that isn't served here is answered with the newest that is (MCP, Version Negotiation).
-            None => super::route::replace(message, &offered.span, Revision::LATEST.as_str()),
+            None => super::route::replace(&mut self.room, message, &offered.span, Revision::LATEST.as_str()),
         };
         let Some(backend) = self.exchange(id).map(|exchange| exchange.way.backend.clone()) else {
             return Ok(());
@@ -169,7 +169,7 @@ impl Shard {
         }
         session.sealed = session.seal(&self.config.keys, nonce, self.config.limits.session_id);
         let sealed = session.sealed.clone();
-        let fields: &[(&str, &[u8])] = &[("mcp-session-id", &sealed)];
+        let fields: &[(&'static str, &[u8])] = &[("mcp-session-id", &sealed)];
         if self.exchange(id).is_some_and(|exchange| exchange.accepts.json) {
             return self.respond(id, 200, &body, fields);
         }

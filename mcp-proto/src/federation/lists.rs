@@ -94,7 +94,7 @@ impl Shard {
             let Some((_, own)) = cursors.iter().find(|(target, _)| *target == question.target.id) else {
                 return false;
             };
-            let asked = super::route::replace(message, &cursor.span, own);
+            let asked = super::route::replace(&mut self.room, message, &cursor.span, own);
             question.body = question.body.as_ref().map(|_| asked).map_err(Clone::clone);
             true
         });

@@ -7,7 +7,7 @@ use crate::jsonrpc::envelope::{Envelope, Id, Invalid, Kind, Params, Text};
 use crate::jsonrpc::{list, splice};
 use crate::refusal::{self, Refusal};
 use crate::shard::Shard;
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use routing::{Target, names, uris};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -159,7 +159,7 @@ impl Shard {
         match self.find_name(id, kind, &name.value, looked_up) {
             Found::At(target, None) => self.relay(id, part, target, message.clone(), repeatable),
             Found::At(target, Some(original)) => {
-                let message = replace(message, &name.span, &original);
+                let message = replace(&mut self.room, message, &name.span, &original);
                 self.relay(id, part, target, message, repeatable);
             }
             Found::Lookup(kind) => self.look_up(id, part, kind),
@@ -173,7 +173,7 @@ impl Shard {
         };
         match self.find_uri(id, &uri.value) {
             Found::At(target, Some(original)) => {
-                let message = replace(message, &uri.span, &original);
+                let message = replace(&mut self.room, message, &uri.span, &original);
                 self.relay(id, part, target, message, true);
             }
             Found::At(target, None) => self.relay(id, part, target, message.clone(), true),
@@ -213,13 +213,7 @@ impl Shard {
         }
     }
 
-    fn find_name<'a>(
-        &'a self,
-        id: ExchangeId,
-        kind: list::Kind,
-        name: &'a str,
-        looked_up: bool,
-    ) -> Found<'a> {
+    fn find_name<'a>(&self, id: ExchangeId, kind: list::Kind, name: &'a str, looked_up: bool) -> Found<'a> {
         let backend = self.backend_of(id);
         if let Some(target) = backend.single() {
             let inner = name.strip_prefix(target.name().as_str()).and_then(|rest| rest.strip_prefix('_'));
@@ -235,7 +229,7 @@ impl Shard {
         if let Some((target, original)) = self.catalogue.irregular(backend.name(), kind, name)
             && let Some(target) = backend.target(target.as_str())
         {
-            return Found::At(Arc::clone(target), Some(original.into()));
+            return Found::At(Arc::clone(target), Some(original.to_owned().into()));
         }
         if let Some((target, inner)) = names::split(backend, name)
             && (looked_up || !names::may_be_shortened(name) || self.catalogue.has(&target.id, kind, inner))
@@ -304,13 +298,21 @@ impl Shard {
     }
 }
 
-/// `message` with the JSON string at `span` replaced by `text`.
-pub(super) fn replace(message: &[u8], span: &Range<usize>, text: &str) -> Bytes {
-    let mut out = Vec::with_capacity(message.len() + text.len() + 2);
+/// Renamed messages share blocks of this size, so one that is under way for long pins no more.
+const BLOCK: usize = 4 << 10;
+
+/// `message` with the JSON string at `span` replaced by `text`; in `room`, unless it is long.
+pub(super) fn replace(room: &mut BytesMut, message: &[u8], span: &Range<usize>, text: &str) -> Bytes {
+    let longest = message.len() + text.len() + 2;
+    let mut own = BytesMut::new();
+    let (out, block) = if longest <= BLOCK / 4 { (room, BLOCK) } else { (&mut own, longest) };
+    if out.capacity() < longest {
+        out.reserve(block);
+    }
     out.extend_from_slice(message.get(..span.start).unwrap_or_default());
-    splice::quote(text, &mut out);
+    splice::quote(text, &mut out.writer());
     out.extend_from_slice(message.get(span.end..).unwrap_or_default());
-    out.into()
+    out.split().freeze()
 }
 
 /// The raw id of a message.

@@ -48,7 +48,7 @@ impl Shard {
             _ = self.turn_to(id, &target.backend);
         }
         if let Some((target, inner)) = self.unseal_task(id, &task.value) {
-            let message = super::route::replace(message, &task.span, &inner);
+            let message = super::route::replace(&mut self.room, message, &task.span, &inner);
             return self.relay(id, part, target, message, false);
         }
         match self.backend_of(id).single().cloned() {

@@ -22,6 +22,7 @@ pub struct Fields {
 struct Field {
     name: Span,
     value: Span,
+    kind: Kind,
     /// Meant for this connection alone.
     hop: bool,
     /// Not the client's own: a rule of the gateway's gave it.
@@ -74,13 +75,12 @@ impl Fields {
 
     /// The values of all lines of that name.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.spans
-            .iter()
-            .filter(move |field| {
-                field.name.len() == name.len()
-                    && field.name.bytes(&self.raw).eq_ignore_ascii_case(name.as_bytes())
-            })
-            .map(|field| field.value.bytes(&self.raw))
+        let kind = Kind::of(name);
+        let is_it = move |field: &&Field| {
+            field.kind == kind
+                && (kind.is_one_name() || field.name.bytes(&self.raw).eq_ignore_ascii_case(name.as_bytes()))
+        };
+        self.spans.iter().filter(is_it).map(|field| field.value.bytes(&self.raw))
     }
 
     /// Changes those of which `may` is true as a rule wants it (Gateway API v1, HTTPHeaderFilter).
@@ -115,6 +115,7 @@ impl Fields {
         let spans = fields.map(|(name, value)| Field {
             name: append(name),
             value: append(value),
+            kind: Kind::of(name),
             hop: is_of_connection(name),
             given: true,
         });
@@ -184,10 +185,6 @@ impl Span {
     pub(super) fn text(self, raw: &[u8]) -> &str {
         str::from_utf8(self.bytes(raw)).unwrap_or_default()
     }
-
-    fn len(self) -> usize {
-        (self.end - self.start) as usize
-    }
 }
 
 /// Room for the spans of the next head.
@@ -230,7 +227,8 @@ impl<'h> Control<'h> {
             spans.push(Field {
                 name: Span::of(header.name.as_bytes(), raw),
                 value: Span::of(header.value, raw),
-                hop: is_of_connection(header.name) && kind != Kind::ContentLength,
+                kind,
+                hop: kind.is_of_connection() && kind != Kind::ContentLength,
                 given: false,
             });
             control.note(kind, header.value)?;
@@ -265,7 +263,7 @@ impl<'h> Control<'h> {
                 self.expects_other |=
                     value.is_empty() || value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(other);
             }
-            Kind::ContentLength | Kind::TransferEncoding | Kind::Hop | Kind::Other => {}
+            _ => {}
         }
         Ok(())
     }
@@ -294,42 +292,80 @@ impl Spare {
     }
 }
 
-/// Fields the codecs act on, told apart by length first: most names differ from all of them by that.
-#[derive(Clone, Copy, Eq, PartialEq)]
+/// Fields that are looked for in the head of every call, and those the codecs act on: told apart once, as the head is read,
+/// and by length first, since most names differ from all of them by that.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
     Host,
     Expect,
     Connection,
+    KeepAlive,
     ContentLength,
     TransferEncoding,
+    Accept,
+    ContentType,
+    Origin,
+    Via,
+    SessionId,
+    ProtocolVersion,
+    McpMethod,
+    McpName,
     /// For one connection only, and of no meaning to the codecs.
     Hop,
     Other,
 }
 
 impl Kind {
+    /// Of a name that is a token.
     fn of(name: &str) -> Self {
-        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        let name = name.as_bytes();
         match name.len() {
-            2 if is("te") => Self::Hop,
-            4 if is("host") => Self::Host,
-            6 if is("expect") => Self::Expect,
-            7 if is("trailer") || is("upgrade") => Self::Hop,
-            10 if is("connection") => Self::Connection,
-            10 if is("keep-alive") => Self::Hop,
-            14 if is("content-length") => Self::ContentLength,
-            16 if is("proxy-connection") => Self::Hop,
-            17 if is("transfer-encoding") => Self::TransferEncoding,
-            18 if is("proxy-authenticate") => Self::Hop,
-            19 if is("proxy-authorization") => Self::Hop,
+            2 if is(name, b"te") => Self::Hop,
+            3 if is(name, b"via") => Self::Via,
+            4 if is(name, b"host") => Self::Host,
+            6 if is(name, b"accept") => Self::Accept,
+            6 if is(name, b"origin") => Self::Origin,
+            6 if is(name, b"expect") => Self::Expect,
+            7 if is(name, b"trailer") || is(name, b"upgrade") => Self::Hop,
+            8 if is(name, b"mcp-name") => Self::McpName,
+            10 if is(name, b"connection") => Self::Connection,
+            10 if is(name, b"keep-alive") => Self::KeepAlive,
+            10 if is(name, b"mcp-method") => Self::McpMethod,
+            12 if is(name, b"content-type") => Self::ContentType,
+            14 if is(name, b"content-length") => Self::ContentLength,
+            14 if is(name, b"mcp-session-id") => Self::SessionId,
+            16 if is(name, b"proxy-connection") => Self::Hop,
+            17 if is(name, b"transfer-encoding") => Self::TransferEncoding,
+            18 if is(name, b"proxy-authenticate") => Self::Hop,
+            19 if is(name, b"proxy-authorization") => Self::Hop,
+            20 if is(name, b"mcp-protocol-version") => Self::ProtocolVersion,
             _ => Self::Other,
         }
     }
+
+    /// Whether all fields of this kind have the same name.
+    fn is_one_name(self) -> bool {
+        !matches!(self, Self::Hop | Self::Other)
+    }
+
+    fn is_of_connection(self) -> bool {
+        matches!(
+            self,
+            Self::Connection | Self::KeepAlive | Self::ContentLength | Self::TransferEncoding | Self::Hop
+        )
+    }
+}
+
+/// Whether `name`, a token, is `known`, which is of small letters and hyphens: among the bytes of tokens only a letter's
+/// other case differs from these by that bit alone.
+fn is<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
+    let same = |name: &[u8; N]| name.iter().zip(known).fold(true, |same, (a, b)| same & (a | 0x20 == *b));
+    <&[u8; N]>::try_from(name).is_ok_and(same)
 }
 
 /// Whether a field is meant for one connection, or frames the message on it.
 pub(crate) fn is_of_connection(name: &str) -> bool {
-    !matches!(Kind::of(name), Kind::Other | Kind::Host | Kind::Expect)
+    Kind::of(name).is_of_connection()
 }
 
 /// The elements of a comma-separated list; empty ones don't count (RFC 9110 5.6.1.2).

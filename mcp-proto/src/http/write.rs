@@ -14,6 +14,9 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The status line.
 pub fn status(out: &mut Vec<u8>, status: u16) {
+    if status == 200 {
+        return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    }
     out.extend_from_slice(b"HTTP/1.1 ");
     number(out, status.into(), 10);
     out.push(b' ');
@@ -33,8 +36,15 @@ pub fn request(out: &mut Vec<u8>, method: Method, path: &str) {
 pub fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     clean(out, name.as_bytes(), is_token);
     out.extend_from_slice(b": ");
-    clean(out, value, |byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
-    out.extend_from_slice(b"\r\n");
+    value_of(out, value);
+}
+
+/// The same where the name is one of the gateway's own, so that only the value has to be looked at.
+pub(crate) fn own_field(out: &mut Vec<u8>, name: &'static str, value: &[u8]) {
+    debug_assert!(name.bytes().all(is_token), "{name:?} is no name");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    value_of(out, value);
 }
 
 /// `content-length`.
@@ -62,6 +72,24 @@ pub fn chunk_head(out: &mut Vec<u8>, n: usize) {
     }
 }
 
+/// A field's value, and the line's end.
+fn value_of(out: &mut Vec<u8>, value: &[u8]) {
+    // Chunk by chunk, since that is done on all bytes of one at once; what is left is filled up.
+    let (chunks, rest) = value.as_chunks::<16>();
+    let mut last = [b' '; 16];
+    last.iter_mut().zip(rest).for_each(|(slot, byte)| *slot = *byte);
+    let is_sound = |chunk: &[u8; 16]| chunk.iter().fold(true, |all, byte| all & is_text(*byte));
+    match chunks.iter().all(is_sound) && is_sound(&last) {
+        true => out.extend_from_slice(value),
+        false => out.extend(value.iter().copied().filter(|byte| is_text(*byte))),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
 fn clean(out: &mut Vec<u8>, text: &[u8], allowed: impl Fn(u8) -> bool) {
     // Two passes: the check of what is nearly always in order runs on many bytes at once, a filter on one.
     if text.iter().fold(true, |all, byte| all & allowed(*byte)) {
@@ -73,18 +101,18 @@ fn clean(out: &mut Vec<u8>, text: &[u8], allowed: impl Fn(u8) -> bool) {
 
 /// Digits without a detour through `fmt`: this runs for every message.
 fn number(out: &mut Vec<u8>, mut n: u64, radix: u64) {
-    let start = out.len();
-    loop {
+    let mut room = [0; 20];
+    let mut count = 0;
+    for slot in room.iter_mut().rev() {
         let digit = (n % radix) as u8;
-        out.push(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit });
+        *slot = if digit < 10 { b'0' + digit } else { b'a' - 10 + digit };
+        count += 1;
         n /= radix;
         if n == 0 {
             break;
         }
     }
-    if let Some(digits) = out.get_mut(start..) {
-        digits.reverse();
-    }
+    out.extend_from_slice(room.get(room.len() - count..).unwrap_or_default());
 }
 
 /// Reason phrases of RFC 9110 15, RFC 5842 and RFC 6585.

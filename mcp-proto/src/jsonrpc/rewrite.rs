@@ -13,25 +13,35 @@
 //! off the path it is the business of whoever wrote the message and whoever reads it, except for what would break the
 //! event stream it travels in: line breaks go outside strings and are refused inside.
 
+mod frames;
 mod marks;
+mod output;
 mod paths;
 mod plan;
+mod tokens;
 
+pub use output::Output;
 pub use paths::Scope;
 pub use plan::{Finish, Plan, ResultType, TaskSeal};
 
 use super::envelope::decode;
 use super::{splice, structured};
+use frames::{Frame, Frames};
 use marks::{Role, Seen, Sink};
 use memchr::memchr2;
+use output::Pen;
 use paths::{Edit, NOTHING, Node, Step};
 use std::fmt;
+use tokens::{end_of_string, is_literal, is_start, plain, tells};
 
 /// The longest string that is looked at before its end; of a longer one only the start is known when it is edited.
 const LONGEST_STRING: usize = 64 * 1024;
 
 /// The longest spelling of a key that is known, with every letter as an escape of six bytes, and quotes.
 const LONGEST_KEY: usize = 6 * "io.modelcontextprotocol/related-task".len() + 2;
+
+/// Room that is made for what becomes of a piece, at most: what passes by reference needs none.
+const ROOM: usize = 4 * 1024;
 
 /// What is said in place of a structured result that is too long to be repeated as text.
 const TOO_LONG: &[u8] = b"(the result is structured, and long)";
@@ -63,16 +73,6 @@ impl fmt::Display for Malformed {
 }
 
 impl std::error::Error for Malformed {}
-
-/// An object or array on the path.
-#[derive(Clone, Copy, Debug)]
-struct Frame {
-    array: bool,
-    node: &'static Node,
-    role: Role,
-    /// A member was written.
-    kept: bool,
-}
 
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -109,7 +109,7 @@ pub struct Rewriter {
     depth: usize,
     kind: Option<Kind>,
     state: State,
-    path: Vec<Frame>,
+    path: Frames,
     /// The last byte of the string so far was a backslash that escapes the next one.
     escaped: bool,
     /// The raw inside of the current key or edited value.
@@ -137,7 +137,7 @@ impl Rewriter {
             depth,
             kind: None,
             state: State::Value { step: Step::Into(node), role: Role::Message, first: false },
-            path: Vec::new(),
+            path: Frames::default(),
             escaped: false,
             captured: Vec::new(),
             sink: Sink::Out,
@@ -154,32 +154,55 @@ impl Rewriter {
     ///
     /// # Errors
     /// When the message can't be passed on; nothing that is pushed later makes it good.
-    pub fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    pub fn push(&mut self, piece: &[u8], out: &mut impl Output) -> Result<(), Malformed> {
         self.breaks = memchr2(b'\r', b'\n', piece).is_some();
-        out.reserve(piece.len());
-        let mut rest = piece;
-        while let Some(&byte) = rest.first() {
-            let (sink, mark) = (self.sink, out.len());
-            let taken = match self.state {
-                State::Off { depth } => self.off(rest, depth, out)?,
-                State::Key | State::Text | State::Edited(_) | State::OffText { .. } => {
-                    self.string(rest, out)?
-                }
-                State::Literal | State::Code => self.literal(rest, out),
-                _ => {
-                    self.structure(byte, out)?;
-                    1
-                }
-            };
-            if sink != Sink::Out {
-                self.divert(sink, mark, out);
+        out.text().reserve(piece.len().min(ROOM));
+        let mut pen = Pen::new(piece, out);
+        while let Some(byte) = pen.peek() {
+            let aside = if self.may_divert() { self.lay_aside(&mut pen) } else { None };
+            match self.state {
+                State::Off { depth } => self.off(depth, &mut pen)?,
+                State::Key => self.key(&mut pen)?,
+                State::Text | State::OffText { .. } => self.text(&mut pen)?,
+                State::Edited(edit) => self.edited(edit, &mut pen)?,
+                State::Literal => self.literal(&mut pen),
+                State::Code => self.code(&mut pen),
+                _ => self.structure(byte, &mut pen)?,
             }
-            if self.wrapping {
-                self.wrap(mark, out);
+            if let Some((sink, mark)) = aside {
+                self.put_where_it_belongs(sink, mark, &mut pen);
             }
-            rest = rest.get(taken..).unwrap_or_default();
         }
+        pen.flush();
         Ok(())
+    }
+
+    /// Whether what a token becomes may belong elsewhere than in the output.
+    fn may_divert(&self) -> bool {
+        self.plan.id.is_some() || matches!(self.plan.finish, Finish::Legacy)
+    }
+
+    /// Before a token of which that is so: where it was meant to go, and where what it becomes begins in the output.
+    fn lay_aside(&self, pen: &mut Pen<'_, impl Output>) -> Option<(Sink, usize)> {
+        let structured = matches!(self.state, State::Value { role: Role::Structured, .. });
+        if self.sink == Sink::Out && !self.wrapping && !structured {
+            return None;
+        }
+        let mark = pen.text().len();
+        pen.by_value = true;
+        Some((self.sink, mark))
+    }
+
+    /// Behind it.
+    fn put_where_it_belongs(&mut self, sink: Sink, mark: usize, pen: &mut Pen<'_, impl Output>) {
+        let out = pen.text();
+        if sink != Sink::Out {
+            self.divert(sink, mark, out);
+        }
+        if self.wrapping {
+            self.wrap(mark, out);
+        }
+        pen.by_value = false;
     }
 
     /// What the message is; `None` as long as nothing told.
@@ -201,21 +224,27 @@ impl Rewriter {
     }
 
     /// One byte between tokens, or the first of one.
-    fn structure(&mut self, byte: u8, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    fn structure(&mut self, byte: u8, pen: &mut Pen<'_, impl Output>) -> Result<(), Malformed> {
         match (self.state, byte) {
-            (_, b'\r' | b'\n') => return Ok(()),
-            (_, b' ' | b'\t') if self.sink == Sink::Held && self.held.len() > LONGEST_KEY => return Ok(()),
+            (_, b'\r' | b'\n') => {
+                pen.skip(1);
+                return Ok(());
+            }
+            (_, b' ' | b'\t') if self.sink == Sink::Held && self.held.len() > LONGEST_KEY => {
+                pen.skip(1);
+                return Ok(());
+            }
             (_, b' ' | b'\t') => {}
             (State::Value { role: Role::Structured, .. }, byte)
                 if byte != b'{' && !self.wrapping && is_start(byte) =>
             {
-                out.extend_from_slice(structured::OPENING);
+                pen.text().extend_from_slice(structured::OPENING);
                 self.wrapping = true;
-                return self.structure(byte, out);
+                return self.structure(byte, pen);
             }
             (State::Value { step, role, .. }, b'{' | b'[') => self.open(step, role, byte)?,
             (State::Value { first: true, .. }, b']') | (State::Member { first: true }, b'}') => {
-                self.close(byte, out)?;
+                self.close(byte, pen)?;
             }
             // A message is an object, or an array of them.
             (State::Value { .. }, _) if self.path.is_empty() => return Err(Malformed),
@@ -223,11 +252,23 @@ impl Rewriter {
                 if role == Role::Result {
                     self.result_type = Some(ResultType::Complete);
                 }
-                if !self.scalar(step, byte, out) {
+                if !self.scalar(step, byte, pen) {
+                    pen.skip(1);
                     return Ok(());
                 }
+                pen.pass(1);
+                if byte == b'"' {
+                    return self.text(pen);
+                }
+                self.literal(pen);
+                return Ok(());
             }
-            (State::Member { .. }, b'"') => self.capture(byte, State::Key),
+            (State::Member { .. }, b'"') => {
+                self.captured.clear();
+                self.state = State::Key;
+                pen.pass(1);
+                return self.key(pen);
+            }
             (State::Colon { step, role }, b':') => self.state = State::Value { step, role, first: false },
             (State::Next, b',') => {
                 let frame = self.path.last().ok_or(Malformed)?;
@@ -240,13 +281,14 @@ impl Rewriter {
                 if self.drops_from(frame.role) {
                     self.sink = Sink::Held;
                     self.held.push(byte);
+                    pen.skip(1);
                     return Ok(());
                 }
             }
-            (State::Next, b'}' | b']') => self.close(byte, out)?,
+            (State::Next, b'}' | b']') => self.close(byte, pen)?,
             _ => return Err(Malformed),
         }
-        out.push(byte);
+        pen.pass(1);
         Ok(())
     }
 
@@ -267,11 +309,11 @@ impl Rewriter {
     }
 
     /// The first byte of a string, number or word. Whether that byte is to be written now.
-    fn scalar(&mut self, step: Step, byte: u8, out: &mut Vec<u8>) -> bool {
+    fn scalar(&mut self, step: Step, byte: u8, pen: &mut Pen<'_, impl Output>) -> bool {
         let text = byte == b'"';
         match step {
             Step::Id => {
-                out.extend_from_slice(self.plan.id.as_deref().unwrap_or_default());
+                pen.text().extend_from_slice(self.plan.id.as_deref().unwrap_or_default());
                 self.sink = Sink::Nowhere;
                 self.state = if text { State::Text } else { State::Literal };
                 return false;
@@ -321,13 +363,13 @@ impl Rewriter {
         Ok(())
     }
 
-    fn close(&mut self, bracket: u8, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    fn close(&mut self, bracket: u8, pen: &mut Pen<'_, impl Output>) -> Result<(), Malformed> {
         let frame = self.path.pop().ok_or(Malformed)?;
         if frame.array != (bracket == b']') {
             return Err(Malformed);
         }
         if frame.role != Role::None {
-            self.finish(&frame, out);
+            self.finish(&frame, pen.text());
         }
         self.state = if self.path.is_empty() { State::Complete } else { State::Next };
         Ok(())
@@ -339,48 +381,59 @@ impl Rewriter {
         self.state = state;
     }
 
-    fn literal(&mut self, rest: &[u8], out: &mut Vec<u8>) -> usize {
-        if matches!(self.state, State::Code) {
-            return self.code(rest, out);
-        }
+    fn literal(&mut self, pen: &mut Pen<'_, impl Output>) {
+        let rest = pen.rest();
         let end = rest.iter().position(|byte| !is_literal(*byte));
         if end.is_some() {
             self.state = State::Next;
         }
-        let end = end.unwrap_or(rest.len());
-        out.extend_from_slice(rest.get(..end).unwrap_or_default());
-        end
+        pen.pass(end.unwrap_or(rest.len()));
     }
 
-    /// The inside of a string, up to its quote or the end of the piece.
-    fn string(&mut self, rest: &[u8], out: &mut Vec<u8>) -> Result<usize, Malformed> {
-        let (part, ended) = self.string_part(rest)?;
-        match self.state {
-            State::Edited(edit) => self.edit(edit, part, ended, out)?,
-            State::Key => {
-                out.extend_from_slice(part);
-                match part.split_last() {
-                    // Nearly every key comes in one piece and as it reads.
-                    Some((_, key)) if ended && self.captured.len() == 1 && !key.contains(&b'\\') => {
-                        self.end_key(key);
-                    }
-                    _ => self.key_part(part, ended),
-                }
-            }
-            State::OffText { depth } => {
-                out.extend_from_slice(part);
-                if ended {
-                    self.state = State::Off { depth };
-                }
+    /// The inside of a string that passes, up to its quote or the end of the piece.
+    fn text(&mut self, pen: &mut Pen<'_, impl Output>) -> Result<(), Malformed> {
+        let (part, ended) = self.string_part(pen.rest())?;
+        if ended {
+            self.state = match self.state {
+                State::OffText { depth } => State::Off { depth },
+                _ => State::Next,
+            };
+        }
+        pen.pass(part.len());
+        Ok(())
+    }
+
+    /// The inside of a key, and its colon if that comes next.
+    fn key(&mut self, pen: &mut Pen<'_, impl Output>) -> Result<(), Malformed> {
+        // Nearly every key comes in one piece and as it reads.
+        let sound = |key: &&[u8]| !self.breaks || memchr2(b'\r', b'\n', key).is_none();
+        match plain(pen.rest()).filter(sound) {
+            Some(key) if self.captured.is_empty() => {
+                pen.pass(key.len() + 1);
+                self.end_key(key);
             }
             _ => {
-                out.extend_from_slice(part);
-                if ended {
-                    self.state = State::Next;
-                }
+                let (part, ended) = self.string_part(pen.rest())?;
+                pen.pass(part.len());
+                self.key_part(part, ended);
             }
         }
-        Ok(part.len())
+        if let State::Colon { step, role } = self.state
+            && pen.peek() == Some(b':')
+        {
+            self.state = State::Value { step, role, first: false };
+            pen.pass(1);
+        }
+        Ok(())
+    }
+
+    /// The inside of a string that is edited at its end.
+    #[cold]
+    fn edited(&mut self, edit: Edit, pen: &mut Pen<'_, impl Output>) -> Result<(), Malformed> {
+        let (part, ended) = self.string_part(pen.rest())?;
+        self.edit(edit, part, ended, pen.text())?;
+        pen.skip(part.len());
+        Ok(())
     }
 
     /// The rest of a string with its quote, or all of `rest` when the string goes on.
@@ -396,6 +449,9 @@ impl Rewriter {
     /// A part of a key that has to be put together.
     #[cold]
     fn key_part(&mut self, part: &[u8], ended: bool) {
+        if self.captured.is_empty() {
+            self.captured.push(b'"');
+        }
         let room = (LONGEST_KEY + 1).saturating_sub(self.captured.len());
         self.captured.extend_from_slice(part.get(..room).unwrap_or(part));
         if ended {
@@ -468,43 +524,50 @@ impl Rewriter {
 
     /// An error code, up to its end or the end of the piece.
     #[cold]
-    fn code(&mut self, rest: &[u8], out: &mut Vec<u8>) -> usize {
+    fn code(&mut self, pen: &mut Pen<'_, impl Output>) {
+        let rest = pen.rest();
         let end = rest.iter().position(|byte| !is_literal(*byte));
         let part = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
         if self.captured.len() + part.len() > LONGEST_CODE {
-            out.append(&mut self.captured);
+            pen.text().append(&mut self.captured);
             self.state = State::Literal;
-            return 0;
+            return;
         }
         self.captured.extend_from_slice(part);
+        pen.skip(part.len());
         if end.is_some() {
             self.state = State::Next;
             let code = str::from_utf8(&self.captured).ok().and_then(|code| code.parse::<i64>().ok());
             match self.plan.codes.iter().find(|(from, _)| Some(*from) == code) {
-                Some((_, to)) => out.extend_from_slice(to.to_string().as_bytes()),
-                None => out.extend_from_slice(&self.captured),
+                Some((_, to)) => pen.text().extend_from_slice(to.to_string().as_bytes()),
+                None => pen.text().extend_from_slice(&self.captured),
             }
         }
-        part.len()
     }
 
     /// Off the path, up to its end or the end of the piece.
-    fn off(&mut self, rest: &[u8], mut depth: usize, out: &mut Vec<u8>) -> Result<usize, Malformed> {
-        let (mut at, mut copied) = (0, 0);
+    fn off(&mut self, mut depth: usize, pen: &mut Pen<'_, impl Output>) -> Result<(), Malformed> {
         loop {
-            let tail = rest.get(at..).unwrap_or_default();
-            let Some(found) = tail.iter().position(|byte| tells(*byte)) else {
+            let rest = pen.rest();
+            let Some(found) = rest.iter().position(|byte| tells(*byte)) else {
+                pen.pass(rest.len());
                 self.state = State::Off { depth };
-                break;
+                return Ok(());
             };
-            at += found + 1;
-            match tail.get(found) {
+            let byte = rest.get(found);
+            if let Some(b'\r' | b'\n') = byte {
+                pen.pass(found);
+                pen.skip(1);
+                continue;
+            }
+            pen.pass(found + 1);
+            match byte {
                 Some(b'"') => {
-                    let (part, ended) = self.string_part(rest.get(at..).unwrap_or_default())?;
-                    at += part.len();
+                    let (part, ended) = self.string_part(pen.rest())?;
+                    pen.pass(part.len());
                     if !ended {
                         self.state = State::OffText { depth };
-                        break;
+                        return Ok(());
                     }
                 }
                 Some(b'{' | b'[') => {
@@ -513,53 +576,14 @@ impl Rewriter {
                         return Err(Malformed);
                     }
                 }
-                Some(b'}' | b']') => {
+                _ => {
                     depth -= 1;
                     if depth == 0 {
                         self.state = State::Next;
-                        out.extend_from_slice(rest.get(copied..at).unwrap_or_default());
-                        return Ok(at);
+                        return Ok(());
                     }
-                }
-                _ => {
-                    out.extend_from_slice(rest.get(copied..at - 1).unwrap_or_default());
-                    copied = at;
                 }
             }
         }
-        out.extend_from_slice(rest.get(copied..).unwrap_or_default());
-        Ok(rest.len())
     }
-}
-
-/// Whether `byte` begins a value.
-fn is_start(byte: u8) -> bool {
-    matches!(byte, b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n')
-}
-
-/// Whether `byte` may be part of a number or word.
-fn is_literal(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')
-}
-
-/// Whether `byte` means something off the path: quotes, brackets, line breaks.
-fn tells(byte: u8) -> bool {
-    matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b'\r' | b'\n')
-}
-
-/// Where the string that goes on in `bytes` ends, behind its quote. `escaped` lives from piece to piece.
-fn end_of_string(bytes: &[u8], escaped: &mut bool) -> Option<usize> {
-    let mut at = usize::from(std::mem::take(escaped));
-    while let Some(found) = memchr2(b'"', b'\\', bytes.get(at..)?) {
-        at += found + 1;
-        if bytes.get(at - 1) == Some(&b'"') {
-            return Some(at);
-        }
-        if at == bytes.len() {
-            *escaped = true;
-            return None;
-        }
-        at += 1;
-    }
-    None
 }

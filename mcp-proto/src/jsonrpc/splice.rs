@@ -1,5 +1,6 @@
 //! Replaces spans of a text and leaves the rest alone.
 
+use std::io::Write;
 use std::ops::Range;
 
 /// Appends `body` to `out` with every span of `edits` replaced. Spans are in order and don't overlap; an empty span
@@ -16,6 +17,6 @@ pub fn splice(body: &[u8], edits: &[(Range<usize>, &[u8])], out: &mut Vec<u8>) {
 }
 
 /// Appends `text` to `out` as a JSON string.
-pub fn quote(text: &str, out: &mut Vec<u8>) {
+pub fn quote(text: &str, out: &mut impl Write) {
     serde_json::to_writer(out, text).expect("memory takes every string");
 }

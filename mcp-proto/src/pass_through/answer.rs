@@ -40,7 +40,7 @@ impl Shard {
             let mut edited = EditedHead { out, edits: exchange.way.answer_edits() };
             for (name, value) in head.fields.end_to_end() {
                 match name.eq_ignore_ascii_case("content-length") {
-                    false => edited.field(name, value),
+                    false => edited.passed(name, value),
                     // Such an answer must not have it, whatever it says (RFC 9110, 8.6).
                     true if head.status == 204 => {}
                     true => write::field(edited.out, name, value),
@@ -66,7 +66,7 @@ impl Shard {
         let Some(exchange) = self.exchange_mut(id) else { return };
         exchange.log.error = Some(words.to_owned());
         let to_head = exchange.head.method == Method::Head;
-        let retry: &[(&str, &[u8])] = if status == 503 { &[("retry-after", b"1")] } else { &[] };
+        let retry: &[(&'static str, &[u8])] = if status == 503 { &[("retry-after", b"1")] } else { &[] };
         self.begin(id, status, Content::Text(words.len() as u64), retry);
         if !to_head {
             self.write_copy(id, words.as_bytes());

@@ -3,9 +3,10 @@
 //! They are known by the role of the object they stand in. A member of an object from which some are dropped is held
 //! back from its comma until the end of its key.
 
+use super::frames::Frame;
 use super::paths::{Edit, NOTHING, Step};
 use super::plan::{Finish, ResultType};
-use super::{Frame, Rewriter, State};
+use super::{Rewriter, State};
 use crate::jsonrpc::splice;
 
 /// Who answered (2026-07-28, basic, `_meta`).
