@@ -1,6 +1,7 @@
 //! Allocations of the core in steady state, at most: pools and buffers are warm, and the connections stay.
 //!
-//! A count that falls is written down here, so that it can't rise again.
+//! A count that falls is written down here, so that it can't rise again. It takes some seconds: calls by the thousand
+//! without optimization, and sessions by the hundred before the first of them.
 
 #[path = "../core/curve.rs"]
 mod curve;
@@ -15,25 +16,26 @@ use wire::{ROWS, Row, Wire};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Most allocations of a unit, the ends of this test included: those of `session` are some forty of them.
+/// Most allocations and reallocations of a unit. The ends of this test are included: theirs are the fraction of `call-4KB`, of
+/// which each is a new block to read into now and then, and a good part of `session`.
 const LIMITS: [(&str, f64); 11] = [
     ("call-200B", 0.0),
-    ("call-4KB", 0.0),
-    ("call-64KB", 0.0),
+    ("call-4KB", 0.2),
+    ("call-64KB", 4.0),
     ("call-one-target", 0.0),
-    ("call-modern", 0.0),
-    ("call-legacy-to-modern", 0.0),
-    ("call-modern-to-legacy", 0.0),
-    ("list", 0.0),
-    ("list-modern", 0.0),
-    ("list-cached", 0.0),
-    ("session", 0.0),
+    ("call-modern", 8.0),
+    ("call-legacy-to-modern", 35.0),
+    ("call-modern-to-legacy", 26.0),
+    ("list", 12.5),
+    ("list-modern", 37.5),
+    ("list-cached", 19.0),
+    ("session", 134.1),
 ];
 
 /// Units that are counted.
-const COUNTED: usize = 500;
+const COUNTED: usize = 200;
 /// What tables and blocks may allocate now and then, in all these units together.
-const SELDOM: usize = 50;
+const SELDOM: usize = 20;
 /// The largest size that is quick enough to set up without optimization.
 const LARGEST: usize = 1_000;
 
