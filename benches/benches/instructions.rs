@@ -16,7 +16,7 @@ use std::sync::Mutex;
 use wire::{ROWS, Row, Wire};
 
 /// Instructions of a unit when they were last looked at, with the bench's own ends.
-const RECORDED: [(&str, u64); 11] = [
+const RECORDED: [(&str, u64); 14] = [
     ("call-200B", 44_834),
     ("call-4KB", 48_697),
     ("call-64KB", 405_708),
@@ -24,6 +24,9 @@ const RECORDED: [(&str, u64); 11] = [
     ("call-modern", 72_017),
     ("call-legacy-to-modern", 87_330),
     ("call-modern-to-legacy", 133_279),
+    ("call-64KB-legacy-to-modern", 0),
+    ("call-64KB-modern-to-legacy", 0),
+    ("call-1MB-legacy-to-modern", 0),
     ("list", 745_770),
     ("list-modern", 828_480),
     ("list-cached", 394_133),

@@ -34,6 +34,8 @@ pub(crate) enum Unit {
     List(u32),
     /// `initialize`, `notifications/initialized` and DELETE.
     Life,
+    /// A notification of a target, on its stream to the client's GET stream.
+    Notify,
 }
 
 const fn row(name: &'static str, client: Protocol, target: Protocol, targets: usize, unit: Unit) -> Row {
@@ -41,7 +43,7 @@ const fn row(name: &'static str, client: Protocol, target: Protocol, targets: us
 }
 
 /// Everything that is counted and timed. Texts of 104 bytes make JSON answers of 200 bytes.
-pub(crate) const ROWS: [Row; 11] = {
+pub(crate) const ROWS: [Row; 15] = {
     use Protocol::{Legacy, Modern};
     [
         row("call-200B", Legacy, Legacy, 3, Unit::Call(104)),
@@ -51,10 +53,14 @@ pub(crate) const ROWS: [Row; 11] = {
         row("call-modern", Modern, Modern, 3, Unit::Call(104)),
         row("call-legacy-to-modern", Legacy, Modern, 3, Unit::Call(104)),
         row("call-modern-to-legacy", Modern, Legacy, 3, Unit::Call(104)),
+        row("call-64KB-legacy-to-modern", Legacy, Modern, 3, Unit::Call(64 << 10)),
+        row("call-64KB-modern-to-legacy", Modern, Legacy, 3, Unit::Call(64 << 10)),
+        row("call-1MB-legacy-to-modern", Legacy, Modern, 3, Unit::Call(1 << 20)),
         row("list", Legacy, Legacy, 3, Unit::List(0)),
         row("list-modern", Modern, Modern, 3, Unit::List(0)),
         row("list-cached", Modern, Modern, 3, Unit::List(3_600_000)),
         row("session", Legacy, Legacy, 3, Unit::Life),
+        row("notify", Legacy, Legacy, 3, Unit::Notify),
     ]
 };
 
@@ -76,6 +82,8 @@ pub(crate) struct Wire {
     result: [String; 2],
     /// The same as it is sent.
     reply: Vec<u8>,
+    /// The last stream that a target was asked for.
+    stream: Option<ConnId>,
 }
 
 impl Wire {
@@ -93,16 +101,45 @@ impl Wire {
         wire.request = match row.unit {
             Unit::Call(_) => wire.call(),
             Unit::List(_) => wire.list(),
-            Unit::Life => Vec::new(),
+            Unit::Life | Unit::Notify => Vec::new(),
         };
+        if row.unit == Unit::Notify {
+            wire.client = wire.listen();
+        }
         for _ in 0..100 {
             wire.unit();
         }
         wire
     }
 
+    /// Opens a session, and its stream on a connection of its own.
+    pub(crate) fn listen(&mut self) -> ConnId {
+        let session = self.initialize();
+        let listener = self
+            .shard
+            .accepted(([127, 0, 0, 1], 8080).into(), ([127, 0, 0, 1], 9).into(), self.now)
+            .expect("there is room");
+        let asker = std::mem::replace(&mut self.client, listener);
+        let fields = in_session(&session);
+        self.ask(format!("GET /mcp HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n{fields}\r\n").as_bytes());
+        assert!(self.answer.starts_with(b"HTTP/1.1 200 OK\r\n") && self.stream.is_some());
+        self.client = asker;
+        listener
+    }
+
+    /// A target says something on its last stream, and the client hears it.
+    fn notify(&mut self) {
+        self.answer.clear();
+        self.read(self.stream.expect("a stream"), NOTICE);
+        self.settle();
+        assert!(self.answer.ends_with(b"}\n\n\r\n"));
+    }
+
     /// The row's unit, once.
     pub(crate) fn unit(&mut self) {
+        if self.row.unit == Unit::Notify {
+            return self.notify();
+        }
         if self.row.unit == Unit::Life {
             let session = self.initialize();
             let head =
@@ -167,6 +204,7 @@ impl Wire {
             request: Vec::new(),
             result,
             reply: Vec::new(),
+            stream: None,
         };
         wire.settle();
         wire
@@ -273,7 +311,10 @@ impl Wire {
         let mut reply = std::mem::take(&mut self.reply);
         reply.clear();
         let asked = self.row.unit.method();
-        if !asked.is_empty() && has(asked.as_bytes()) && !has(b"mcp-gateway-names") {
+        if request.starts_with(b"GET ") {
+            self.stream = Some(conn);
+            reply.extend_from_slice(STREAM);
+        } else if !asked.is_empty() && has(asked.as_bytes()) && !has(b"mcp-gateway-names") {
             let [before, behind] = &self.result;
             answer(&mut reply, "", &[before, id(request), behind]);
         } else {
@@ -337,7 +378,7 @@ impl Row {
                 let tools = (0..10).map(tool).collect::<Vec<_>>().join(",");
                 format!(r#"{kind}"tools":[{tools}]{ttl}"#)
             }
-            Unit::Life => String::new(),
+            Unit::Life | Unit::Notify => String::new(),
         };
         [r#"{"jsonrpc":"2.0","id":"#.to_owned(), format!(r#","result":{{{result}}}}}"#)]
     }
@@ -348,7 +389,7 @@ impl Unit {
         match self {
             Self::Call(_) => "\"tools/call\"",
             Self::List(_) => "\"tools/list\"",
-            Self::Life => "",
+            Self::Life | Self::Notify => "",
         }
     }
 }
@@ -364,6 +405,10 @@ fn tool(number: usize) -> String {
         r#"{{"name":"{name}","title":"Tool {number}","description":"{description}","inputSchema":{{"type":"object","properties":{{"size":{{"type":"integer","minimum":0}},"nonce":{{"type":"string"}}}},"required":["size"]}}}}"#
     )
 }
+
+/// A target's answer to GET, and what it says there.
+const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n";
+const NOTICE: &[u8] = b"80\r\nevent: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"error\",\"logger\":\"bench\",\"data\":\"x\"}}\n\n\r\n";
 
 /// What a modern client says of itself.
 const CLAIM: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}"#;

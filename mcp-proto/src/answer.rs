@@ -159,6 +159,7 @@ impl Shard {
             return self.write_message(id, bytes);
         };
         slot.outbox.write(|out| {
+            out.reserve(bytes.len() + write::CHUNK_FRAME);
             if chunked {
                 write::chunk_head(out, bytes.len());
             }

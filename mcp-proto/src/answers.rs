@@ -3,7 +3,7 @@
 use crate::channel::Via;
 use crate::conn::{Conn, Phase};
 use crate::http::Response;
-use crate::jsonrpc::rewrite::{Plan, Rewriter};
+use crate::jsonrpc::rewrite::Rewriter;
 use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
 use crate::session::TargetState;
 use crate::shard::{Closing, Deferred, Shard};
@@ -56,7 +56,7 @@ impl Shard {
         use crate::federation::Media;
         if head.status == 200 && Media::of(head) == Media::Events {
             self.stream_answer(id);
-            return Inbound::Events(Box::new(self.events(Plan::default())));
+            return Inbound::Events(Box::new(self.events(None)));
         }
         Inbound::whole(head.status)
     }
@@ -128,7 +128,7 @@ impl Shard {
                 pushed.map(|it| *complete = it).map_err(|_| Trouble::Malformed("it is no JSON"))
             }
             (Inbound::Look(look), Purpose::Part { exchange, .. }) => {
-                self.look_body(id, exchange, look, &bytes).map(|pass| {
+                self.look_body(exchange, look, &bytes).map(|pass| {
                     if let Some(pass) = pass {
                         inbound = pass;
                     }
@@ -180,7 +180,7 @@ impl Shard {
             }
             (_, Purpose::Greet { again }) => self.greeted(id, again),
             (Inbound::Head | Inbound::Drop, _) => self.drop_leg(id),
-            (Inbound::Short { mut body, complete, .. }, Purpose::Part { exchange, .. }) => {
+            (Inbound::Short { body, complete, .. }, Purpose::Part { exchange, .. }) => {
                 self.drop_leg(id);
                 if complete {
                     self.respond(exchange, 200, &body, &[]);
@@ -188,9 +188,7 @@ impl Shard {
                     let words = "the target's answer is no JSON";
                     self.fail_part(exchange, 0, crate::refusal::INTERNAL_ERROR, words, None);
                 }
-                body.clear();
-                body.shrink_to(SCRATCH);
-                self.scratch = body;
+                self.keep_room(body);
             }
             (Inbound::Pass { event, .. }, Purpose::Part { exchange, .. }) => {
                 self.drop_leg(id);
@@ -213,6 +211,13 @@ impl Shard {
             (Inbound::Events(events), _) => self.events_ended(id, &events),
             (Inbound::Feed(_), _) => self.leg_failed(id, Trouble::Hushed),
         }
+    }
+
+    /// An answer was put together here: its room is for the next.
+    pub(crate) fn keep_room(&mut self, mut room: Vec<u8>) {
+        room.clear();
+        room.shrink_to(SCRATCH);
+        self.scratch = room;
     }
 
     /// An answer that was kept whole.

@@ -312,7 +312,7 @@ impl Shard {
         &mut self,
         place: Place,
         target: Arc<Target>,
-        fields: Option<Fields>,
+        fields: Option<Box<Fields>>,
     ) -> Result<ChannelId, Trouble> {
         let now = self.now;
         let starts = self.channels.starts.get(&target.id);

@@ -1,7 +1,8 @@
 //! A target's event stream: what is an answer passes, what is a request or notice is looked at first.
 
 use crate::exchange::{Answer, ExchangeId};
-use crate::jsonrpc::rewrite::{Kind, Plan, ResultType, Rewriter};
+use crate::jsonrpc::envelope::Envelope;
+use crate::jsonrpc::rewrite::{Kind, Plan, ResultType};
 use crate::leg::{Events, LegId, Purpose, Trouble};
 use crate::shard::Shard;
 use crate::sse::{self, Item};
@@ -14,19 +15,34 @@ const NO_JSON: Trouble = Trouble::Malformed("an event is no JSON");
 pub(crate) struct Held {
     /// As it came.
     pub(crate) raw: Vec<u8>,
-    /// Rewritten for the client.
+    /// Rewritten for the client; empty where it is taken as it came.
     pub(crate) out: Vec<u8>,
     /// What a result said it is.
     pub(crate) result_type: Option<ResultType>,
 }
 
+impl Held {
+    /// What the client is to have of it.
+    pub(crate) fn text(&self) -> &[u8] {
+        if self.out.is_empty() { &self.raw } else { &self.out }
+    }
+}
+
+impl Events {
+    /// Whether they are for a client of the other era.
+    fn crosses(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.crosses())
+    }
+}
+
 impl Shard {
-    pub(crate) fn events(&self, plan: Plan) -> Events {
+    /// A stream of which every answer is rewritten by `plan`, or no answer of it goes to a client as it is.
+    pub(crate) fn events(&self, plan: Option<Plan>) -> Events {
         Events {
             parser: sse::Parser::new(),
             held: Held::default(),
-            rewriter: *self.rewriter(plan.clone()),
-            plan,
+            rewriter: None,
+            plan: plan.map(Box::new),
             passing: false,
             broken: false,
             answered: false,
@@ -62,8 +78,10 @@ impl Shard {
         if events.broken {
             return Ok(());
         }
-        if events.passing {
-            events.rewriter.push(piece, &mut events.held.out).map_err(|_| NO_JSON)?;
+        if events.passing
+            && let Some(rewriter) = &mut events.rewriter
+        {
+            rewriter.push(piece, &mut events.held.out).map_err(|_| NO_JSON)?;
             self.pass_on(id, events);
             return Ok(());
         }
@@ -73,8 +91,13 @@ impl Shard {
         if events.held.raw.len() + piece.len() > self.config.limits.message && !self.passes(id, events) {
             return Err(Trouble::TooLarge);
         }
-        if events.rewriter.push(piece, &mut events.held.out).is_err() {
-            if matches!(events.rewriter.kind(), Some(Kind::Result | Kind::Error)) {
+        let Some(plan) = &events.plan else {
+            events.held.raw.extend_from_slice(piece);
+            return Ok(());
+        };
+        let rewriter = events.rewriter.get_or_insert_with(|| self.rewriter((**plan).clone()));
+        if rewriter.push(piece, &mut events.held.out).is_err() {
+            if matches!(rewriter.kind(), Some(Kind::Result | Kind::Error)) {
                 return Err(NO_JSON);
             }
             // It was not the answer, so the stream may still bring it.
@@ -88,10 +111,11 @@ impl Shard {
 
     /// Whether the event at hand is an answer that goes to the client as it comes.
     fn passes(&self, id: LegId, events: &Events) -> bool {
-        let answer = match events.rewriter.kind() {
+        let Some(rewriter) = &events.rewriter else { return false };
+        let answer = match rewriter.kind() {
             // What crosses eras may be no answer for its client but a question.
-            Some(Kind::Result) => !events.plan.crosses() || events.rewriter.is_settled(),
-            Some(Kind::Error) => !events.plan.crosses(),
+            Some(Kind::Result) => !events.crosses() || rewriter.is_settled(),
+            Some(Kind::Error) => !events.crosses(),
             _ => false,
         };
         answer && self.event_reader(id).is_some()
@@ -124,12 +148,12 @@ impl Shard {
     }
 
     fn event_ended(&mut self, id: LegId, events: &mut Events, end: &sse::End) -> Result<(), Trouble> {
-        let kind = events.rewriter.kind();
-        let complete = events.rewriter.is_complete();
+        let rewriter = events.rewriter.take();
+        let kind = rewriter.as_ref().and_then(|rewriter| rewriter.kind());
+        let complete = rewriter.as_ref().is_some_and(|rewriter| rewriter.is_complete());
         let mut held = std::mem::take(&mut events.held);
-        held.result_type = events.rewriter.result_type();
+        held.result_type = rewriter.and_then(|rewriter| rewriter.result_type());
         let passing = std::mem::take(&mut events.passing);
-        events.rewriter = *self.rewriter(events.plan.clone());
         let broken = std::mem::take(&mut events.broken);
         if let Some(last) = &end.id {
             events.moved |= events.last.as_ref() != Some(last);
@@ -169,6 +193,10 @@ impl Shard {
             }
             return Ok(());
         }
+        if events.plan.is_none() {
+            self.whole_event(id, events, &held, event_id.as_deref());
+            return Ok(());
+        }
         if !complete {
             self.counters.malformed.add(1);
             return Ok(());
@@ -182,6 +210,24 @@ impl Shard {
         Ok(())
     }
 
+    /// An event as it came: one message, or several.
+    fn whole_event(&mut self, id: LegId, events: &mut Events, held: &Held, event_id: Option<&str>) {
+        if held.raw.trim_ascii_start().starts_with(b"[") {
+            return self.target_batch(id, events, &held.raw);
+        }
+        self.whole_message(id, events, held, event_id);
+    }
+
+    fn whole_message(&mut self, id: LegId, events: &mut Events, held: &Held, event_id: Option<&str>) {
+        match Envelope::parse(&held.raw, self.config.limits.depth) {
+            Ok(envelope) if envelope.method.is_some() => self.target_said(id, &envelope, held, event_id),
+            Ok(envelope) if envelope.result.is_some() || envelope.error.is_some() => {
+                self.answer_event(id, events, held, event_id);
+            }
+            _ => self.counters.malformed.add(1),
+        }
+    }
+
     /// Several messages in one event, as 2025-03-26 allows.
     fn target_batch(&mut self, id: LegId, events: &mut Events, raw: &[u8]) {
         use crate::jsonrpc::envelope::{Body, body};
@@ -191,7 +237,11 @@ impl Shard {
         };
         for message in messages.into_iter().filter_map(|span| raw.get(span)) {
             let mut held = Held { raw: message.to_vec(), ..Held::default() };
-            let mut rewriter: Rewriter = *self.rewriter(events.plan.clone());
+            let Some(plan) = &events.plan else {
+                self.whole_message(id, events, &held, None);
+                continue;
+            };
+            let mut rewriter = self.rewriter((**plan).clone());
             let read = rewriter.push(message, &mut held.out);
             match (read, rewriter.kind()) {
                 (Ok(()), Some(Kind::Result | Kind::Error)) => self.answer_event(id, events, &held, None),
@@ -230,11 +280,11 @@ impl Shard {
                 self.schemas_answered(id, &held.raw);
             }
             Purpose::Part { exchange, part, slot: None } => {
-                if events.plan.crosses() && self.asks(id, exchange, part, held) {
+                if events.crosses() && self.asks(id, exchange, part, held) {
                     events.answered = true;
                     return;
                 }
-                if events.plan.crosses() && held.result_type.is_none() && self.fails_plainly(exchange) {
+                if events.crosses() && held.result_type.is_none() && self.fails_plainly(exchange) {
                     events.answered = true;
                     self.quiet(id);
                     return self.answer_part_coded(exchange, part, &held.out);

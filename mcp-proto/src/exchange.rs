@@ -8,7 +8,7 @@ use crate::era::Claim;
 use crate::federation::Subscription;
 use crate::forward::Ticket;
 use crate::http::{Method, Request};
-use crate::jsonrpc::envelope::{Envelope, Text};
+use crate::jsonrpc::envelope::{Envelope, Text, decode};
 use crate::jsonrpc::list;
 use crate::jsonrpc::params::Filter;
 use crate::leg::LegId;
@@ -17,6 +17,7 @@ use crate::way::Way;
 use crate::{ConnId, Record};
 use bytes::Bytes;
 use routing::{Target, TargetId};
+use std::borrow::Cow;
 use std::ops::{Deref, DerefMut, Range};
 use std::slice;
 use std::time::{Duration, Instant};
@@ -105,6 +106,8 @@ pub(crate) struct Part {
     pub(crate) message: Range<usize>,
     /// Its id as written, in the body; `None` for notifications and responses.
     pub(crate) id: Option<Range<usize>>,
+    /// Its method as written, in the body, once it was read.
+    pub(crate) method: Option<Range<usize>>,
     pub(crate) work: Work,
     /// Targets were asked for their names because of it; not done twice.
     pub(crate) looked_up: bool,
@@ -232,7 +235,7 @@ pub(crate) struct Stream {
     /// It goes on where it ended.
     pub(crate) resumes: bool,
     /// The target session that was told which resources are listened to.
-    pub(crate) told: Option<Opened>,
+    pub(crate) told: Option<Box<Opened>>,
     /// The last event id the target gave.
     pub(crate) last: Option<Bytes>,
     /// When to open it again.
@@ -246,7 +249,7 @@ pub(crate) struct Stream {
 pub(crate) enum State {
     Waiting,
     /// It is in force; with what the target agreed to, where it says so.
-    Open(Option<Filter>),
+    Open(Option<Box<Filter>>),
     /// The target offers none.
     Refused,
 }
@@ -323,9 +326,10 @@ impl Exchange {
         self.parts.get(usize::from(part)).and_then(|part| self.body.get(part.id.clone()?)).unwrap_or(b"null")
     }
 
-    /// The JSON-RPC method of a part. Read again from the body, because few ask for it.
-    pub(crate) fn method(&self, part: u16) -> Option<String> {
-        self.describe(part).map(|(method, _)| method)
+    /// The JSON-RPC method of a part that was read.
+    pub(crate) fn method(&self, part: u16) -> Option<Cow<'_, str>> {
+        let method = self.parts.get(usize::from(part))?.method.clone()?;
+        decode(str::from_utf8(self.body.get(method)?).ok()?)
     }
 
     /// Method and name, or URI, of a part.

@@ -289,6 +289,9 @@ impl Shard {
             None => {
                 let sealed = Bytes::copy_from_slice(sealed);
                 let session = self.open_sealed(&sealed).ok_or_else(Refusal::session_unknown)?;
+                // One copy for all its connections.
+                let kept = self.sessions.get(session).map(|session| &session.sealed);
+                let sealed = kept.filter(|kept| **kept == sealed).cloned().unwrap_or(sealed);
                 if let Some(client) = self.conns.get_mut(id.conn).and_then(Conn::client) {
                     client.memo = Some((sealed, session));
                 }
@@ -456,7 +459,7 @@ impl Accepts {
 
 impl Part {
     pub(crate) fn new(message: std::ops::Range<usize>) -> Self {
-        Self { message, id: None, work: Work::New, looked_up: false, of_task: false }
+        Self { message, id: None, method: None, work: Work::New, looked_up: false, of_task: false }
     }
 }
 

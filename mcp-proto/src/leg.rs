@@ -36,7 +36,7 @@ pub(crate) struct Leg {
     /// What is sent in its place.
     pub(crate) dress: Option<Box<Dress>>,
     /// Fields of the client's request, kept where the target wants some of them.
-    pub(crate) fields: Option<Fields>,
+    pub(crate) fields: Option<Box<Fields>>,
     pub(crate) last_event: Option<Bytes>,
     /// The version header of the client, where it differs from what was negotiated: the target may judge it.
     pub(crate) version: Option<Revision>,
@@ -58,14 +58,14 @@ pub(crate) struct Leg {
     /// It asks for the rest of an answer.
     pub(crate) poll: Poll,
     /// An answer that is given if it turns out that the target still speaks what it was asked in.
-    pub(crate) refused_with: Option<Refused>,
+    pub(crate) refused_with: Option<Box<Refused>>,
     /// It was refused as if in the wrong era, and the era was looked into: once.
     pub(crate) doubted: bool,
     /// The target session id it was sent with.
     pub(crate) sent_id: Option<Bytes>,
     pub(crate) sent_at: Option<Instant>,
     /// The target session it belongs to, where the session does not say: one that is being opened or ended.
-    pub(crate) opened: Option<Opened>,
+    pub(crate) opened: Option<Box<Opened>>,
     /// The session id that `initialize` gave.
     pub(crate) given_id: Option<Bytes>,
     pub(crate) conn: Option<ConnId>,
@@ -259,6 +259,14 @@ impl Inbound {
 pub(crate) struct Look {
     pub(crate) rewriter: Rewriter,
     pub(crate) held: Held,
+    /// How much of it has come.
+    pub(crate) came: usize,
+    /// It is certainly an answer.
+    pub(crate) settled: bool,
+    /// Its target may still ask the client something, and then it is for another request than it was when it began.
+    pub(crate) askable: bool,
+    /// It is too long to be written with its length: it goes on as it comes as soon as it is settled.
+    pub(crate) long: bool,
 }
 
 /// A target's event stream, being read.
@@ -267,9 +275,10 @@ pub(crate) struct Events {
     pub(crate) parser: sse::Parser,
     /// What has come of the event at hand and has not been passed on.
     pub(crate) held: Held,
-    pub(crate) rewriter: Rewriter,
-    /// For the next event's rewriter.
-    pub(crate) plan: Plan,
+    /// The rewriter of the event at hand, once there is data of it: streams wait long, and there are many.
+    pub(crate) rewriter: Option<Box<Rewriter>>,
+    /// For the next event's rewriter. Without one events are looked at when they are whole, and as they came.
+    pub(crate) plan: Option<Box<Plan>>,
     /// The event at hand is an answer on its way to the client.
     pub(crate) passing: bool,
     /// The event at hand is no JSON: the rest of it is dropped.

@@ -237,9 +237,10 @@ mod tests {
         assert!(rewriter.is_complete());
         assert_eq!(outbox.waiting(), json.len());
         let mut slices = [IoSlice::new(&[]); 4];
-        assert_eq!(outbox.slices(&mut slices), 3);
+        let count = outbox.slices(&mut slices);
         let places = piece.as_ptr_range();
-        assert!(slices[1].len() >= text.len() && places.contains(&slices[1].as_ptr()));
+        let referenced = |slice: &IoSlice<'_>| slice.len() >= text.len() && places.contains(&slice.as_ptr());
+        assert!(slices[..count].iter().any(referenced), "{slices:?}");
         assert_eq!(drain(&mut outbox, usize::MAX), json.as_bytes());
     }
 

@@ -6,7 +6,7 @@ use crate::endpoints::{Astray, EndpointId, Endpoints};
 use crate::era::MODERN;
 use crate::federation::{Schemas, Verdict};
 use crate::http::{ClientCodec, Method, ResponseEvent, write};
-use crate::leg::{Inbound, LegId, Purpose, Trouble};
+use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
 use crate::observations::Seen;
 use crate::reroute::Changes;
 use crate::session::Revision;
@@ -209,8 +209,8 @@ impl Shard {
                     write::own_field(out, "mcp-protocol-version", revision.as_bytes());
                 }
             }
-            for (name, value) in leg.dress.iter().flat_map(|dress| &dress.fields) {
-                write::field(out, name, value);
+            if let Some(dress) = &leg.dress {
+                out.extend_from_slice(&dress.fields);
             }
             if let Some(last) = &leg.last_event {
                 write::own_field(out, "last-event-id", last);
@@ -386,7 +386,13 @@ impl Shard {
                         }
                     }
                     self.leg_head(leg, &head);
-                    if let Some(upstream) = self.conns.get_mut(conn).and_then(Conn::upstream) {
+                    let Some(slot) = self.conns.get_mut(conn) else { return };
+                    let lasts = |leg: &Leg| matches!(leg.purpose, Purpose::Stream { .. });
+                    let Role::Target(upstream) = &mut slot.role else { return };
+                    if upstream.phase == Phase::Streaming && self.legs.get(leg).is_some_and(lasts) {
+                        // There are many, and they wait for long.
+                        slot.outbox.rest();
+                    } else {
                         upstream.codec.recycle(head.fields);
                     }
                 }

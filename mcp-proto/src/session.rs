@@ -7,7 +7,6 @@
 use crate::ShardId;
 use crate::endpoints::EndpointId;
 use crate::exchange::ExchangeId;
-use crate::federation::Likeness;
 use crate::leg::LegId;
 use crate::seal::{Keys, Kind};
 use crate::table::key;
@@ -97,13 +96,14 @@ pub(crate) struct Session {
     /// When its home was last told that it is in use.
     pub(crate) touched: Instant,
     /// Set for a session that no client knows of.
-    pub(crate) hidden: Option<Hidden>,
+    pub(crate) hidden: Option<Box<Hidden>>,
 }
 
 /// What makes a session hidden: see [`hidden`](crate::federation).
 #[derive(Debug)]
 pub(crate) struct Hidden {
-    pub(crate) likeness: Likeness,
+    /// What it is found by: all that requests must say alike to share it. Empty where only its maker uses it.
+    pub(crate) key: Bytes,
     /// One request uses it at a time: that is `busy`, as long as it is in the table.
     pub(crate) exclusive: bool,
     pub(crate) busy: Option<LegId>,

@@ -9,8 +9,8 @@ use crate::catalogue::Catalogue;
 use crate::channel::Channels;
 use crate::conn::{Client, Conn, Phase, Role, Wire};
 use crate::edge::Note;
-use crate::exchange::{Answer, ExchangeId};
-use crate::federation::{Likeness, Parked, ParkedId};
+use crate::exchange::{Answer, Exchange, ExchangeId};
+use crate::federation::{Parked, ParkedId};
 use crate::forward::Forwards;
 use crate::leg::{Leg, LegId, Trouble};
 use crate::outbox::Outbox;
@@ -55,7 +55,7 @@ pub struct Shard {
     pub(crate) by_key: BTreeMap<SessionKey, SessionId>,
     pub(crate) ended: Ended,
     /// Sessions of modern clients at legacy targets, by what they stand for.
-    pub(crate) hidden: BTreeMap<Likeness, Vec<SessionId>>,
+    pub(crate) hidden: BTreeMap<Bytes, Vec<SessionId>>,
     pub(crate) parked: Table<ParkedId, Parked>,
     pub(crate) pools: BTreeMap<TargetId, Pool>,
     pub(crate) channels: Channels,
@@ -243,6 +243,12 @@ impl Shard {
         }
         if after == 0 {
             slot.armed = false;
+            if let Role::Client(client) = &slot.role
+                && client.exchange.as_ref().is_some_and(Exchange::is_stream)
+            {
+                // It waits for long, and there are many.
+                slot.outbox.rest();
+            }
             if slot.closing {
                 return self.close(conn, Closing::Finish);
             }

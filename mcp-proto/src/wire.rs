@@ -5,6 +5,11 @@
 pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
+    /// Writes into the room of `emptied`.
+    pub(crate) fn behind(mut emptied: Vec<u8>) -> Self {
+        emptied.clear();
+        Self(emptied)
+    }
     pub(crate) fn u8(&mut self, n: u8) {
         self.0.push(n);
     }

@@ -13,8 +13,12 @@ use std::task::{Context, Poll};
 /// An open connection. It is closed when dropped.
 pub(crate) struct Link<N: Net> {
     reads: N::Stream,
-    /// Where it writes, if not to what it reads from.
-    writes: Option<N::Stream>,
+    /// What it has besides if it leads to a child.
+    child: Option<Box<ToChild<N>>>,
+}
+
+struct ToChild<N: Net> {
+    writes: N::Stream,
     /// Closed with the connection: the sign for whoever keeps the child.
     leash: Option<PipeWriter>,
 }
@@ -22,7 +26,7 @@ pub(crate) struct Link<N: Net> {
 impl<N: Net> Link<N> {
     /// One socket for both ways.
     pub(crate) fn new(stream: N::Stream) -> Self {
-        Self { reads: stream, writes: None, leash: None }
+        Self { reads: stream, child: None }
     }
 
     /// A connection to a new child. A socket each for its standard input and output, as Node makes them: programs that
@@ -38,7 +42,7 @@ impl<N: Net> Link<N> {
         let (released, leash) = io::pipe()?;
         let (reads, writes) = (N::adopt(reads)?, N::adopt(writes)?);
         children.spawn(Child { target, process, stdin, stdout, released });
-        Ok(Self { reads, writes: Some(writes), leash: Some(leash) })
+        Ok(Self { reads, child: Some(Box::new(ToChild { writes, leash: Some(leash) })) })
     }
 
     pub(crate) fn poll_read(
@@ -54,12 +58,18 @@ impl<N: Net> Link<N> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        N::poll_write(self.writes.as_mut().unwrap_or(&mut self.reads), cx, slices)
+        N::poll_write(self.writes(), cx, slices)
     }
 
     /// Closes the writing side. A child is expected to end from now on.
     pub(crate) fn shutdown(&mut self) -> io::Result<()> {
-        drop(self.leash.take());
-        N::shutdown(self.writes.as_mut().unwrap_or(&mut self.reads))
+        if let Some(child) = &mut self.child {
+            drop(child.leash.take());
+        }
+        N::shutdown(self.writes())
+    }
+
+    fn writes(&mut self) -> &mut N::Stream {
+        self.child.as_mut().map_or(&mut self.reads, |child| &mut child.writes)
     }
 }

@@ -123,9 +123,9 @@ impl<N: Net> Peer<N> {
     }
 }
 
-/// The task of an accepted connection.
-pub(crate) async fn serve<N: Net>(pump: Rc<Pump<N>>, peer: Rc<Peer<N>>) {
-    poll_fn(|cx| poll(&pump, &peer, cx)).await;
+/// The task of an open connection. There are many, and most wait: it holds no more than it must.
+pub(crate) fn serve<N: Net>(pump: Rc<Pump<N>>, peer: Rc<Peer<N>>) -> impl Future<Output = ()> + 'static {
+    poll_fn(move |cx| poll(&pump, &peer, cx))
 }
 
 /// The task of a connection that is to be opened.
@@ -139,7 +139,7 @@ pub(crate) async fn dial<N: Net>(pump: Rc<Pump<N>>, peer: Rc<Peer<N>>, address: 
     let Some(outcome) = outcome else { return };
     let now = Instant::now();
     let link = outcome.and_then(|stream| N::set_nodelay(&stream).map(|()| Link::new(stream)));
-    open(pump, peer, link, now).await;
+    open(pump, peer, link, now);
 }
 
 /// The task of a connection to a child process that is to be started.
@@ -153,15 +153,16 @@ pub(crate) async fn start<N: Net>(
         return;
     }
     let link = Link::to_child(&*pump.children, target, process);
-    open(pump, peer, link, Instant::now()).await;
+    open(pump, peer, link, Instant::now());
 }
 
-async fn open<N: Net>(pump: Rc<Pump<N>>, peer: Rc<Peer<N>>, link: io::Result<Link<N>>, now: Instant) {
+/// Goes on in a task of its own: what opening took is not kept as long as the connection.
+fn open<N: Net>(pump: Rc<Pump<N>>, peer: Rc<Peer<N>>, link: io::Result<Link<N>>, now: Instant) {
     match link {
         Ok(link) => {
             peer.link.replace(Some(link));
             pump.connected(&peer, now);
-            serve(pump, peer).await;
+            N::spawn(serve(pump, peer));
         }
         Err(error) => pump.lost(&peer, error.kind().into(), now),
     }

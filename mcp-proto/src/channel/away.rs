@@ -55,7 +55,7 @@ pub(crate) struct Call {
     shared: bool,
     errand: Errand,
     message: Bytes,
-    fields: Option<Fields>,
+    fields: Option<Box<Fields>>,
 }
 
 impl Shard {

@@ -22,7 +22,12 @@ pub(crate) struct Feed {
 }
 
 impl Shard {
-    pub(super) fn open_feed(&mut self, id: ChannelId, target: &Arc<Target>, fields: Option<Fields>) -> Link {
+    pub(super) fn open_feed(
+        &mut self,
+        id: ChannelId,
+        target: &Arc<Target>,
+        fields: Option<Box<Fields>>,
+    ) -> Link {
         let purpose = Purpose::Feed { channel: id };
         let mut leg = Leg::new(Arc::clone(target), None, purpose, Method::Get, Bytes::new());
         leg.fields = fields;

@@ -58,7 +58,7 @@ impl Shard {
             return None;
         }
         let session = leg.session.and_then(|session| self.sessions.get(session));
-        leg.opened.as_ref().or_else(|| session?.ready(&leg.target))
+        leg.opened.as_deref().or_else(|| session?.ready(&leg.target))
     }
 
     /// Whether a request that waits for a connection can use one to `at`.

@@ -104,7 +104,7 @@ impl Shard {
     fn listening(&mut self, id: LegId, exchange: ExchangeId, agreed: Filter) {
         self.promote(id, exchange);
         let Some(stream) = self.stream_of(exchange, id) else { return };
-        stream.state = State::Open(Some(agreed));
+        stream.state = State::Open(Some(Box::new(agreed)));
         let (target, stale) = (stream.target.clone(), std::mem::take(&mut stream.stale));
         self.stream_opened(exchange, &target, false);
         if stale {
@@ -186,7 +186,7 @@ impl Shard {
         let Some(leg) = self.legs.get(id) else { return };
         let (target, resumes) = (leg.target.id.clone(), leg.last_event.is_some() && leg.reopened == 0);
         let session = leg.session.and_then(|session| self.sessions.get(session));
-        let opened = session.and_then(|session| session.ready(&leg.target)).cloned();
+        let opened = session.and_then(|session| session.ready(&leg.target)).cloned().map(Box::new);
         let refused = self.may_subscribe(&target) == Some(false);
         let Some(stream) = self.stream_of(exchange, id) else { return };
         let known = stream.told.is_some() && stream.told == opened;

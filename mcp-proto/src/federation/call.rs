@@ -4,8 +4,8 @@ use crate::answer::Content;
 use crate::events::Held;
 use crate::exchange::{Answer, ExchangeId, Work};
 use crate::federation::probe::Era;
-use crate::http::{Method, Response};
-use crate::jsonrpc::envelope::{Envelope, Id, Kind};
+use crate::http::{Framing, Method, Response};
+use crate::jsonrpc::envelope::{Envelope, Id, Kind, Known};
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
 use crate::leg::{Events, Inbound, Leg, LegId, Purpose, Trouble};
 use crate::outbox::Rewritten;
@@ -30,6 +30,19 @@ impl Shard {
         body: Bytes,
         repeatable: bool,
     ) {
+        self.relay_known(id, part, target, body, None, repeatable);
+    }
+
+    /// The same with a message of which something is known.
+    pub(super) fn relay_known(
+        &mut self,
+        id: ExchangeId,
+        part: u16,
+        target: Arc<Target>,
+        body: Bytes,
+        known: Option<Known<'_>>,
+        repeatable: bool,
+    ) {
         let purpose = Purpose::Part { exchange: id, part, slot: None };
         let name = target.id.clone();
         let Some(mut leg) = self.leg_for(id, target, purpose, body) else { return };
@@ -40,7 +53,8 @@ impl Shard {
         {
             part.work = Work::Relay { target: name, leg };
         }
-        self.start(leg);
+        self.counters.calls.add(1);
+        self.start_known(leg, known);
     }
 
     /// A POST on behalf of an exchange.
@@ -52,7 +66,7 @@ impl Shard {
         body: Bytes,
     ) -> Option<Leg> {
         let exchange = self.exchange(id)?;
-        let fields = exchange.passes(&target).then(|| exchange.head.fields.clone());
+        let fields = exchange.passes(&target).then(|| Box::new(exchange.head.fields.clone()));
         let said = exchange.head.fields.first("mcp-protocol-version").and_then(Revision::parse);
         let agreed = exchange.session.and_then(|session| self.sessions.get(session)).map(|it| it.revision);
         let mut leg = Leg::new(target, exchange.session, purpose, Method::Post, body);
@@ -70,6 +84,10 @@ impl Shard {
 
     /// The same for a request that has begun once and must wait for a new target session.
     pub(crate) fn start_in_session(&mut self, id: LegId) {
+        self.start_known(id, None);
+    }
+
+    fn start_known(&mut self, id: LegId, known: Option<Known<'_>>) {
         let Some(leg) = self.legs.get(id) else { return };
         let target = Arc::clone(&leg.target);
         // It ends or completes a session that is open, so there is nothing to find out.
@@ -78,12 +96,12 @@ impl Shard {
         }
         match self.current_era(id, &target) {
             None => self.await_era(id, &target),
-            Some(Era::Modern) => self.start_modern(id),
-            Some(Era::Legacy | Era::Sse) => self.start_legacy(id, &target),
+            Some(Era::Modern) => self.start_modern(id, known),
+            Some(Era::Legacy | Era::Sse) => self.start_legacy(id, &target, known),
         }
     }
 
-    fn start_legacy(&mut self, id: LegId, target: &Arc<Target>) {
+    fn start_legacy(&mut self, id: LegId, target: &Arc<Target>, known: Option<Known<'_>>) {
         let now = self.now;
         let Some(leg) = self.legs.get_mut(id) else { return };
         let purpose = leg.purpose;
@@ -96,27 +114,35 @@ impl Shard {
             let trouble = Trouble::Malformed("it asked, and does not speak that revision any more");
             return self.deferred.push_back(Deferred::Fail(id, trouble));
         }
-        if let Purpose::Stream { exchange } = purpose {
-            self.ask_for_stream(id, exchange);
+        match purpose {
+            Purpose::Stream { exchange } => self.ask_for_stream(id, exchange),
+            Purpose::Part { slot: Some(_), .. } => self.ask_for_session(id),
+            _ => {}
         }
+        let client = purpose
+            .exchange()
+            .filter(|exchange| self.exchange(*exchange).is_some_and(|exchange| exchange.modern.is_some()));
+        let body = client.and_then(|_| self.legs.get(id)).map(|leg| leg.body.clone());
+        let envelope = body.as_ref().and_then(|body| match known {
+            Some(known) => known.envelope(body).ok(),
+            None => Envelope::parse(body, usize::MAX).ok(),
+        });
         if let Purpose::Part { exchange, slot: None, .. } = purpose
+            && client.is_some()
             && self.is_over_http(exchange)
-            && self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_some())
         {
-            if self.await_schemas(id, target) {
+            if self.await_schemas(id, target, envelope.as_ref()) {
                 return;
             }
-            if let Err(refusal) = self.check_mirrors(id, exchange) {
+            if let Err(refusal) = self.check_mirrors(id, exchange, envelope.as_ref()) {
                 self.drop_leg(id);
                 return self.refuse(exchange, &refusal);
             }
         }
-        let Some(leg) = self.legs.get_mut(id) else { return };
-        if leg.session.is_none()
-            && let Some(exchange) = leg.purpose.exchange()
-            && self.exchange(exchange).is_some_and(|exchange| exchange.modern.is_some())
+        if let Some(exchange) = client
+            && self.legs.get(id).is_some_and(|leg| leg.session.is_none())
         {
-            if self.has_foreign_state(id) {
+            if self.has_foreign_state(id, envelope.as_ref()) {
                 return;
             }
             let hidden = self.hidden_session(exchange, id);
@@ -125,7 +151,7 @@ impl Shard {
             };
             leg.session = hidden;
         }
-        self.dress(id);
+        self.dress(id, envelope.as_ref());
         let Some(leg) = self.legs.get_mut(id) else { return };
         let session = leg.session.filter(|_| !matches!(leg.purpose, Purpose::Open { .. }));
         let Some(session_id) = session else { return self.dispatch_leg(id) };
@@ -150,11 +176,10 @@ impl Shard {
     }
 
     /// Whether a request repeats a state that its legacy target never gave: then it has been refused.
-    fn has_foreign_state(&mut self, id: LegId) -> bool {
+    fn has_foreign_state(&mut self, id: LegId, envelope: Option<&Envelope<'_>>) -> bool {
         let Some(leg) = self.legs.get(id) else { return true };
         let Purpose::Part { exchange, part, slot: None } = leg.purpose else { return false };
-        let parsed = Envelope::parse(&leg.body, usize::MAX);
-        if parsed.is_ok_and(|envelope| envelope.params.request_state.is_none()) {
+        if envelope.is_some_and(|envelope| envelope.params.request_state.is_none()) {
             return false;
         }
         self.drop_leg(id);
@@ -193,10 +218,16 @@ impl Shard {
             Media::Events => {
                 self.stream_answer(id);
                 let last = self.legs.get(id).and_then(|leg| leg.last_event.clone());
-                Inbound::Events(Box::new(Events { last, ..self.events(plan) }))
+                Inbound::Events(Box::new(Events { last, ..self.events(Some(plan)) }))
             }
             Media::Json if whole && !plan.crosses() => Inbound::whole(status),
-            Media::Json if whole || plan.crosses() => Inbound::Look(Box::new(self.look(plan))),
+            Media::Json if whole || plan.crosses() => {
+                let mut look = self.look(plan);
+                look.long = !matches!(head.framing, Framing::Length(length) if length <= SHORT);
+                look.held.out = std::mem::take(&mut self.scratch);
+                look.askable = self.has_session_alone(id);
+                Inbound::Look(Box::new(look))
+            }
             Media::Json if accepts.json => self.json_head(exchange, plan, head),
             Media::Json => {
                 let mut start = Vec::new();
@@ -215,7 +246,7 @@ impl Shard {
 
     /// JSON for a client that takes JSON: of known length if that costs little, else as it comes.
     fn json_head(&mut self, exchange: ExchangeId, plan: Plan, head: &Response) -> Inbound {
-        use crate::http::Framing::Length;
+        use Framing::Length;
         match (plan.is_nothing(), head.framing) {
             (true, Length(length)) => {
                 self.begin(exchange, 200, Content::Json(length), &[]);
@@ -334,7 +365,7 @@ impl Shard {
     /// A whole message as `plan` has it; unchanged when it can't be read.
     pub(crate) fn rewritten(&self, plan: Plan, message: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(message.len() + 64);
-        match self.rewriter(plan).push(message, &mut out) {
+        match Rewriter::new(plan, self.config.limits.depth).push(message, &mut out) {
             Ok(()) => out,
             Err(_) => message.to_vec(),
         }

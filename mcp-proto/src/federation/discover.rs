@@ -17,7 +17,7 @@ use routing::{Target, TargetId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a target said of itself is asked for again after this.
 const AGE: Duration = Duration::from_secs(60);
@@ -64,15 +64,15 @@ impl Shard {
         if let Some(pool) = self.pools.get_mut(target)
             && result_of(body).is_some()
         {
-            pool.verdict.discovered = Some(Discovered { body: Bytes::copy_from_slice(body), at });
+            pool.verdict.discovered = Some(Discovered::new(body, at));
         }
     }
 
     /// `serverInfo` of a target, raw; the gateway's own where it is not known.
     pub(super) fn server_info(&self, target: &Target) -> Bytes {
         let discovered = self.pools.get(&target.id).and_then(|pool| pool.verdict.discovered.as_ref());
-        let body = discovered.map(|discovered| discovered.body.clone()).unwrap_or_default();
-        named(&body).unwrap_or_else(|| Bytes::from_static(OWN_SERVER.as_bytes()))
+        let info = discovered.and_then(|discovered| discovered.info.clone());
+        info.unwrap_or_else(|| Bytes::from_static(OWN_SERVER.as_bytes()))
     }
 
     /// All targets have said what they are, or time is up.
@@ -143,6 +143,12 @@ impl Shard {
         }
         let exchange = self.exchange(id)?;
         Some(refusal::result(exchange.id_text(part), answer.to_string().as_bytes()))
+    }
+}
+
+impl Discovered {
+    pub(super) fn new(body: &[u8], at: Instant) -> Self {
+        Self { body: Bytes::copy_from_slice(body), info: named(body), at }
     }
 }
 

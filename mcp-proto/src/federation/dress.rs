@@ -12,17 +12,20 @@ use super::tasks;
 use crate::era::{self, MODERN, PREFIX};
 use crate::exchange::{Exchange, ExchangeId};
 use crate::federation::probe::Era;
-use crate::jsonrpc::envelope::{Envelope, Kind, Modern};
+use crate::http::write;
+use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::members::members;
-use crate::jsonrpc::rewrite::{Finish, Plan, ResultType, Rewriter, Scope};
+use crate::jsonrpc::rewrite::{self, Finish, Plan, ResultType, Rewriter, Scope};
 use crate::jsonrpc::{mirror, params};
 use crate::leg::{Leg, LegId, Purpose};
 use crate::refusal;
 use crate::session::{Opened, Revision, Session};
 use crate::shard::Shard;
 use bytes::Bytes;
+use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Who a modern target is told the gateway is, where no client said who it is.
@@ -32,109 +35,89 @@ pub(crate) const OWN_INFO: &str =
 /// The start of the names of fields that repeat a tool's arguments (Custom Headers from Tool Parameters).
 const MIRROR: &str = "mcp-param-";
 
+/// Room for the field lines of a request to a modern target: those of most.
+const FIELDS: usize = 128;
+
 /// What is sent in place of a leg's message.
 #[derive(Debug)]
 pub(crate) struct Dress {
     pub(crate) era: Era,
     pub(crate) body: Bytes,
-    /// Fields besides those every request has.
-    pub(crate) fields: Vec<(String, Bytes)>,
+    /// Field lines besides those every request has.
+    pub(crate) fields: Vec<u8>,
     /// The answer comes under an id of ours: the client's is put back.
     pub(crate) renumbered: bool,
 }
 
 impl Shard {
-    /// Makes what is sent for a target whose era is known. Legacy requests of legacy clients need nothing.
-    pub(crate) fn dress(&mut self, id: LegId) {
+    /// Makes what is sent for a target whose era is known, of a message that was read before, or is read here. Legacy
+    /// requests of legacy clients need nothing.
+    pub(crate) fn dress(&mut self, id: LegId, read: Option<&Envelope<'_>>) {
         let Some(leg) = self.legs.get(id) else { return };
         let era = match leg.purpose {
             Purpose::Probe => Era::Modern,
             _ => self.era(&leg.target).unwrap_or(Era::Legacy),
         };
         let session = leg.session.and_then(|session| self.sessions.get(session));
-        let hidden = session.is_some_and(Session::is_hidden);
+        let plain = era != Era::Modern && !session.is_some_and(Session::is_hidden);
+        if plain || leg.body.is_empty() {
+            if let Some(leg) = self.legs.get_mut(id) {
+                leg.dress = None;
+            }
+            return;
+        }
+        let parsed = if read.is_none() { Envelope::parse(&leg.body, usize::MAX).ok() } else { None };
+        let envelope = read.or(parsed.as_ref());
         let dress = match era {
-            Era::Modern if !leg.body.is_empty() => {
+            Era::Modern => {
                 let exchange = leg.purpose.exchange().and_then(|exchange| self.exchange(exchange));
-                Some(self.modern(leg, exchange, session))
+                Some(self.modern(leg, envelope, exchange, session))
             }
-            Era::Legacy | Era::Sse if hidden && !leg.body.is_empty() => {
+            Era::Legacy | Era::Sse => {
                 self.numbers += 1;
-                legacy(leg, self.numbers)
+                envelope.map(|envelope| legacy(&leg.body, envelope, self.numbers))
             }
-            _ => None,
         };
         if let Some(leg) = self.legs.get_mut(id) {
             leg.dress = dress.map(Box::new);
         }
     }
 
-    fn modern(&self, leg: &Leg, exchange: Option<&Exchange>, session: Option<&Session>) -> Dress {
+    fn modern(
+        &self,
+        leg: &Leg,
+        envelope: Option<&Envelope<'_>>,
+        exchange: Option<&Exchange>,
+        session: Option<&Session>,
+    ) -> Dress {
         let by_modern = exchange.filter(|exchange| exchange.modern.is_some());
-        let parsed = Envelope::parse(&leg.body, usize::MAX).ok();
-        let claims = parsed.as_ref().is_some_and(|envelope| envelope.params.modern.version.is_some());
-        let body = match &parsed {
-            Some(envelope) if !claims && envelope.kind() == Kind::Request => {
-                let members = self.envelope(by_modern, session, &envelope.params.modern);
-                params::with_meta(&leg.body, envelope, &members).into()
+        let body = match envelope {
+            Some(envelope)
+                if envelope.params.modern.version.is_none() && envelope.kind() == Kind::Request =>
+            {
+                enveloped(&leg.body, envelope, by_modern, session)
             }
             _ => leg.body.clone(),
         };
-        let mut fields = Vec::new();
-        if let Some(envelope) = &parsed {
+        let mut fields = Vec::with_capacity(FIELDS);
+        if let Some(envelope) = envelope {
             let method = envelope.method.as_ref().map_or("", |method| &method.value);
-            fields.push(("mcp-method".to_owned(), Bytes::copy_from_slice(method.as_bytes())));
+            write::field(&mut fields, "mcp-method", method.as_bytes());
             if let Some(name) = era::name(envelope) {
-                fields.push(("mcp-name".to_owned(), mirror::encode(name).into_owned().into()));
+                write::field(&mut fields, "mcp-name", mirror::encode(name).as_bytes());
             }
             let brings = leg.purpose.exchange().is_some_and(|exchange| !self.lacks_mirrors(exchange));
             if by_modern.is_none() || !brings {
-                fields.extend(self.mirrored(leg, envelope));
+                self.write_mirrored(leg, envelope, &mut fields);
             }
         }
         if let Some(exchange) = by_modern {
             let is_mirror =
                 |name: &str| name.get(..MIRROR.len()).is_some_and(|start| start.eq_ignore_ascii_case(MIRROR));
             let mirrored = exchange.head.fields.iter().filter(|(name, _)| is_mirror(name));
-            fields.extend(mirrored.map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value))));
+            mirrored.for_each(|(name, value)| write::field(&mut fields, name, value));
         }
         Dress { era: Era::Modern, body, fields, renumbered: leg.round.is_some() }
-    }
-
-    /// The members of `_meta` that stand for a handshake (basic, "`_meta`"), but for those that a client of a session
-    /// has written itself.
-    fn envelope(
-        &self,
-        exchange: Option<&Exchange>,
-        session: Option<&Session>,
-        written: &Modern<'_>,
-    ) -> Vec<u8> {
-        let nothing: &[u8] = b"";
-        let (client, capabilities, level) = match (exchange, session) {
-            (Some(exchange), _) => exchange.claimed(),
-            (None, Some(session)) => {
-                (&session.client[..], &session.capabilities[..], session.level.as_deref().and_then(level_of))
-            }
-            (None, None) => (nothing, nothing, None),
-        };
-        // A client that speaks of tasks in a session means to speak of them in another, too.
-        let spoken = exchange.is_none().then(|| without_extension(capabilities, tasks::EXTENSION));
-        let capabilities = spoken.as_deref().unwrap_or(capabilities);
-        let or = |text: &[u8], other: &str| match text.is_empty() {
-            true => other.to_owned(),
-            false => String::from_utf8_lossy(text).into_owned(),
-        };
-        let mut out = format!("\"{PREFIX}protocolVersion\":\"{MODERN}\"");
-        if written.client_info.is_none() {
-            out.push_str(&format!(",\"{PREFIX}clientInfo\":{}", or(client, OWN_INFO)));
-        }
-        if written.client_capabilities.is_none() {
-            out.push_str(&format!(",\"{PREFIX}clientCapabilities\":{}", or(capabilities, "{}")));
-        }
-        if let Some(level) = level.filter(|_| written.log_level.is_none()) {
-            out.push_str(&format!(",\"{PREFIX}logLevel\":{}", String::from_utf8_lossy(level)));
-        }
-        out.into_bytes()
     }
 
     /// Takes out of a completion what its target's revision does not know.
@@ -184,8 +167,50 @@ impl Shard {
     }
 }
 
+/// A request with the members of `_meta` that stand for a handshake (basic, "`_meta`"), but for those that a client of
+/// a session has written itself.
+fn enveloped(
+    message: &[u8],
+    envelope: &Envelope<'_>,
+    exchange: Option<&Exchange>,
+    session: Option<&Session>,
+) -> Bytes {
+    let (client, capabilities, level) = match (exchange, session) {
+        (Some(exchange), _) => {
+            let (client, capabilities, level) = exchange.claimed();
+            (client, Cow::Borrowed(capabilities), level)
+        }
+        (None, Some(session)) => {
+            // A client that speaks of tasks in a session means to speak of them in another, too.
+            let capabilities = without_extension(&session.capabilities, tasks::EXTENSION);
+            (&session.client[..], capabilities, session.level.as_deref().and_then(level_of))
+        }
+        (None, None) => (&b""[..], Cow::default(), None),
+    };
+    let written = &envelope.params.modern;
+    let or = |text, other| if <[u8]>::is_empty(text) { other } else { text };
+    let client = if written.client_info.is_some() { b"" } else { or(client, OWN_INFO.as_bytes()) };
+    let capabilities = if written.client_capabilities.is_some() { b"" } else { or(&capabilities, b"{}") };
+    let level = level.filter(|_| written.log_level.is_none()).unwrap_or_default();
+    let member = |key: &'static [u8], value| match <[u8]>::is_empty(value) {
+        false => [b",\"", PREFIX.as_bytes(), key, value, b""],
+        true => [&b""[..]; 5],
+    };
+    let members = [
+        [b"\"", PREFIX.as_bytes(), b"protocolVersion\":\"", MODERN.as_bytes(), b"\""],
+        member(b"clientInfo\":", client),
+        member(b"clientCapabilities\":", capabilities),
+        member(b"logLevel\":", level),
+    ];
+    params::with_meta_of(message, envelope, members.as_flattened()).into()
+}
+
 /// Capabilities without an extension.
-fn without_extension(capabilities: &[u8], extension: &str) -> Vec<u8> {
+fn without_extension<'a>(capabilities: &'a [u8], extension: &str) -> Cow<'a, [u8]> {
+    // Few have any, and a walk takes longer than a look. With an escape in it, the key may hide.
+    if memmem::find(capabilities, b"extensions").is_none() && !capabilities.contains(&b'\\') {
+        return Cow::Borrowed(capabilities);
+    }
     let member = |object: Range<usize>, key: &str| {
         let members = members(capabilities.get(object.clone())?)?;
         let span = members.into_iter().find(|member| member.key == key.as_bytes())?.span;
@@ -194,8 +219,8 @@ fn without_extension(capabilities: &[u8], extension: &str) -> Vec<u8> {
     let found =
         member(0..capabilities.len(), "extensions").and_then(|extensions| member(extensions, extension));
     match found {
-        Some(span) => params::without(capabilities, vec![span]),
-        None => capabilities.to_vec(),
+        Some(span) => Cow::Owned(params::without(capabilities, vec![span])),
+        None => Cow::Borrowed(capabilities),
     }
 }
 
@@ -226,19 +251,13 @@ pub(crate) fn is_cacheable(method: &str) -> bool {
 }
 
 /// A modern message for a legacy target, under `number`.
-fn legacy(leg: &Leg, number: u64) -> Option<Dress> {
-    let envelope = Envelope::parse(&leg.body, usize::MAX).ok()?;
-    let plain = params::without(&leg.body, params::handshake(&leg.body, &envelope));
-    let envelope = Envelope::parse(&plain, usize::MAX).ok()?;
-    let mut body = Vec::with_capacity(plain.len() + 16);
+fn legacy(message: &[u8], envelope: &Envelope<'_>, number: u64) -> Dress {
+    let mut edits = params::dropped(message, params::handshake(message, envelope));
     let renumbered = envelope.kind() == Kind::Request;
-    match envelope.id_span.filter(|_| renumbered) {
-        Some(span) => {
-            crate::jsonrpc::splice::splice(&plain, &[(span, number.to_string().as_bytes())], &mut body);
-        }
-        None => body = plain,
+    if let Some(id) = envelope.id_span.clone().filter(|_| renumbered) {
+        edits.push((id, number.to_string().into_bytes()));
     }
-    Some(Dress { era: Era::Legacy, body: body.into(), fields: Vec::new(), renumbered })
+    Dress { era: Era::Legacy, body: params::edited(message, edits).into(), fields: Vec::new(), renumbered }
 }
 
 /// The level in the params of `logging/setLevel`.
@@ -269,8 +288,10 @@ impl Plan {
 }
 
 impl Rewriter {
-    /// Whether the message is certainly an answer, and no question back.
+    /// Whether the message is certainly an answer, and no question back: a legacy target's result is none.
     pub(crate) fn is_settled(&self) -> bool {
-        self.result_type() == Some(ResultType::Complete)
+        let asks =
+            matches!(self.plan().finish, Finish::Legacy) && self.result_type() != Some(ResultType::Complete);
+        self.kind() == Some(rewrite::Kind::Result) && !asks
     }
 }

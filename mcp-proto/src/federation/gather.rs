@@ -79,7 +79,7 @@ impl Shard {
         for (slot, (target, opened)) in (0..).zip(targets) {
             let purpose = Purpose::Part { exchange: id, part: 0, slot: Some(slot) };
             let mut leg = Leg::new(target, None, purpose, Method::Delete, Bytes::new());
-            leg.opened = Some(opened);
+            leg.opened = Some(Box::new(opened));
             let leg = self.legs.insert(leg);
             self.start(leg);
         }

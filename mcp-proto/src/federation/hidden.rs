@@ -15,16 +15,14 @@ use routing::{Backend, BackendName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// What a hidden session stands for. All of it as the client wrote it; empty where it wrote nothing.
-#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+/// What a hidden session says of its client, as the client wrote it; empty where it wrote nothing.
+#[derive(Debug, Default)]
 pub(crate) struct Likeness {
     pub(crate) backend: BackendName,
     pub(crate) capabilities: Bytes,
     /// Its description.
     pub(crate) client: Bytes,
     pub(crate) level: Bytes,
-    /// The header fields that targets want of it: who is someone else there has a session of its own.
-    pub(crate) credentials: Bytes,
 }
 
 /// What of a client's capabilities lets a target ask it something.
@@ -41,19 +39,16 @@ struct Askable<'a> {
 impl Shard {
     /// The session in which a modern client's request goes to a legacy target; `None` at the limit of sessions.
     pub(crate) fn hidden_session(&mut self, exchange: ExchangeId, leg: LegId) -> Option<SessionId> {
+        let mut key = Writer::behind(std::mem::take(&mut self.scratch));
         let waiting = self.exchange(exchange)?;
         let (client, capabilities, level) = waiting.claimed();
-        let copy = |text: &[u8]| Bytes::copy_from_slice(text);
-        let likeness = Likeness {
-            capabilities: copy(capabilities),
-            client: copy(client),
-            level: level.map(copy).unwrap_or_default(),
-            credentials: self.credentials(self.backend_of(exchange), &waiting.head.fields),
-            backend: waiting.way.backend.clone(),
-        };
+        key.bytes(waiting.way.backend.as_str().as_bytes());
+        [client, capabilities, level.unwrap_or_default()].into_iter().for_each(|text| key.bytes(text));
+        write_credentials(self.backend_of(exchange), &waiting.head.fields, &mut key);
+        let key = key.done();
         let single = matches!(self.legs.get(leg)?.purpose, Purpose::Part { slot: None, .. });
         let exclusive = single && (level.is_some() || can_be_asked(capabilities));
-        let known = self.hidden.get(&likeness).map(Vec::as_slice).unwrap_or_default();
+        let known = self.hidden.get(&key[..]).map(Vec::as_slice).unwrap_or_default();
         let free = known.iter().copied().find(|id| {
             let hidden = self.sessions.get(*id).and_then(|session| session.hidden.as_ref());
             hidden.is_some_and(|hidden| {
@@ -62,8 +57,21 @@ impl Shard {
         });
         let id = match free {
             Some(id) => id,
-            None => self.open_hidden(likeness, exclusive)?,
+            None => {
+                let copy = |text: &[u8]| Bytes::copy_from_slice(text);
+                let likeness = Likeness {
+                    backend: waiting.way.backend.clone(),
+                    capabilities: copy(capabilities),
+                    client: copy(client),
+                    level: level.map(copy).unwrap_or_default(),
+                };
+                let key = Bytes::copy_from_slice(&key);
+                let id = self.private_session(likeness, key.clone(), exclusive)?;
+                self.hidden.entry(key).or_default().push(id);
+                id
+            }
         };
+        self.keep_room(key);
         let now = self.now;
         let session = self.sessions.get_mut(id)?;
         session.used = now;
@@ -73,34 +81,26 @@ impl Shard {
         Some(id)
     }
 
-    /// What of a request's header fields any target is given.
-    fn credentials(&self, backend: &Backend, fields: &Fields) -> Bytes {
-        let mut writer = Writer::default();
-        for name in backend.targets().iter().flat_map(|target| &target.forward.fields) {
-            writer.bytes(fields.first(name).unwrap_or_default());
-        }
-        for (name, value) in fields.given() {
-            writer.bytes(name.as_bytes());
-            writer.bytes(value);
-        }
-        writer.done().into()
+    /// Whether a call has its session to itself, so that its client can be asked something.
+    pub(crate) fn has_session_alone(&self, leg: LegId) -> bool {
+        let session = self.legs.get(leg).and_then(|leg| self.sessions.get(leg.session?));
+        session.and_then(|session| session.hidden.as_ref()).is_some_and(|hidden| hidden.exclusive)
     }
 
-    fn open_hidden(&mut self, likeness: Likeness, exclusive: bool) -> Option<SessionId> {
-        let id = self.private_session(&likeness, exclusive)?;
-        self.hidden.entry(likeness).or_default().push(id);
-        Some(id)
-    }
-
-    /// A hidden session that only its maker will use.
-    pub(crate) fn private_session(&mut self, likeness: &Likeness, exclusive: bool) -> Option<SessionId> {
+    /// A hidden session that is found by `key`; without one only its maker uses it.
+    pub(crate) fn private_session(
+        &mut self,
+        likeness: Likeness,
+        key: Bytes,
+        exclusive: bool,
+    ) -> Option<SessionId> {
         if self.sessions.len() >= self.config.limits.sessions {
             return None;
         }
-        let Likeness { backend, capabilities, client, level, .. } = likeness.clone();
+        let Likeness { backend, capabilities, client, level } = likeness;
         let id = self.new_session(backend, Revision::LATEST, capabilities, client);
         let session = self.sessions.get_mut(id)?;
-        session.hidden = Some(Hidden { likeness: likeness.clone(), exclusive, busy: None });
+        session.hidden = Some(Box::new(Hidden { key, exclusive, busy: None }));
         if !level.is_empty() {
             session.level = Some([b"{\"level\":", &level[..], b"}"].concat().into());
         }
@@ -109,11 +109,22 @@ impl Shard {
 
     /// A hidden session is gone.
     pub(crate) fn forget_hidden(&mut self, id: SessionId, hidden: &Hidden) {
-        let Some(known) = self.hidden.get_mut(&hidden.likeness) else { return };
+        let Some(known) = self.hidden.get_mut(&hidden.key) else { return };
         known.retain(|known| *known != id);
         if known.is_empty() {
-            self.hidden.remove(&hidden.likeness);
+            self.hidden.remove(&hidden.key);
         }
+    }
+}
+
+/// What of a request's header fields any target is given: who is someone else there has a session of its own.
+fn write_credentials(backend: &Backend, fields: &Fields, key: &mut Writer) {
+    for name in backend.targets().iter().flat_map(|target| &target.forward.fields) {
+        key.bytes(fields.first(name).unwrap_or_default());
+    }
+    for (name, value) in fields.given() {
+        key.bytes(name.as_bytes());
+        key.bytes(value);
     }
 }
 

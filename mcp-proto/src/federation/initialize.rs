@@ -2,16 +2,16 @@
 
 use super::probe::Era;
 use crate::answer::Content;
-use crate::exchange::{ExchangeId, Slot, What};
-use crate::jsonrpc::envelope::Envelope;
+use crate::exchange::{ExchangeId, Gather, Part, Slot, What, Work};
+use crate::jsonrpc::envelope::{Envelope, Text};
 use crate::jsonrpc::splice::quote;
-use crate::leg::Purpose;
+use crate::leg::{LegId, Purpose};
 use crate::refusal::{self, Refusal};
 use crate::session::{Revision, Session, SessionId, TargetState};
 use crate::shard::Shard;
 use crate::sse;
 use crate::timers::Timed;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use routing::{BackendName, TargetName};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -73,11 +73,7 @@ impl Shard {
             return Ok(());
         }
         let revision = Revision::parse(&*offered.value);
-        let message = match revision {
-            Some(_) => message.clone(),
-            // An offer that isn't served here is answered with the newest that is (MCP, Version Negotiation).
-            None => super::route::replace(&mut self.room, message, &offered.span, Revision::LATEST.as_str()),
-        };
+        let message = offer(&mut self.room, message, offered);
         let Some(backend) = self.exchange(id).map(|exchange| exchange.way.backend.clone()) else {
             return Ok(());
         };
@@ -120,6 +116,9 @@ impl Shard {
         let longest = if targets.len() == 1 { Duration::MAX } else { longest };
         let budget = targets.iter().map(|target| self.budget(target).min(longest)).max();
         self.begin_gather(id, part, What::Initialize, slots, budget);
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.targets.reserve_exact(targets.len());
+        }
         for (slot, target) in (0..).zip(targets) {
             let purpose = Purpose::Open { asker: Some((id, part, slot)) };
             if let Some(session) = self.sessions.get_mut(session) {
@@ -130,6 +129,29 @@ impl Shard {
             self.start(leg);
         }
         self.gather_ready(id, part);
+    }
+
+    /// A target that was taken for one without sessions, and asked what it is, has some: it is asked for one.
+    pub(super) fn ask_for_session(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get(id) else { return };
+        let Purpose::Part { exchange, part, slot: Some(slot) } = leg.purpose else { return };
+        let asker = self.exchange(exchange).and_then(|exchange| exchange.parts.get(usize::from(part)));
+        let Some(Part { work: Work::Gather(Gather { what: What::Initialize, .. }), message, .. }) = asker
+        else {
+            return;
+        };
+        let message = message.clone();
+        let Some(message) = self.exchange(exchange).map(|exchange| exchange.body.slice(message)) else {
+            return;
+        };
+        let parsed = Envelope::parse(&message, usize::MAX).ok();
+        let Some(offered) = parsed.and_then(|envelope| envelope.params.protocol_version) else { return };
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        leg.purpose = Purpose::Open { asker: Some((exchange, part, slot)) };
+        leg.body = offer(&mut self.room, &message, &offered);
+        if let Some(session) = leg.session.and_then(|session| self.sessions.get_mut(session)) {
+            *session.target_mut(&leg.target.id) = TargetState::Opening { waiting: Vec::new(), late: false };
+        }
     }
 
     /// All targets have answered or been given up: the session begins.
@@ -226,6 +248,15 @@ impl Shard {
         out.extend_from_slice(if session.client.is_empty() { unknown } else { &session.client });
         out.extend_from_slice(b"}}");
         out.into()
+    }
+}
+
+/// `initialize` as targets are asked it. An offer that isn't served here is answered with the newest that is (MCP,
+/// Version Negotiation).
+fn offer(room: &mut BytesMut, message: &Bytes, offered: &Text<'_>) -> Bytes {
+    match Revision::parse(&*offered.value) {
+        Some(_) => message.clone(),
+        None => super::route::replace(room, message, &offered.span, Revision::LATEST.as_str()),
     }
 }
 

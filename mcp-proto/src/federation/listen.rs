@@ -21,6 +21,10 @@ use std::time::Duration;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// Fields of a client's request that no target is given: the gateway writes them itself.
+const WRITTEN: [&str; 6] =
+    ["accept", "content-type", "host", "last-event-id", "mcp-protocol-version", "mcp-session-id"];
+
 /// Where a stream broke off, from `Last-Event-ID`.
 struct Point {
     /// A POST's answer stream, or else the session's GET stream.
@@ -62,7 +66,8 @@ impl Shard {
             self.lists_changed(session_id);
         }
         if let Some(exchange) = self.exchange_mut(id) {
-            exchange.head.fields.detach();
+            // From now on it matters only for what targets are given of it.
+            exchange.head.shed(|name| !WRITTEN.iter().any(|own| name.eq_ignore_ascii_case(own)));
         }
         self.ask_subscriptions(session_id);
         self.open_streams(id, places);
@@ -190,7 +195,7 @@ impl Shard {
             self.begin(exchange, 200, Content::Events, &[]);
             self.stream_answer(id);
             let target = self.legs.get(id).and_then(|leg| self.renames(&leg.target));
-            return Inbound::Events(Box::new(self.events(Plan::names(target, Scope::Result))));
+            return Inbound::Events(Box::new(self.events(Some(Plan::names(target, Scope::Result)))));
         }
         Inbound::whole(head.status)
     }
@@ -222,7 +227,7 @@ impl Shard {
             return exchange.streams.retain(|stream| stream.target != *target || stream.leg.is_some());
         };
         let session = exchange.session;
-        let fields = exchange.passes(&target).then(|| exchange.head.fields.clone());
+        let fields = exchange.passes(&target).then(|| Box::new(exchange.head.fields.clone()));
         let Some(stream) = exchange.streams.iter_mut().find(|stream| stream.target == target.id) else {
             return;
         };
@@ -255,7 +260,7 @@ impl Shard {
         if !self.is_listening(id) {
             self.stream_attached(id, exchange);
         }
-        Inbound::Events(Box::new(self.events(Plan::default())))
+        Inbound::Events(Box::new(self.events(None)))
     }
 
     /// A legacy target's stream is open, or its channel is heard.

@@ -1,12 +1,13 @@
 //! Requests of modern clients and to modern targets, and answers on their way from one era to the other.
 
 use super::probe::DISCOVER;
+use super::route::Read;
 use crate::answer::Content;
 use crate::edge::Note;
 use crate::events::Held;
-use crate::exchange::{Answer, ExchangeId};
-use crate::jsonrpc::envelope::{Envelope, Kind};
-use crate::jsonrpc::rewrite::{self, Plan, Scope};
+use crate::exchange::{Answer, Exchange, ExchangeId};
+use crate::jsonrpc::envelope::{Envelope, Kind, Known};
+use crate::jsonrpc::rewrite::{self, Plan, Rewriter, Scope};
 use crate::leg::{Inbound, LegId, Look, Purpose, Trouble};
 use crate::refusal;
 use crate::session::{Session, SessionId, TargetState};
@@ -22,8 +23,9 @@ impl Shard {
         id: ExchangeId,
         part: u16,
         envelope: &Envelope<'_>,
-        message: &Bytes,
+        read: Read<'_>,
     ) {
+        let message = read.message;
         if envelope.kind() != Kind::Request {
             // Closing the stream is what cancels here; what else may come is for nobody (Sending Messages, Note).
             return self.part_done(id, part);
@@ -39,12 +41,12 @@ impl Shard {
                 let words = format!("{method} belongs to revisions before {}", crate::era::MODERN);
                 self.fail_part(id, part, refusal::METHOD_NOT_FOUND, &words, None);
             }
-            _ => self.request(id, part, envelope, message),
+            _ => self.request(id, part, envelope, read),
         }
     }
 
     /// Sends a request to a target that has no sessions.
-    pub(super) fn start_modern(&mut self, id: LegId) {
+    pub(super) fn start_modern(&mut self, id: LegId, known: Option<Known<'_>>) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let target = Arc::clone(&leg.target);
         // It was asked anew what the target speaks, and it speaks what this was asked in: the answer stands.
@@ -98,13 +100,24 @@ impl Shard {
             | Purpose::Pass { .. }
             | Purpose::Remote { .. } => {}
         }
-        if self.is_settled_here(id, &target.id) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let body = leg.body.clone();
+        let envelope = known.map_or_else(|| Envelope::parse(&body, usize::MAX), |it| it.envelope(&body)).ok();
+        let method = envelope.as_ref().and_then(|envelope| envelope.method.as_ref());
+        let pings = matches!(leg.purpose, Purpose::Part { .. })
+            && method.is_some_and(|method| method.value == "ping");
+        if pings {
+            leg.body = Bytes::from_static(DISCOVER);
+        }
+        if self.is_settled_here(id, &target.id, envelope.as_ref()) {
             return;
         }
-        if purpose.exchange().is_some_and(|id| self.lacks_mirrors(id)) && self.await_schemas(id, &target) {
+        if purpose.exchange().is_some_and(|id| self.lacks_mirrors(id))
+            && self.await_schemas(id, &target, envelope.as_ref())
+        {
             return;
         }
-        self.dress(id);
+        self.dress(id, envelope.as_ref().filter(|_| !pings));
         self.dispatch_leg(id);
     }
 
@@ -120,17 +133,11 @@ impl Shard {
     }
 
     /// What a modern target need not be asked: notices of sessions, and requests that only sessions have.
-    fn is_settled_here(&mut self, id: LegId, target: &TargetId) -> bool {
-        let Some(leg) = self.legs.get_mut(id) else { return true };
+    fn is_settled_here(&mut self, id: LegId, target: &TargetId, envelope: Option<&Envelope<'_>>) -> bool {
+        let Some(leg) = self.legs.get(id) else { return true };
         let Purpose::Part { exchange, part, slot } = leg.purpose else { return false };
-        let parsed = Envelope::parse(&leg.body, usize::MAX).ok();
-        let kind = parsed.as_ref().map(Envelope::kind);
-        let method = parsed.and_then(|envelope| envelope.method).map(|method| method.value.into_owned());
-        let discovers = method.as_deref() == Some("ping");
-        if discovers {
-            leg.body = Bytes::from_static(DISCOVER);
-        }
-        let body = match (kind, method.as_deref()) {
+        let method = envelope.and_then(|envelope| envelope.method.as_ref()).map(|method| &*method.value);
+        let body = match (envelope.map(Envelope::kind), method) {
             (
                 Some(Kind::Request),
                 Some("logging/setLevel" | "resources/subscribe" | "resources/unsubscribe"),
@@ -171,38 +178,42 @@ impl Shard {
                 let message = self.rewritten(Plan::names(self.renames(target), Scope::Log), &held.raw);
                 self.tell(Some(id), reader, &message, None);
             }
-            _ => self.tell(Some(id), reader, &held.out, None),
+            _ => self.tell(Some(id), reader, held.text(), None),
         }
     }
 
     /// An answer that is looked at before it goes to a client of the other era.
     pub(crate) fn look(&self, plan: Plan) -> Look {
-        Look { rewriter: *self.rewriter(plan), held: Held::default() }
+        let rewriter = Rewriter::new(plan, self.config.limits.depth);
+        Look { rewriter, held: Held::default(), came: 0, settled: false, askable: false, long: false }
     }
 
-    /// A piece of it. One that grows large and is certainly an answer passes from then on as it comes.
+    /// A piece of it. A long one that is certainly an answer passes from then on as it comes.
     pub(crate) fn look_body(
         &mut self,
-        id: LegId,
         exchange: ExchangeId,
         look: &mut Look,
         piece: &[u8],
     ) -> Result<Option<Inbound>, Trouble> {
         look.rewriter.push(piece, &mut look.held.out).map_err(|_| Trouble::Malformed("it is no JSON"))?;
-        if look.held.raw.len() + piece.len() <= self.config.limits.message {
-            look.held.raw.extend_from_slice(piece);
+        look.came += piece.len();
+        look.settled |= look.rewriter.is_settled();
+        let too_large = look.came > self.config.limits.message;
+        let takes = |it: &Exchange| it.accepts.json && it.takes_pieces() && it.answer == Answer::Open;
+        if !(look.settled && (look.long || too_large)) || !self.exchange(exchange).is_some_and(takes) {
+            if too_large {
+                return Err(Trouble::TooLarge);
+            }
+            match look.settled && !look.askable {
+                true => look.held.raw = Vec::new(),
+                false => look.held.raw.extend_from_slice(piece),
+            }
             return Ok(None);
-        }
-        let accepts = self
-            .exchange(exchange)
-            .is_some_and(|it| it.accepts.json && it.batch.is_none() && it.answer == Answer::Open);
-        if !look.rewriter.is_settled() || !accepts {
-            return Err(Trouble::TooLarge);
         }
         self.begin(exchange, 200, Content::LongJson, &[]);
         self.write_copy(exchange, &look.held.out);
-        let plan = self.plan(id, exchange, 0);
-        let rewriter = std::mem::replace(&mut look.rewriter, *self.rewriter(plan));
+        self.keep_room(std::mem::take(&mut look.held.out));
+        let rewriter = std::mem::replace(&mut look.rewriter, Rewriter::new(Plan::default(), 0));
         Ok(Some(Inbound::Pass { rewriter: Some(Box::new(rewriter)), event: false }))
     }
 
@@ -214,12 +225,19 @@ impl Shard {
         if look.rewriter.kind() == Some(rewrite::Kind::Method) {
             return self.leg_failed(id, Trouble::Malformed("it is no JSON-RPC response"));
         }
+        if look.settled && !look.rewriter.is_settled() {
+            return self.leg_failed(id, Trouble::Malformed("a member occurs twice"));
+        }
         let held = Held { result_type: look.rewriter.result_type(), ..look.held };
-        if self.asks(id, exchange, part, &held) {
+        if !look.settled && self.asks(id, exchange, part, &held) {
             return;
         }
         self.settle_leg(id);
-        self.answer_part_coded(exchange, part, &held.out);
+        match held.result_type {
+            Some(_) => self.answer_part(exchange, part, &held.out),
+            None => self.answer_part_coded(exchange, part, &held.out),
+        }
+        self.keep_room(held.out);
     }
 
     /// Whether an answer makes it doubtful that the target still speaks what it was asked in: then it is asked again,

@@ -73,6 +73,8 @@ impl Verdict {
 pub(crate) struct Discovered {
     /// The answer, whole.
     pub(crate) body: Bytes,
+    /// `serverInfo` in it, raw.
+    pub(crate) info: Option<Bytes>,
     pub(crate) at: Instant,
 }
 
@@ -153,7 +155,7 @@ impl Shard {
         leg.fields = fields;
         let leg = self.legs.insert(leg);
         self.counters.calls.add(1);
-        self.dress(leg);
+        self.dress(leg, None);
         self.dispatch_leg(leg);
     }
 
@@ -170,7 +172,7 @@ impl Shard {
             return false;
         }
         leg.doubted = true;
-        leg.refused_with = Some(Refused { modern, status, body: Bytes::copy_from_slice(body) });
+        leg.refused_with = Some(Box::new(Refused { modern, status, body: Bytes::copy_from_slice(body) }));
         match other {
             true => self.deferred.push_back(Deferred::Start(id)),
             false => self.await_era(id, target),
@@ -235,8 +237,7 @@ impl Shard {
                 let now = self.now;
                 if let Some(pool) = self.pools.get_mut(&target.id) {
                     let is_answer = era == Era::Modern && (200..300).contains(&status);
-                    pool.verdict.discovered =
-                        is_answer.then(|| Discovered { body: Bytes::copy_from_slice(body), at: now });
+                    pool.verdict.discovered = is_answer.then(|| Discovered::new(body, now));
                 }
                 self.judge(&target.id, era, false);
             }

@@ -26,15 +26,26 @@ use std::sync::Arc;
 impl Shard {
     /// A request or notification came on a target's stream.
     pub(crate) fn target_message(&mut self, id: LegId, held: &Held, event_id: Option<&str>) {
-        let Ok(envelope) = Envelope::parse(&held.raw, self.config.limits.depth) else {
-            return self.counters.malformed.add(1);
-        };
+        match Envelope::parse(&held.raw, self.config.limits.depth) {
+            Ok(envelope) => self.target_said(id, &envelope, held, event_id),
+            Err(_) => self.counters.malformed.add(1),
+        }
+    }
+
+    /// The same, and what it is has been read.
+    pub(crate) fn target_said(
+        &mut self,
+        id: LegId,
+        envelope: &Envelope<'_>,
+        held: &Held,
+        event_id: Option<&str>,
+    ) {
         let Some(leg) = self.legs.get(id) else { return };
         let target = Arc::clone(&leg.target);
         let Some(session) = leg.session else {
-            return self.stateless_notice(id, &target, &envelope, held);
+            return self.stateless_notice(id, &target, envelope, held);
         };
-        self.target_said(Some(id), session, &target, &envelope, held, event_id);
+        self.said_in_session(Some(id), session, &target, envelope, held, event_id);
     }
 
     /// The same on a channel, where it belongs to no request.
@@ -42,10 +53,10 @@ impl Shard {
         let Ok(envelope) = Envelope::parse(&held.raw, self.config.limits.depth) else {
             return self.counters.malformed.add(1);
         };
-        self.target_said(None, session, target, &envelope, held, None);
+        self.said_in_session(None, session, target, &envelope, held, None);
     }
 
-    fn target_said(
+    fn said_in_session(
         &mut self,
         id: Option<LegId>,
         session: SessionId,
@@ -127,9 +138,12 @@ impl Shard {
         let plain = params::without_subscription(&held.raw, envelope);
         let raw = plain.as_deref().unwrap_or(&held.raw);
         let name = || self.renames(target);
-        let task = self.sessions.get(session).and_then(|it| self.session_task_seal(it.key, &target.id));
-        let plan = |scope| Plan { task: task.clone(), ..Plan::names(name(), scope) };
         let method = envelope.method.as_ref().map_or("", |method| &method.value);
+        // Nothing else has the id of a task in it.
+        let of_task = method == "notifications/tasks/status" || envelope.params.related_task.is_some();
+        let key = self.sessions.get(session).filter(|_| of_task).map(|session| session.key);
+        let task = key.and_then(|key| self.session_task_seal(key, &target.id));
+        let plan = |scope| Plan { task: task.clone(), ..Plan::names(name(), scope) };
         let message = match method {
             "notifications/cancelled" => {
                 let Some(key) = self.sessions.get(session).map(|session| session.key) else { return };
@@ -148,7 +162,10 @@ impl Shard {
             }
             _ => {
                 self.invalidate(&target.id, method);
-                plain.unwrap_or_else(|| held.out.clone())
+                match plain {
+                    Some(plain) => plain,
+                    None => held.text().to_vec(),
+                }
             }
         };
         match self.reader(id, session) {

@@ -3,7 +3,7 @@
 use super::probe::Era;
 use crate::era;
 use crate::exchange::{ExchangeId, What};
-use crate::jsonrpc::envelope::{Envelope, Id, Invalid, Kind, Params, Text};
+use crate::jsonrpc::envelope::{Envelope, Id, Invalid, Kind, Known, Params, Spans, Text};
 use crate::jsonrpc::{list, splice};
 use crate::refusal::{self, Refusal};
 use crate::shard::Shard;
@@ -23,6 +23,29 @@ enum Found<'a> {
     Nowhere(i64, String),
 }
 
+/// A message, and what was read of it.
+#[derive(Clone, Copy)]
+pub(super) struct Read<'a> {
+    pub(super) message: &'a Bytes,
+    pub(super) spans: Option<&'a Spans>,
+}
+
+impl<'a> Read<'a> {
+    /// The message for a target that knows the string at `span` as `original`, if that differs.
+    fn renamed(
+        self,
+        room: &mut BytesMut,
+        span: &Range<usize>,
+        original: Option<&str>,
+    ) -> (Bytes, Option<Known<'a>>) {
+        let known = |replaced| self.spans.map(|spans| Known { spans, replaced });
+        let Some(original) = original else { return (self.message.clone(), known(None)) };
+        let message = replace(room, self.message, span, original);
+        let now = span.end + message.len() - self.message.len();
+        (message, known(Some((span.end, now))))
+    }
+}
+
 impl Shard {
     /// Routes one message of a POST.
     pub(crate) fn route(&mut self, id: ExchangeId, part: u16) -> Result<(), Refusal> {
@@ -31,17 +54,23 @@ impl Shard {
         let whole = exchange.body.clone();
         let Some(slot) = exchange.parts.get_mut(usize::from(part)) else { return Ok(()) };
         let message = whole.slice(slot.message.clone());
-        let envelope = match Envelope::parse(&message, depth) {
+        let spans = match Spans::parse(&message, depth) {
+            Ok(spans) => spans,
+            Err(invalid) => return self.invalid_part(id, part, &invalid),
+        };
+        let envelope = match spans.envelope(&message) {
             Ok(envelope) => envelope,
             Err(invalid) => return self.invalid_part(id, part, &invalid),
         };
+        let read = Read { message: &message, spans: Some(&spans) };
         let over_http = self.is_over_http(id);
         let Some(exchange) = self.exchange_mut(id) else { return Ok(()) };
         let Some(slot) = exchange.parts.get_mut(usize::from(part)) else { return Ok(()) };
         let start = slot.message.start;
         let request = envelope.kind() == Kind::Request;
-        slot.id =
-            envelope.id_span.clone().filter(|_| request).map(|span| start + span.start..start + span.end);
+        let in_body = |span: &Range<usize>| start + span.start..start + span.end;
+        slot.id = envelope.id_span.as_ref().filter(|_| request).map(in_body);
+        slot.method = envelope.method.as_ref().map(|method| in_body(&method.span));
         let params = &envelope.params;
         slot.of_task = params.task.is_some() || params.task_id.is_some() || params.related_task.is_some();
         if envelope.method.as_ref().is_some_and(|method| method.value == "notifications/cancelled")
@@ -53,7 +82,7 @@ impl Shard {
         let Some(exchange) = self.exchange_mut(id) else { return Ok(()) };
         if let Some(claim) = era::claim(exchange, &envelope, &message, over_http)? {
             exchange.modern = Some(Box::new(claim));
-            self.modern_message(id, part, &envelope, &message);
+            self.modern_message(id, part, &envelope, read);
             return Ok(());
         }
         if !request
@@ -73,7 +102,7 @@ impl Shard {
             self.required_session(id)?;
         }
         match envelope.kind() {
-            Kind::Request => self.request(id, part, &envelope, &message),
+            Kind::Request => self.request(id, part, &envelope, read),
             Kind::Notification => self.notification(id, part, &envelope, &message),
             Kind::Response => self.reply(id, part, &envelope, &message),
         }
@@ -91,8 +120,8 @@ impl Shard {
         Ok(())
     }
 
-    pub(super) fn request(&mut self, id: ExchangeId, part: u16, envelope: &Envelope<'_>, message: &Bytes) {
-        let params = &envelope.params;
+    pub(super) fn request(&mut self, id: ExchangeId, part: u16, envelope: &Envelope<'_>, read: Read<'_>) {
+        let (params, message) = (&envelope.params, read.message);
         let method = envelope.method.as_ref().map_or("", |method| &method.value);
         match method {
             "ping" => {
@@ -100,17 +129,17 @@ impl Shard {
                 let body = refusal::result(exchange.id_text(part), b"{}");
                 self.answer_part(id, part, &body);
             }
-            "tools/call" => self.by_name(id, part, list::Kind::Tools, params.name.as_ref(), message, false),
-            "prompts/get" => self.by_name(id, part, list::Kind::Prompts, params.name.as_ref(), message, true),
-            "resources/read" => self.by_uri(id, part, params.uri.as_ref(), message),
+            "tools/call" => self.by_name(id, part, list::Kind::Tools, params.name.as_ref(), read, false),
+            "prompts/get" => self.by_name(id, part, list::Kind::Prompts, params.name.as_ref(), read, true),
+            "resources/read" => self.by_uri(id, part, params.uri.as_ref(), read),
             "resources/subscribe" | "resources/unsubscribe" => {
                 if !self.subscription(id, params.uri.as_ref(), method == "resources/subscribe") {
                     let words = "the session has too many subscriptions";
                     return self.fail_part(id, part, refusal::INTERNAL_ERROR, words, None);
                 }
-                self.by_uri(id, part, params.uri.as_ref(), message);
+                self.by_uri(id, part, params.uri.as_ref(), read);
             }
-            "completion/complete" => self.completion(id, part, params, message),
+            "completion/complete" => self.completion(id, part, params, read),
             "logging/setLevel" => self.set_level(id, part, params, message),
             "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/update" => {
                 self.by_task(id, part, params.task_id.as_ref(), message);
@@ -149,7 +178,7 @@ impl Shard {
         part: u16,
         kind: list::Kind,
         name: Option<&Text<'_>>,
-        message: &Bytes,
+        read: Read<'_>,
         repeatable: bool,
     ) {
         let Some(name) = name else {
@@ -157,39 +186,37 @@ impl Shard {
         };
         let looked_up = self.looked_up(id, part);
         match self.find_name(id, kind, &name.value, looked_up) {
-            Found::At(target, None) => self.relay(id, part, target, message.clone(), repeatable),
-            Found::At(target, Some(original)) => {
-                let message = replace(&mut self.room, message, &name.span, &original);
-                self.relay(id, part, target, message, repeatable);
+            Found::At(target, original) => {
+                let (message, known) = read.renamed(&mut self.room, &name.span, original.as_deref());
+                self.relay_known(id, part, target, message, known, repeatable);
             }
             Found::Lookup(kind) => self.look_up(id, part, kind),
             Found::Nowhere(code, words) => self.fail_part(id, part, code, &words, None),
         }
     }
 
-    fn by_uri(&mut self, id: ExchangeId, part: u16, uri: Option<&Text<'_>>, message: &Bytes) {
+    fn by_uri(&mut self, id: ExchangeId, part: u16, uri: Option<&Text<'_>>, read: Read<'_>) {
         let Some(uri) = uri else {
             return self.fail_part(id, part, refusal::INVALID_PARAMS, "params.uri is no string", None);
         };
         match self.find_uri(id, &uri.value) {
-            Found::At(target, Some(original)) => {
-                let message = replace(&mut self.room, message, &uri.span, &original);
-                self.relay(id, part, target, message, true);
+            Found::At(target, original) => {
+                let (message, known) = read.renamed(&mut self.room, &uri.span, original.as_deref());
+                self.relay_known(id, part, target, message, known, true);
             }
-            Found::At(target, None) => self.relay(id, part, target, message.clone(), true),
             Found::Nowhere(code, words) => self.fail_part(id, part, code, &words, None),
             Found::Lookup(_) => {}
         }
     }
 
     /// A completion belongs to the target of the prompt or template it is for.
-    fn completion(&mut self, id: ExchangeId, part: u16, params: &Params<'_>, message: &Bytes) {
+    fn completion(&mut self, id: ExchangeId, part: u16, params: &Params<'_>, read: Read<'_>) {
         let reference = params.reference.as_ref();
         if let Some(uri) = reference.and_then(|reference| reference.uri.as_ref()) {
-            return self.by_uri(id, part, Some(uri), message);
+            return self.by_uri(id, part, Some(uri), read);
         }
         let name = reference.and_then(|reference| reference.name.as_ref());
-        self.by_name(id, part, list::Kind::Prompts, name, message, true);
+        self.by_name(id, part, list::Kind::Prompts, name, read, true);
     }
 
     fn notification(&mut self, id: ExchangeId, part: u16, envelope: &Envelope<'_>, message: &Bytes) {

@@ -7,7 +7,7 @@
 
 use crate::era;
 use crate::exchange::ExchangeId;
-use crate::http::{Fields, Method};
+use crate::http::{Fields, Method, write};
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::list::{self, Kind, View};
 use crate::jsonrpc::mirror;
@@ -15,7 +15,6 @@ use crate::leg::{Leg, LegId, Purpose, Trouble};
 use crate::refusal::Refusal;
 use crate::session::SessionId;
 use crate::shard::{Deferred, Shard};
-use bytes::Bytes;
 use routing::{Target, TargetId};
 use std::sync::Arc;
 
@@ -41,17 +40,19 @@ impl Schemas {
 
 impl Shard {
     /// Lets a call wait until the schemas of its target are known, if they matter for it and are not.
-    pub(super) fn await_schemas(&mut self, id: LegId, target: &Arc<Target>) -> bool {
-        let Some(leg) = self.legs.get(id) else { return false };
+    pub(super) fn await_schemas(
+        &mut self,
+        id: LegId,
+        target: &Arc<Target>,
+        envelope: Option<&Envelope<'_>>,
+    ) -> bool {
+        let Some(leg) = self.legs.get(id).filter(|_| envelope.is_some_and(is_call)) else { return false };
         let Purpose::Part { exchange, slot: None, .. } = leg.purpose else { return false };
-        let (session, fields) = (leg.session, leg.fields.clone());
-        if !is_call(&leg.body) {
-            return false;
-        }
         let Some(pool) = self.pools.get_mut(&target.id) else { return false };
         if pool.schemas.known {
             return false;
         }
+        let (session, fields) = (leg.session, leg.fields.clone());
         match &mut pool.schemas.asking {
             Some(waiting) => waiting.push(id),
             None => {
@@ -67,7 +68,7 @@ impl Shard {
         exchange: ExchangeId,
         session: Option<SessionId>,
         target: &Arc<Target>,
-        fields: Option<Fields>,
+        fields: Option<Box<Fields>>,
         cursor: Option<&str>,
     ) {
         let body = super::gather::lookup(Kind::Tools, cursor);
@@ -137,24 +138,29 @@ impl Shard {
         self.exchange(id).is_some_and(|exchange| exchange.modern.is_none() || !self.is_over_http(id))
     }
 
-    /// The fields that repeat the arguments of a call; none where the arguments can't be read.
-    pub(super) fn mirrored(&self, leg: &Leg, envelope: &Envelope<'_>) -> Vec<(String, Bytes)> {
-        let Some(name) = envelope.params.name.as_ref() else { return Vec::new() };
-        let Some(mirrors) = self.catalogue.mirrors(&leg.target.id, &name.value) else { return Vec::new() };
+    /// Writes the fields that repeat the arguments of a call; none where the arguments can't be read.
+    pub(super) fn write_mirrored(&self, leg: &Leg, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+        let Some(name) = envelope.params.name.as_ref() else { return };
+        let Some(mirrors) = self.catalogue.mirrors(&leg.target.id, &name.value) else { return };
         let arguments = envelope.params.arguments.clone().and_then(|span| leg.body.get(span));
-        let values = mirror::values(arguments, mirrors).unwrap_or_default();
-        let written = values.into_iter().filter_map(|(header, text)| {
-            let value = mirror::encode(&text?).into_owned();
-            Some((format!("{}{header}", mirror::PREFIX), value.into()))
-        });
-        written.collect()
+        for (header, text) in mirror::values(arguments, mirrors).unwrap_or_default() {
+            if let Some(text) = text {
+                let name = format!("{}{header}", mirror::PREFIX);
+                write::field(out, &name, mirror::encode(&text).as_bytes());
+            }
+        }
     }
 
     /// Whether the fields of a modern client's request repeat the arguments of its call as the tool wants it.
-    pub(super) fn check_mirrors(&self, id: LegId, exchange: ExchangeId) -> Result<(), Refusal> {
+    pub(super) fn check_mirrors(
+        &self,
+        id: LegId,
+        exchange: ExchangeId,
+        envelope: Option<&Envelope<'_>>,
+    ) -> Result<(), Refusal> {
         let (Some(leg), Some(exchange)) = (self.legs.get(id), self.exchange(exchange)) else { return Ok(()) };
-        let Ok(envelope) = Envelope::parse(&leg.body, usize::MAX) else { return Ok(()) };
-        let Some(name) = envelope.params.name.as_ref().filter(|_| is_call(&leg.body)) else { return Ok(()) };
+        let Some(envelope) = envelope.filter(|envelope| is_call(envelope)) else { return Ok(()) };
+        let Some(name) = &envelope.params.name else { return Ok(()) };
         let Some(mirrors) = self.catalogue.mirrors(&leg.target.id, &name.value) else { return Ok(()) };
         let arguments = envelope.params.arguments.clone().and_then(|span| leg.body.get(span));
         let values = mirror::values(arguments, mirrors).map_err(era::mismatch)?;
@@ -177,7 +183,6 @@ impl Shard {
     }
 }
 
-fn is_call(body: &[u8]) -> bool {
-    Envelope::parse(body, usize::MAX)
-        .is_ok_and(|envelope| envelope.method.is_some_and(|method| method.value == "tools/call"))
+fn is_call(envelope: &Envelope<'_>) -> bool {
+    envelope.method.as_ref().is_some_and(|method| method.value == "tools/call")
 }

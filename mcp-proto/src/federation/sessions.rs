@@ -145,7 +145,7 @@ impl Shard {
 
     pub(super) fn end_at(&mut self, target: Arc<Target>, opened: Opened) {
         let mut leg = Leg::new(target, None, Purpose::Quiet, Method::Delete, Bytes::new());
-        leg.opened = Some(opened);
+        leg.opened = Some(Box::new(opened));
         let leg = self.legs.insert(leg);
         self.start(leg);
     }
@@ -278,12 +278,12 @@ impl Shard {
         target: Arc<Target>,
         opened: Opened,
         message: Bytes,
-        fields: Option<Fields>,
+        fields: Option<Box<Fields>>,
         again: bool,
     ) {
         let mut leg = Leg::new(target, Some(id), Purpose::Greet { again }, Method::Post, message);
         leg.fields = fields;
-        leg.opened = Some(opened);
+        leg.opened = Some(Box::new(opened));
         let leg = self.legs.insert(leg);
         self.counters.calls.add(1);
         self.dispatch_leg(leg);
@@ -298,7 +298,7 @@ impl Shard {
         let message =
             level.filter(|_| leg.body == INITIALIZED).map(|level| own_request("logging/setLevel", level));
         self.drop_leg(id);
-        let (Some(id), Some(opened)) = (session, opened) else { return };
+        let (Some(id), Some(opened)) = (session, opened.map(|opened| *opened)) else { return };
         let Some(session) = self.sessions.get(id) else { return self.end_at(target, opened) };
         let (key, hidden) = (session.key, session.is_hidden());
         if hidden && let Some(message) = message {

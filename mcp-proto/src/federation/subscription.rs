@@ -164,9 +164,9 @@ impl Shard {
             backend: exchange.way.backend.clone(),
             capabilities: mute(capabilities),
             client: Bytes::copy_from_slice(client),
-            ..Likeness::default()
+            level: Bytes::new(),
         };
-        let Some(session) = self.private_session(&likeness, true) else {
+        let Some(session) = self.private_session(likeness, Bytes::new(), true) else {
             return self.refuse(id, &Refusal::overloaded());
         };
         if let Some(session) = self.sessions.get_mut(session) {
@@ -551,7 +551,7 @@ impl Exchange {
     /// What a target agreed to on its own terms.
     fn agreed(&self, target: &TargetId) -> Option<&Filter> {
         match &self.streams.iter().find(|stream| stream.target == *target)?.state {
-            State::Open(agreed) => agreed.as_ref(),
+            State::Open(agreed) => agreed.as_deref(),
             State::Waiting | State::Refused => None,
         }
     }

@@ -156,6 +156,25 @@ impl Fields {
         self.raw = Bytes::copy_from_slice(&self.raw);
     }
 
+    /// The same, and gives up all fields but those that `keeps` wants; of the rest of the head only `parts` stay.
+    pub(super) fn shed<const PARTS: usize>(
+        &mut self,
+        parts: [&mut Span; PARTS],
+        keeps: impl Fn(&str) -> bool,
+    ) {
+        let Self { raw, spans, .. } = self;
+        spans.retain(|field| field.given || !field.hop && keeps(field.name.text(raw)));
+        spans.shrink_to_fit();
+        let fields = spans.iter_mut().flat_map(|field| [&mut field.name, &mut field.value]);
+        let mut kept = Vec::new();
+        for span in parts.into_iter().chain(fields) {
+            let start = kept.len() as u32;
+            kept.extend_from_slice(span.bytes(raw));
+            *span = Span { start, end: kept.len() as u32 };
+        }
+        *raw = kept.into();
+    }
+
     /// The room for spans, to be used for another head.
     pub(super) fn into_spare(mut self) -> Spare {
         self.spans.clear();

@@ -158,6 +158,13 @@ impl Request {
         self.authority.text(self.fields.raw())
     }
 
+    /// Keeps no more of it than its path and the fields that `keeps` wants, for a request that lasts long.
+    pub(crate) fn shed(&mut self, keeps: impl Fn(&str) -> bool) {
+        let Self { fields, path, query, authority, .. } = self;
+        (*query, *authority) = (None, Span::default());
+        fields.shed([path], keeps);
+    }
+
     /// A request that never was text: no fields, the path `/`.
     pub(crate) fn bare(method: Method) -> Self {
         Self {

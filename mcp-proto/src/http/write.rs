@@ -3,6 +3,9 @@
 use super::Method;
 use super::fields::is_token;
 
+/// What goes around the data of a chunk at most, in bytes: its length in hexadecimal, and two line ends.
+pub(crate) const CHUNK_FRAME: usize = 16 + 2 + 2;
+
 /// What follows the data of a chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
 

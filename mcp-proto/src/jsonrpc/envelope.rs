@@ -5,7 +5,6 @@
 
 use super::depth;
 use super::walk::{self, Shape};
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
@@ -217,21 +216,7 @@ impl<'a> Envelope<'a> {
     /// When it is no JSON, no object, or no JSON-RPC 2.0 message that everyone would read alike.
     pub fn parse(body: &'a [u8], depth: usize) -> Result<Self, Invalid> {
         let text = text(body, depth)?;
-        if first_byte(body) != Some(b'{') {
-            serde_json::from_str::<IgnoredAny>(text).map_err(|_| Invalid::json())?;
-            return Err(Invalid::request("a message is an object"));
-        }
-        let mut members = Members::default();
-        walk::walk(text, Field::Message, &mut members).map_err(|_| Invalid::json())?;
-
-        let (id, id_span) = members.id(text)?;
-        members.envelope(text, id, id_span).map_err(|reason| Invalid {
-            id: match id {
-                Id::Raw(id) => Some(id.to_owned()),
-                Id::Absent | Id::Null => None,
-            },
-            ..Invalid::request(reason)
-        })
+        Spans::read(text)?.envelope_in(text)
     }
 
     /// What it is.
@@ -249,10 +234,28 @@ fn first_byte(bytes: &[u8]) -> Option<u8> {
     bytes.iter().copied().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
 }
 
+/// What is known of a message that was read, even if a string in it was replaced since.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'s> {
+    pub(crate) spans: &'s Spans,
+    /// Where that string ended, and where it ends now.
+    pub(crate) replaced: Option<(usize, usize)>,
+}
+
+impl Known<'_> {
+    /// The envelope of `body`, which is that message.
+    pub(crate) fn envelope<'a>(&self, body: &'a [u8]) -> Result<Envelope<'a>, Invalid> {
+        match self.replaced {
+            Some((end, now)) => self.spans.shifted(end, now).envelope(body),
+            None => self.spans.envelope(body),
+        }
+    }
+}
+
 /// The body as text: serde_json alone would take invalid UTF-8 in strings that it skips.
 fn text(body: &[u8], depth: usize) -> Result<&str, Invalid> {
     let text = str::from_utf8(body).map_err(|_| Invalid { reason: "not valid UTF-8", ..Invalid::json() })?;
-    if depth::exceeds(body, depth) {
+    if depth < body.len() && depth::exceeds(body, depth) {
         return Err(Invalid::request("nested too deep"));
     }
     Ok(text)
@@ -260,7 +263,7 @@ fn text(body: &[u8], depth: usize) -> Result<&str, Invalid> {
 
 /// The members that are read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Field {
+pub(super) enum Field {
     Message,
     Unread,
     JsonRpc,
@@ -318,21 +321,21 @@ impl Field {
     }
 }
 
-/// Where the members that are read stand.
-#[derive(Debug)]
-struct Members {
+/// Where the members that are read stand in a message.
+#[derive(Clone, Debug)]
+pub(crate) struct Spans {
     /// Empty for those that are absent: no value is.
     spans: [Range<usize>; Field::COUNT],
     duplicate: bool,
 }
 
-impl Default for Members {
+impl Default for Spans {
     fn default() -> Self {
         Self { spans: [const { 0..0 }; Field::COUNT], duplicate: false }
     }
 }
 
-impl Shape for Members {
+impl Shape for Spans {
     type Field = Field;
 
     fn member(&mut self, parent: Field, key: &[u8]) -> Field {
@@ -392,7 +395,51 @@ impl Shape for Members {
 
 type Checked<T> = Result<T, &'static str>;
 
-impl Members {
+impl Spans {
+    fn read(text: &str) -> Result<Self, Invalid> {
+        if first_byte(text.as_bytes()) != Some(b'{') {
+            return Err(match walk::is_json(text) {
+                true => Invalid::request("a message is an object"),
+                false => Invalid::json(),
+            });
+        }
+        let mut spans = Self::default();
+        walk::walk(text, Field::Message, &mut spans).map_err(|walk::Malformed| Invalid::json())?;
+        Ok(spans)
+    }
+
+    /// Reads one message, nested at most `depth` deep, of which [`Self::envelope`] is made.
+    pub(crate) fn parse(body: &[u8], depth: usize) -> Result<Self, Invalid> {
+        Self::read(text(body, depth)?)
+    }
+
+    /// The envelope of the message that was read; see [`Envelope::parse`].
+    pub(crate) fn envelope<'a>(&self, body: &'a [u8]) -> Result<Envelope<'a>, Invalid> {
+        self.envelope_in(text(body, usize::MAX)?)
+    }
+
+    /// The same where the string that ended at `end` was replaced by one that ends at `now`.
+    fn shifted(&self, end: usize, now: usize) -> Self {
+        let mut shifted = self.clone();
+        for place in shifted.spans.iter_mut().flat_map(|span| [&mut span.start, &mut span.end]) {
+            if *place >= end {
+                *place = *place - end + now;
+            }
+        }
+        shifted
+    }
+
+    fn envelope_in<'a>(&self, text: &'a str) -> Result<Envelope<'a>, Invalid> {
+        let (id, id_span) = self.id(text)?;
+        self.checked(text, id, id_span).map_err(|reason| Invalid {
+            id: match id {
+                Id::Raw(id) => Some(id.to_owned()),
+                Id::Absent | Id::Null => None,
+            },
+            ..Invalid::request(reason)
+        })
+    }
+
     fn span(&self, field: Field) -> Option<Range<usize>> {
         self.spans.get(field as usize).filter(|span| !span.is_empty()).cloned()
     }
@@ -422,12 +469,7 @@ impl Members {
         Ok(Some(Text { span, value }))
     }
 
-    fn envelope<'a>(
-        &self,
-        text: &'a str,
-        id: Id<'a>,
-        id_span: Option<Range<usize>>,
-    ) -> Checked<Envelope<'a>> {
+    fn checked<'a>(&self, text: &'a str, id: Id<'a>, id_span: Option<Range<usize>>) -> Checked<Envelope<'a>> {
         if self.duplicate {
             return Err("a member occurs twice");
         }
@@ -504,7 +546,7 @@ impl Members {
 }
 
 /// What the string literal `raw` says; `None` when that is no text (a lone surrogate).
-pub(super) fn decode(raw: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn decode(raw: &str) -> Option<Cow<'_, str>> {
     match raw.strip_prefix('"')?.strip_suffix('"') {
         Some(plain) if !plain.contains('\\') => Some(Cow::Borrowed(plain)),
         _ => serde_json::from_str(raw).ok().map(Cow::Owned),

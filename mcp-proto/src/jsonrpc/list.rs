@@ -161,7 +161,7 @@ pub fn federate(
     let mut answer = Answer::new(kind, *view, text, out);
     let page = match walk::walk(text, Field::Answer, &mut answer) {
         Ok(()) => answer.finish(),
-        Err(_) => Err(PageError::Malformed),
+        Err(walk::Malformed) => Err(PageError::Malformed),
     };
     if page.is_err() {
         out.truncate(before);

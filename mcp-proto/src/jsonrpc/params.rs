@@ -21,88 +21,120 @@ pub type Edit = (Range<usize>, Vec<u8>);
 #[must_use]
 pub fn edited(message: &[u8], mut edits: Vec<Edit>) -> Vec<u8> {
     edits.sort_by_key(|(span, _)| span.start);
-    let grown: usize = edits.iter().map(|(_, text)| text.len()).sum();
-    let edits: Vec<(Range<usize>, &[u8])> =
-        edits.iter().map(|(span, text)| (span.clone(), text.as_slice())).collect();
-    let mut out = Vec::with_capacity(message.len() + grown);
-    splice::splice(message, &edits, &mut out);
+    let (grown, shrunk) =
+        edits.iter().fold((0, 0), |(grown, shrunk), (span, text)| (grown + text.len(), shrunk + span.len()));
+    let mut out = Vec::with_capacity((message.len() + grown).saturating_sub(shrunk));
+    splice::splice_owned(message, &edits, &mut out);
     out
+}
+
+/// Where members go that are put at the start of `params._meta`, and what has to stand around them.
+struct Place {
+    /// What they take the place of.
+    span: Range<usize>,
+    before: &'static [u8],
+    behind: &'static [u8],
+}
+
+impl Place {
+    /// What is absent on the way is made; a `_meta` that is no object is replaced.
+    fn in_meta(message: &[u8], envelope: &Envelope<'_>) -> Self {
+        // In front of the members of an object that may have some.
+        let first = |object: &Range<usize>, before, alone, followed| {
+            let inside = message.get(object.start + 1..object.end.saturating_sub(1)).unwrap_or_default();
+            let behind = if inside.trim_ascii().is_empty() { alone } else { followed };
+            Self { span: object.start + 1..object.start + 1, before, behind }
+        };
+        match (&envelope.params.meta, &envelope.params.span) {
+            (Some(meta), _) if message.get(meta.start) == Some(&b'{') => first(meta, b"", b"", b","),
+            (Some(meta), _) => Self { span: meta.clone(), before: b"{", behind: b"}" },
+            (None, Some(params)) => first(params, b"\"_meta\":{", b"}", b"},"),
+            (None, None) => {
+                // The message is an object and has a method, so its last bracket closes it and a comma is due.
+                let end = memrchr(b'}', message).unwrap_or(message.len());
+                Self { span: end..end, before: b",\"params\":{\"_meta\":{", behind: b"}}" }
+            }
+        }
+    }
 }
 
 /// Puts `added` (`"key":value,"key":value`, at least one) at the start of `params._meta`. What is absent on the way
 /// is made; a `_meta` that is no object is replaced.
 #[must_use]
 pub fn meta(message: &[u8], envelope: &Envelope<'_>, added: &[u8]) -> Edit {
-    if let Some(span) = &envelope.params.meta {
-        let object = message.get(span.start) == Some(&b'{');
-        return match object {
-            true => first(message, span, added),
-            false => (span.clone(), [b"{", added, b"}"].concat()),
-        };
-    }
-    let meta = [b"\"_meta\":{", added, b"}"].concat();
-    if let Some(span) = &envelope.params.span {
-        return first(message, span, &meta);
-    }
-    // The message is an object and has a method, so its last bracket closes it and a comma is due.
-    let end = memrchr(b'}', message).unwrap_or(message.len());
-    (end..end, [b",\"params\":{", meta.as_slice(), b"}"].concat())
-}
-
-/// Puts members in front of those of the object at `span`.
-fn first(message: &[u8], span: &Range<usize>, added: &[u8]) -> Edit {
-    let inside = message.get(span.start + 1..span.end.saturating_sub(1)).unwrap_or_default();
-    let comma: &[u8] = if inside.trim_ascii().is_empty() { b"" } else { b"," };
-    (span.start + 1..span.start + 1, [added, comma].concat())
+    let place = Place::in_meta(message, envelope);
+    (place.span, [place.before, added, place.behind].concat())
 }
 
 /// The message with `added` at the start of `params._meta`; see [`meta`].
 #[must_use]
 pub fn with_meta(message: &[u8], envelope: &Envelope<'_>, added: &[u8]) -> Vec<u8> {
-    edited(message, vec![meta(message, envelope, added)])
+    with_meta_of(message, envelope, &[added])
 }
 
-/// The values that stand for a handshake in `params._meta`: all of `_meta` when there is nothing else in it.
+/// The same for what stands in parts.
+pub(crate) fn with_meta_of(message: &[u8], envelope: &Envelope<'_>, added: &[&[u8]]) -> Vec<u8> {
+    let Place { span, before, behind } = Place::in_meta(message, envelope);
+    let (front, rest) = (message.get(..span.start), message.get(span.end..));
+    let added_length: usize = added.iter().map(|part| part.len()).sum();
+    let mut out = Vec::with_capacity(message.len() - span.len() + before.len() + added_length + behind.len());
+    out.extend_from_slice(front.unwrap_or_default());
+    out.extend_from_slice(before);
+    added.iter().for_each(|part| out.extend_from_slice(part));
+    out.extend_from_slice(behind);
+    out.extend_from_slice(rest.unwrap_or_default());
+    out
+}
+
+/// The values that stand for a handshake in `params._meta`, in order: all of `_meta` when there is nothing else in it.
 #[must_use]
 pub fn handshake(message: &[u8], envelope: &Envelope<'_>) -> Vec<Range<usize>> {
     let modern = &envelope.params.modern;
     let keys = [&modern.version, &modern.client_capabilities, &modern.client_info, &modern.log_level];
-    let values: Vec<Range<usize>> = keys.into_iter().flatten().cloned().collect();
+    let mut values: Vec<Range<usize>> = keys.into_iter().flatten().cloned().collect();
+    values.sort_by_key(|value| value.start);
     let Some(meta) = envelope.params.meta.clone().filter(|_| !values.is_empty()) else { return values };
     let mut rest = meta.start + 1;
     let mut nothing_else = true;
-    for (span, _) in dropped(message, values.clone()) {
+    for span in drops(message, &values) {
         nothing_else &= message.get(rest..span.start).unwrap_or_default().trim_ascii().is_empty();
         rest = span.end;
     }
     nothing_else &= message.get(rest..meta.end - 1).unwrap_or_default().trim_ascii().is_empty();
-    if nothing_else { vec![meta] } else { values }
+    if nothing_else {
+        values.clear();
+        values.push(meta);
+    }
+    values
 }
 
 /// Drops the members of objects that have these values, with their keys and with the commas that they leave over.
 #[must_use]
 pub fn dropped(message: &[u8], mut values: Vec<Range<usize>>) -> Vec<Edit> {
     values.sort_by_key(|value| value.start);
-    let mut edits: Vec<Edit> = Vec::with_capacity(values.len());
+    let mut edits = Vec::with_capacity(values.len() + 1);
+    edits.extend(drops(message, &values).map(|span| (span, Vec::new())));
+    edits
+}
+
+/// What goes with `values`, which are in order.
+fn drops(message: &[u8], values: &[Range<usize>]) -> impl Iterator<Item = Range<usize>> {
     // Behind the comma of a member that was dropped from the front of its object.
     let mut front = None;
-    for value in values {
-        let Some(key) = key_of(message, value.start) else { continue };
+    values.iter().filter_map(move |value| {
+        let key = key_of(message, value.start)?;
         let before = message.get(..key).unwrap_or_default().trim_ascii_end();
-        let span = if before.ends_with(b"{") || front == Some(before.len()) {
+        if before.ends_with(b"{") || front == Some(before.len()) {
             let behind = message.get(value.end..).unwrap_or_default();
             let comma = behind.iter().position(|byte| !byte.is_ascii_whitespace());
             let comma = comma.filter(|at| behind.get(*at) == Some(&b','));
             let end = comma.map_or(value.end, |at| value.end + at + 1);
             front = Some(end);
-            key..end
-        } else {
-            // There is a member before it, which stays or goes with its own comma.
-            before.len() - 1..value.end
-        };
-        edits.push((span, Vec::new()));
-    }
-    edits
+            return Some(key..end);
+        }
+        // There is a member before it, which stays or goes with its own comma.
+        Some(before.len() - 1..value.end)
+    })
 }
 
 /// Where the key of the member begins whose value begins at `value`.

@@ -205,6 +205,11 @@ impl Rewriter {
         pen.by_value = false;
     }
 
+    /// What is done to the message.
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// What the message is; `None` as long as nothing told.
     #[must_use]
     pub fn kind(&self) -> Option<Kind> {

@@ -166,8 +166,6 @@ fn a_large_answer_and_one_in_pieces_are_finished_as_well() {
     let text = "x".repeat(300_000);
     for pieces in [1, 7, 50_000] {
         let mut world = legacy();
-        // It is kept until it is known to be no question.
-        world.bound = 1 << 20;
         let result = format!(r#"{{"content":[{{"type":"text","text":"{text}"}}]}}"#);
         let whole = result.clone();
         world.server("alpha").on("tools/call", move |seen| {
@@ -183,6 +181,46 @@ fn a_large_answer_and_one_in_pieces_are_finished_as_well() {
             result.strip_suffix('}').unwrap()
         );
         assert!(answer.text() == expected, "{pieces}: {}", &answer.text()[..200]);
+    }
+}
+
+#[test]
+fn a_large_answer_crosses_eras_as_it_comes_once_it_is_certain_that_it_is_none_of_the_questions() {
+    const KIND: &str = r#""resultType":"complete","#;
+    let text = "x".repeat(300_000);
+    for (modern_client, kind, first) in [(true, "", true), (false, KIND, true), (false, KIND, false)] {
+        let mut world = if modern_client { legacy() } else { modern() };
+        world.server("alpha").on("tools/call", |_| Vec::new());
+        let client = match modern_client {
+            true => world.begin_modern(0, &Ask { capabilities: "{}", ..Ask::default() }),
+            false => {
+                let (client, session) = world.begin();
+                world.ask_later(client, &session, &call("echo"));
+                client
+            }
+        };
+        let content = format!(r#""content":[{{"type":"text","text":"{text}"}}]"#);
+        let (front, back) = if first { (kind, "") } else { ("", KIND.trim_end_matches(',')) };
+        let comma = if back.is_empty() { "" } else { "," };
+        let seen = world.server("alpha").last("tools/call").clone();
+        let body = seen.response(&format!("{{{front}{content}{comma}{back}}}"));
+        let head = format!(
+            "HTTP/1.1 200 x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        if !first {
+            // What says at its end that it is an answer is kept until then.
+            world.bound = 1 << 20;
+        }
+        let half = body.len() / 2;
+        world.say(seen.key, vec![Step::Send([&head, &body[..half]].concat().into())]);
+        let came = world.clients[client].received;
+        assert_eq!(came > half, first, "{came} of {half}");
+        world.say(seen.key, vec![Step::Send(body[half..].into()), Step::Done]);
+        let answer = world.clients[client].answers().pop().unwrap();
+        assert!(answer.complete && answer.tool_text() == text);
+        let result = answer.json()["result"].clone();
+        assert_eq!(result.get("resultType").is_some(), modern_client);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a target speaks: found out, remembered, doubted.
 
-use crate::support::client::{call, request};
+use crate::support::client::{EVERYTHING, INITIALIZED, call, initialize, post, request};
 use crate::support::eras::Speaks;
 use crate::support::listening::before;
 use crate::support::modern::Ask;
@@ -260,6 +260,32 @@ fn a_target_that_learns_or_forgets_a_revision_runs_each_tool_once() {
             assert!(is_done(&answer), "modern client, {from:?} to {to:?}: {}", answer.text());
             assert_eq!(world.effects("alpha"), 4, "{from:?} to {to:?}");
         }
+    }
+}
+
+#[test]
+fn a_client_that_comes_when_its_target_has_turned_to_sessions_gets_one() {
+    for targets in [&["alpha"][..], &["alpha", "beta"]] {
+        let mut world = before(targets).build();
+        let eras: Vec<_> = targets.iter().map(|name| (*name, world.speaks(name, Speaks::Modern))).collect();
+        world.begin();
+        // What they said of themselves has to be asked for again.
+        world.advance(Duration::from_secs(61));
+        eras.iter().for_each(|(name, era)| world.turn(name, era, Speaks::Legacy));
+        let client = world.connect(0);
+        world.send(client, &post("", &initialize("2025-06-18", EVERYTHING)));
+        let answer = world.clients[client].answer();
+        assert_eq!(answer.json()["id"], 0, "{}", answer.text());
+        assert_eq!(answer.json()["result"]["protocolVersion"], "2025-06-18", "{}", answer.text());
+        let session = answer.field("mcp-session-id").expect("a session").to_owned();
+        assert_eq!(
+            world.server("alpha").last("initialize").json()["params"]["protocolVersion"],
+            "2025-06-18"
+        );
+        assert_eq!(world.ask(client, &session, INITIALIZED).status, 202);
+        let tool = if targets.len() == 1 { "echo" } else { "alpha_echo" };
+        assert!(is_done(&world.ask(client, &session, &call(tool))));
+        assert_eq!(world.server("alpha").count("initialize"), 1);
     }
 }
 

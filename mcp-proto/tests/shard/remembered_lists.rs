@@ -176,7 +176,7 @@ fn run(seed: u64, steps: usize) {
             script.borrow_mut()[target][kind] = Said::random(dice);
         }
         if dice.once_in(4) {
-            gateways.each_mut().map(|gateway| gateway.world.advance(Duration::from_secs(2)));
+            gateways.iter_mut().for_each(|gateway| gateway.world.advance(Duration::from_secs(2)));
         }
         let (modern, method, id) = (dice.once_in(2), KINDS[dice.below(2)].0, IDS[dice.below(IDS.len())]);
         let mut cursor = None;

@@ -1,5 +1,6 @@
 //! Pages that a legacy target wants visited before a call is made again (-32042).
 
+use super::super::route::Read;
 use super::state::Purport;
 use crate::exchange::ExchangeId;
 use crate::federation::asks::{Offers, may_ask_back};
@@ -82,7 +83,7 @@ impl Shard {
         let plain = Bytes::from(params::without(message, given));
         let depth = self.config.limits.depth;
         if let Ok(envelope) = Envelope::parse(&plain, depth) {
-            self.request(id, part, &envelope, &plain);
+            self.request(id, part, &envelope, Read { message: &plain, spans: None });
         }
     }
 }

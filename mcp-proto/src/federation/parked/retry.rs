@@ -128,7 +128,7 @@ impl Shard {
     /// The answer under way is for another request than it was when it began.
     fn replan(&mut self, id: LegId, exchange: ExchangeId, part: u16) {
         let plan = self.plan(id, exchange, part);
-        let mut rewriter = *self.rewriter(plan.clone());
+        let mut rewriter = self.rewriter(plan.clone());
         let mut look = self.look(plan.clone());
         let Some(leg) = self.legs.get_mut(id) else { return };
         match &mut leg.inbound {
@@ -136,14 +136,16 @@ impl Shard {
                 events.held.out.clear();
                 // What is no JSON is found so again at its end.
                 events.broken |= rewriter.push(&events.held.raw, &mut events.held.out).is_err();
-                events.rewriter = rewriter;
-                events.plan = plan;
+                events.rewriter = Some(rewriter);
+                events.plan = Some(Box::new(plan));
             }
             Inbound::Whole { status: 200, body } => {
                 // As above.
                 let body = std::mem::take(body).done();
                 _ = look.rewriter.push(&body, &mut look.held.out);
+                look.came = body.len();
                 look.held.raw = body.into();
+                look.askable = true;
                 leg.inbound = Inbound::Look(Box::new(look));
             }
             _ => {}
