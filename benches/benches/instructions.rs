@@ -126,21 +126,18 @@ fn curves(all: bool) -> bool {
 
 /// Instructions of a unit with each of these arguments, as many at a time as there are cores.
 fn count_all(jobs: &[Vec<String>]) -> Vec<u64> {
-    // The largest are the last, and take longest.
-    let left = Mutex::new((0..jobs.len()).collect::<Vec<_>>());
-    let counts = Mutex::new(vec![0; jobs.len()]);
-    let worker = || {
-        while let Some(at) = { left.lock().expect("nobody panics").pop() } {
-            let count = instructions(&jobs[at]);
-            counts.lock().expect("nobody panics")[at] = count;
-        }
-    };
-    std::thread::scope(|scope| {
+    // From the end: what takes longest comes late in a curve.
+    let left = Mutex::new(jobs.iter().enumerate().collect::<Vec<_>>());
+    let next = || left.lock().expect("nobody panics").pop();
+    let work = || std::iter::from_fn(next).map(|(at, job)| (at, instructions(job))).collect::<Vec<_>>();
+    let mut counts = std::thread::scope(|scope| {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().for_each(|worker| worker.join().expect("valgrind counts"));
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let counts = workers.into_iter().map(|worker| worker.join().expect("valgrind counts"));
+        counts.collect::<Vec<_>>().concat()
     });
-    counts.into_inner().expect("nobody panics")
+    counts.sort_unstable();
+    counts.into_iter().map(|(_, count)| count).collect()
 }
 
 /// What a unit takes.

@@ -121,7 +121,10 @@ impl Wire {
             .expect("there is room");
         let asker = std::mem::replace(&mut self.client, listener);
         let fields = in_session(&session);
-        self.ask(format!("GET /mcp HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n{fields}\r\n").as_bytes());
+        self.ask(
+            format!("GET /mcp HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n{fields}\r\n")
+                .as_bytes(),
+        );
         assert!(self.answer.starts_with(b"HTTP/1.1 200 OK\r\n") && self.stream.is_some());
         self.client = asker;
         listener

@@ -20,7 +20,7 @@ mod timer;
 #[path = "../gateway/upstream.rs"]
 mod upstream;
 #[path = "../gateway/work.rs"]
-#[cfg_attr(not(test), expect(dead_code, reason = "the race asks for more"))]
+#[expect(dead_code, reason = "the race asks for more")]
 mod work;
 
 mod cluster;
