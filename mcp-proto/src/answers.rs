@@ -228,6 +228,11 @@ impl Shard {
         if self.is_session_lost(id, status, body) {
             return self.renew(id);
         }
+        if let (Purpose::Part { exchange, part, slot: Some(slot) }, Some(known)) =
+            (purpose, self.known_list(id, status, body))
+        {
+            return self.slot_said(id, exchange, part, slot, status, known);
+        }
         if self.is_doubtful(id, status, body) {
             return;
         }

@@ -13,6 +13,7 @@ use crate::refusal;
 use crate::session::{Session, SessionId, TargetState};
 use crate::shard::{Deferred, Shard};
 use bytes::Bytes;
+use memchr::memmem;
 use routing::{Protocol, Target, TargetId};
 use std::sync::Arc;
 
@@ -272,10 +273,7 @@ impl Shard {
         let Some(leg) = self.legs.get(id) else { return false };
         let (target, purpose) = (Arc::clone(&leg.target), leg.purpose);
         let refused = matches!(status, 400 | 404 | 405 | 406);
-        let code = Envelope::parse(body, self.config.limits.depth)
-            .ok()
-            .and_then(|envelope| envelope.error)
-            .map(|error| error.code.unwrap_or_default());
+        let code = error_code(body, self.config.limits.depth);
         let modern = leg.is_modern();
         // What the other era has no code for.
         let foreign = matches!(code, Some(-32022..=-32020));
@@ -341,4 +339,14 @@ impl Shard {
         }
         self.answer_part(id, part, body);
     }
+}
+
+/// The code of the error that `body` is, if it is one; 0 where it has none.
+fn error_code(body: &[u8], depth: usize) -> Option<i64> {
+    // Few are. With an escape in it, the key may hide.
+    if memmem::find(body, b"\"error\"").is_none() && memmem::find(body, b"\\u").is_none() {
+        return None;
+    }
+    let error = Envelope::parse(body, depth).ok()?.error?;
+    Some(error.code.unwrap_or_default())
 }
