@@ -22,9 +22,9 @@ const RECORDED: [(&str, u64); 14] = [
     ("call-64KB-legacy-to-modern", 0),
     ("call-64KB-modern-to-legacy", 0),
     ("call-1MB-legacy-to-modern", 0),
-    ("list", 92_465),
-    ("list-modern", 150_472),
-    ("list-cached", 36_539),
+    ("list", 96_452),
+    ("list-modern", 113_547),
+    ("list-cached", 46_763),
     ("session", 375_796),
 ];
 
