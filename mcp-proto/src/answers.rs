@@ -128,7 +128,7 @@ impl Shard {
                 pushed.map(|it| *complete = it).map_err(|_| Trouble::Malformed("it is no JSON"))
             }
             (Inbound::Look(look), Purpose::Part { exchange, .. }) => {
-                self.look_body(exchange, look, &bytes).map(|pass| {
+                self.look_body(exchange, look, bytes).map(|pass| {
                     if let Some(pass) = pass {
                         inbound = pass;
                     }
