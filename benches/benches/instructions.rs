@@ -27,9 +27,9 @@ const RECORDED: [(&str, u64); 14] = [
     ("call-64KB-legacy-to-modern", 0),
     ("call-64KB-modern-to-legacy", 0),
     ("call-1MB-legacy-to-modern", 0),
-    ("list", 96_452),
-    ("list-modern", 113_547),
-    ("list-cached", 46_763),
+    ("list", 81_503),
+    ("list-modern", 98_430),
+    ("list-cached", 31_620),
     ("session", 375_796),
 ];
 
