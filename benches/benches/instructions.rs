@@ -27,9 +27,9 @@ const RECORDED: [(&str, u64); 14] = [
     ("call-64KB-legacy-to-modern", 407_202),
     ("call-64KB-modern-to-legacy", 410_677),
     ("call-1MB-legacy-to-modern", 5_785_160),
-    ("list", 92_465),
-    ("list-modern", 150_472),
-    ("list-cached", 36_539),
+    ("list", 81_503),
+    ("list-modern", 98_430),
+    ("list-cached", 31_620),
     ("session", 375_796),
 ];
 

@@ -26,8 +26,8 @@ const LIMITS: [(&str, f64); 11] = [
     ("call-modern", 8.0),
     ("call-legacy-to-modern", 35.0),
     ("call-modern-to-legacy", 26.0),
-    ("list", 12.5),
-    ("list-modern", 37.5),
+    ("list", 9.5),
+    ("list-modern", 25.5),
     ("list-cached", 19.0),
     ("session", 134.1),
 ];

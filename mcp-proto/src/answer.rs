@@ -348,10 +348,11 @@ impl Shard {
             return self.answer_part(id, part, &pieces.concat());
         }
         let code = exchange.log.code.filter(|_| exchange.modern.is_some());
-        let length = pieces.iter().map(|piece| piece.len() as u64).sum();
-        self.begin(id, code.map_or(200, refusal::status), Content::Json(length), &[]);
-        for piece in pieces {
-            self.write_body(id, piece);
+        let length = pieces.iter().map(Bytes::len).sum();
+        self.begin(id, code.map_or(200, refusal::status), Content::Json(length as u64), &[]);
+        if let Some((slot, _)) = self.begun(id, length) {
+            pieces.into_iter().for_each(|piece| slot.outbox.share(piece));
+            self.flush(id.conn);
         }
         self.finish(id);
     }

@@ -17,6 +17,9 @@ use std::io::IoSlice;
 /// read into, which may be many times as large.
 const COPY: usize = 16 << 10;
 
+/// Up to this size a part is copied in any case: a slice of its own costs as much.
+const SMALL: usize = 1 << 10;
+
 /// The taken front of a tail is given up from this size on.
 const TRIM: usize = 64 << 10;
 
@@ -44,7 +47,16 @@ impl Outbox {
 
     /// Appends `bytes`, by reference when they are many.
     pub(crate) fn push(&mut self, bytes: Bytes) {
-        if bytes.len() <= COPY {
+        self.push_over(COPY, bytes);
+    }
+
+    /// The same for what has memory of its own: a reference to it pins nothing else.
+    pub(crate) fn share(&mut self, bytes: Bytes) {
+        self.push_over(SMALL, bytes);
+    }
+
+    fn push_over(&mut self, most: usize, bytes: Bytes) {
+        if bytes.len() <= most {
             return self.write(|tail| tail.extend_from_slice(&bytes));
         }
         self.long_bytes += bytes.len();
@@ -261,7 +273,7 @@ mod tests {
                 let size = if *small { size % 64 } else { *size };
                 let bytes = vec![number as u8; size];
                 expected.extend_from_slice(&bytes);
-                outbox.push(bytes.into());
+                if number % 2 == 0 { outbox.push(bytes.into()) } else { outbox.share(bytes.into()) }
             }
             prop_assert_eq!(outbox.waiting(), expected.len() - first.min(4));
             if moved && first == 0 {

@@ -256,7 +256,9 @@ mod tests {
         let mut lists = Lists::default();
         let answer = Bytes::copy_from_slice(answer.as_bytes());
         let list = List { answer: &answer, ttl: Duration::ZERO, event: false, shared: true };
-        lists.keep(&target, Kind::Tools, &list, &Limits::default(), Instant::now());
+        #[expect(clippy::disallowed_methods, reason = "a test begins at some time or other")]
+        let now = Instant::now();
+        lists.keep(&target, Kind::Tools, &list, &Limits::default(), now);
         (lists, target)
     }
 

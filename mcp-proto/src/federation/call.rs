@@ -87,7 +87,7 @@ impl Shard {
         self.start_known(id, None);
     }
 
-    fn start_known(&mut self, id: LegId, known: Option<Known<'_>>) {
+    pub(super) fn start_known(&mut self, id: LegId, known: Option<Known<'_>>) {
         let Some(leg) = self.legs.get(id) else { return };
         let target = Arc::clone(&leg.target);
         // It ends or completes a session that is open, so there is nothing to find out.

@@ -4,7 +4,7 @@ use super::probe::Era;
 use crate::edge::Note;
 use crate::exchange::{ExchangeId, Gather, Slot, What, Work};
 use crate::http::Method;
-use crate::jsonrpc::envelope::Envelope;
+use crate::jsonrpc::envelope::{Envelope, Known};
 use crate::jsonrpc::list;
 use crate::leg::{Leg, LegId, Purpose};
 use crate::refusal;
@@ -87,6 +87,18 @@ impl Shard {
     }
 
     pub(super) fn gather(&mut self, id: ExchangeId, part: u16, what: What, questions: Vec<Question>) {
+        self.gather_known(id, part, what, questions, None);
+    }
+
+    /// The same with a message that is for all as it came, of which something is known.
+    pub(super) fn gather_known(
+        &mut self,
+        id: ExchangeId,
+        part: u16,
+        what: What,
+        questions: Vec<Question>,
+        known: Option<Known<'_>>,
+    ) {
         let slots = questions.iter().map(|it| Slot::new(it.target.id.clone())).collect();
         let asked = questions.iter().filter(|it| it.body.is_ok() && it.kept.is_none());
         let budget = asked.map(|it| self.budget(&it.target)).max();
@@ -107,7 +119,8 @@ impl Shard {
                     leg.list = list;
                     leg.repeatable = true;
                     let leg = self.legs.insert(leg);
-                    self.start(leg);
+                    self.counters.calls.add(1);
+                    self.start_known(leg, known);
                 }
                 Err(reason) => self.set_outcome(id, part, slot, Err(reason)),
             }

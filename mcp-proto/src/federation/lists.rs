@@ -6,10 +6,11 @@
 use super::gather::Question;
 use super::initialize::OWN_SERVER;
 use super::probe::Era;
+use super::route::Read;
 use crate::catalogue::{List, Shown};
 use crate::era::PREFIX;
 use crate::exchange::{ExchangeId, Slot, What};
-use crate::jsonrpc::envelope::Text;
+use crate::jsonrpc::envelope::{Known, Text};
 use crate::jsonrpc::list::{self, PageError};
 use crate::jsonrpc::splice::quote;
 use crate::jsonrpc::{members, params};
@@ -60,8 +61,9 @@ impl Shard {
         part: u16,
         kind: list::Kind,
         cursor: Option<&Text<'_>>,
-        message: &Bytes,
+        read: Read<'_>,
     ) {
+        let message = read.message;
         let Some(cursor) = cursor else {
             let mut questions = self.questions(id, message);
             for question in &mut questions {
@@ -76,7 +78,8 @@ impl Shard {
             {
                 exchange.by_events = exchange.accepts.events;
             }
-            return self.gather(id, part, What::List { kind, first: true }, questions);
+            let known = read.spans.map(|spans| Known { spans, replaced: None });
+            return self.gather_known(id, part, What::List { kind, first: true }, questions, known);
         };
         let opened = self.open_cursor(id, kind, &cursor.value);
         let opened = opened.filter(|(backend, _)| self.turn_to(id, backend));

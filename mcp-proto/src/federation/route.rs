@@ -152,7 +152,7 @@ impl Shard {
                 {
                     self.relay(id, part, target, message.clone(), true);
                 }
-                (Some(kind), _) => self.list(id, part, kind, params.cursor.as_ref(), message),
+                (Some(kind), _) => self.list(id, part, kind, params.cursor.as_ref(), read),
                 // What we do not know, a single target may (extensions, later revisions).
                 (None, Some(target)) => self.relay(id, part, target, message.clone(), false),
                 (None, None) => {
