@@ -524,6 +524,10 @@ impl Shard {
         for conn in self.conns.keys() {
             self.close(conn, Closing::Abort);
         }
+        // What sessions that ended meanwhile wanted to tell their targets.
+        for leg in self.legs.keys() {
+            self.drop_leg(leg);
+        }
     }
 }
 
