@@ -308,7 +308,7 @@ impl Shard {
     /// Mail from another shard.
     pub fn deliver(&mut self, parcel: Parcel, now: Instant) {
         self.now = now;
-        self.note(parcel.0);
+        self.note(*parcel.0);
         self.settle();
     }
 
@@ -403,7 +403,7 @@ impl Shard {
 
     pub(crate) fn post(&mut self, shard: ShardId, note: Note) {
         self.counters.parcels.add(1);
-        self.act(Action::Post { shard, parcel: Parcel(note) });
+        self.act(Action::Post { shard, parcel: Parcel(Box::new(note)) });
     }
 
     /// Tells all other shards.

@@ -102,9 +102,9 @@ impl Shard {
         let mut fields = Vec::with_capacity(FIELDS);
         if let Some(envelope) = envelope {
             let method = envelope.method.as_ref().map_or("", |method| &method.value);
-            write::field(&mut fields, "mcp-method", method.as_bytes());
+            write::own_field(&mut fields, "mcp-method", method.as_bytes());
             if let Some(name) = era::name(envelope) {
-                write::field(&mut fields, "mcp-name", mirror::encode(name).as_bytes());
+                write::own_field(&mut fields, "mcp-name", mirror::encode(name).as_bytes());
             }
             let brings = leg.purpose.exchange().is_some_and(|exchange| !self.lacks_mirrors(exchange));
             if by_modern.is_none() || !brings {
@@ -112,9 +112,7 @@ impl Shard {
             }
         }
         if let Some(exchange) = by_modern {
-            let is_mirror =
-                |name: &str| name.get(..MIRROR.len()).is_some_and(|start| start.eq_ignore_ascii_case(MIRROR));
-            let mirrored = exchange.head.fields.iter().filter(|(name, _)| is_mirror(name));
+            let mirrored = exchange.head.fields.starting(MIRROR);
             mirrored.for_each(|(name, value)| write::field(&mut fields, name, value));
         }
         Dress { era: Era::Modern, body, fields, renumbered: leg.round.is_some() }
