@@ -12,11 +12,11 @@ use wire::{ROWS, Row, Wire};
 
 /// Instructions of a unit when they were last looked at, with the bench's own ends.
 const RECORDED: [(&str, u64); 14] = [
-    ("call-200B", 44_834),
-    ("call-4KB", 48_697),
+    ("call-200B", 35_123),
+    ("call-4KB", 39_030),
     ("call-64KB", 405_708),
-    ("call-one-target", 37_224),
-    ("call-modern", 72_017),
+    ("call-one-target", 30_076),
+    ("call-modern", 43_076),
     ("call-legacy-to-modern", 87_330),
     ("call-modern-to-legacy", 133_279),
     ("call-64KB-legacy-to-modern", 0),
