@@ -1,34 +1,63 @@
 //! RFC 4648: base64url without padding (section 5) for what we seal, base64 (section 4) for header values.
 
-const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-
 /// How the bits are written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Base64 {
-    /// The digits 62 and 63.
-    last: [u8; 2],
+    /// What six bits are written as.
+    digits: &'static [u8; 64],
+    /// What a byte stands for, or [`NO_DIGIT`].
+    values: &'static [u8; 256],
     padded: bool,
 }
 
 /// Section 5, without padding.
-pub(crate) const URL: Base64 = Base64 { last: *b"-_", padded: false };
+pub(crate) const URL: Base64 = {
+    const DIGITS: [u8; 64] = *b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    static VALUES: [u8; 256] = values(&DIGITS);
+    Base64 { digits: &DIGITS, values: &VALUES, padded: false }
+};
 /// Section 4.
-pub(crate) const STANDARD: Base64 = Base64 { last: *b"+/", padded: true };
+pub(crate) const STANDARD: Base64 = {
+    const DIGITS: [u8; 64] = *b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static VALUES: [u8; 256] = values(&DIGITS);
+    Base64 { digits: &DIGITS, values: &VALUES, padded: true }
+};
+
+const NO_DIGIT: u8 = 0xff;
+
+#[expect(clippy::indexing_slicing, reason = "six bits of 64 digits, and there are 256 bytes")]
+const fn values(digits: &[u8; 64]) -> [u8; 256] {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < digits.len() {
+        values[digits[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+}
 
 impl Base64 {
     pub(crate) fn encode(self, bytes: &[u8]) -> String {
-        let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-        for chunk in bytes.chunks(3) {
+        let mut text = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
+        let (groups, rest) = bytes.as_chunks::<3>();
+        for &[a, b, c] in groups {
+            text.extend_from_slice(&self.digits_of(u32::from_be_bytes([0, a, b, c])));
+        }
+        if !rest.is_empty() {
             let word =
-                chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-            for place in 0..=chunk.len() {
-                text.push(self.digit((word >> (18 - 6 * place)) as usize & 63));
-            }
+                rest.iter().fold(0, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - rest.len()));
+            text.extend(self.digits_of(word).into_iter().take(rest.len() + 1));
             if self.padded {
-                text.extend(std::iter::repeat_n('=', 3 - chunk.len()));
+                text.extend(std::iter::repeat_n(b'=', 3 - rest.len()));
             }
         }
-        text
+        // Digits are ASCII.
+        String::from_utf8(text).unwrap_or_default()
+    }
+
+    fn digits_of(self, word: u32) -> [u8; 4] {
+        #[expect(clippy::indexing_slicing, reason = "six bits of 64 digits")]
+        [18, 12, 6, 0].map(|shift| self.digits[(word >> shift & 63) as usize])
     }
 
     pub(crate) fn decode(self, text: &[u8]) -> Option<Vec<u8>> {
@@ -37,37 +66,26 @@ impl Base64 {
             return None;
         }
         let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
-        for chunk in text.chunks(4) {
-            let mut word = 0u32;
-            for c in chunk {
-                word = word << 6 | u32::from(self.value(*c)?);
-            }
-            word <<= 6 * (4 - chunk.len());
-            let whole = chunk.len() * 6 / 8;
-            bytes.extend_from_slice(word.to_be_bytes().get(1..1 + whole)?);
-            // Unused bits must be zero, or one content would have several texts.
-            if word.to_be_bytes().get(1 + whole..)?.iter().any(|rest| *rest != 0) {
-                return None;
-            }
+        let (groups, rest) = text.as_chunks::<4>();
+        for group in groups {
+            let [_, decoded @ ..] = self.word(group)?.to_be_bytes();
+            bytes.extend_from_slice(&decoded);
         }
-        Some(bytes)
+        let [_, decoded @ ..] = (self.word(rest)? << (6 * (4 - rest.len()) % 24)).to_be_bytes();
+        let (whole, unused) = decoded.split_at_checked(rest.len() * 6 / 8)?;
+        bytes.extend_from_slice(whole);
+        // Unused bits must be zero, or one content would have several texts.
+        unused.iter().all(|bits| *bits == 0).then_some(bytes)
     }
 
-    fn digit(self, value: usize) -> char {
-        let [minus, slash] = self.last;
-        ALPHABET.get(value).map_or(if value == 62 { minus } else { slash }, |digit| *digit) as char
-    }
-
-    fn value(self, c: u8) -> Option<u8> {
-        let [minus, slash] = self.last;
-        Some(match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            _ if c == minus => 62,
-            _ if c == slash => 63,
-            _ => return None,
-        })
+    /// Six bits of each digit.
+    fn word(self, digits: &[u8]) -> Option<u32> {
+        #[expect(clippy::indexing_slicing, reason = "there are 256 bytes")]
+        let value = |digit: &u8| self.values[usize::from(*digit)];
+        let (word, all) = digits
+            .iter()
+            .fold((0, 0), |(word, all), digit| (word << 6 | u32::from(value(digit)), all | value(digit)));
+        (all & 0xc0 == 0).then_some(word)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::jsonrpc::envelope::{Envelope, Text, decode};
 use crate::jsonrpc::list;
 use crate::jsonrpc::params::Filter;
 use crate::leg::LegId;
-use crate::session::{Opened, SessionId};
+use crate::session::{Revision, SessionId};
 use crate::way::Way;
 use crate::{ConnId, Record};
 use bytes::Bytes;
@@ -234,8 +234,8 @@ pub(crate) struct Stream {
     pub(crate) gap: bool,
     /// It goes on where it ended.
     pub(crate) resumes: bool,
-    /// The target session that was told which resources are listened to.
-    pub(crate) told: Option<Box<Opened>>,
+    /// The target session that was told which resources are listened to: its id, if it has one, and its revision.
+    pub(crate) told: Option<(Option<Bytes>, Revision)>,
     /// The last event id the target gave.
     pub(crate) last: Option<Bytes>,
     /// When to open it again.
@@ -324,6 +324,12 @@ impl Exchange {
     /// The raw id of a part, `null` if it has none.
     pub(crate) fn id_text(&self, part: u16) -> &[u8] {
         self.parts.get(usize::from(part)).and_then(|part| self.body.get(part.id.clone()?)).unwrap_or(b"null")
+    }
+
+    /// The same as a piece of the body.
+    pub(crate) fn id_bytes(&self, part: u16) -> Bytes {
+        let id = self.parts.get(usize::from(part)).and_then(|part| part.id.clone());
+        id.map_or(Bytes::from_static(b"null"), |id| self.body.slice(id))
     }
 
     /// The JSON-RPC method of a part that was read.

@@ -186,11 +186,12 @@ impl Shard {
         let Some(leg) = self.legs.get(id) else { return };
         let (target, resumes) = (leg.target.id.clone(), leg.last_event.is_some() && leg.reopened == 0);
         let session = leg.session.and_then(|session| self.sessions.get(session));
-        let opened = session.and_then(|session| session.ready(&leg.target)).cloned().map(Box::new);
+        let opened = session.and_then(|session| session.ready(&leg.target));
+        let opened = opened.map(|opened| (opened.id.clone(), opened.revision));
         let refused = self.may_subscribe(&target) == Some(false);
         let Some(stream) = self.stream_of(exchange, id) else { return };
         let known = stream.told.is_some() && stream.told == opened;
-        let known = known && opened.as_ref().is_some_and(|opened| opened.id.is_some());
+        let known = known && opened.as_ref().is_some_and(|(id, _)| id.is_some());
         // What happened between two sessions no event id leads back to.
         let missed = stream.gap && stream.told.is_some() && stream.told != opened;
         stream.told = opened;

@@ -177,6 +177,11 @@ impl Rewriter {
         Ok(())
     }
 
+    /// Whether the result has content, of whatever kind of request, if the plan watches it.
+    pub(crate) fn is_content_seen(&self) -> bool {
+        self.seen.answers
+    }
+
     /// What is done to the message.
     pub(crate) fn plan(&self) -> &Plan {
         &self.plan

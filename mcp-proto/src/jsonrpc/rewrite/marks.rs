@@ -45,6 +45,8 @@ pub(super) struct Seen {
     meta: bool,
     server_info: bool,
     content: bool,
+    /// The content of a tool, a prompt or a resource.
+    pub(super) answers: bool,
 }
 
 impl Seen {
@@ -132,8 +134,9 @@ impl Rewriter {
                 self.seen.meta = true;
                 (inside, Role::Meta)
             }
-            (Role::Result, b"content") => {
-                self.seen.content = true;
+            (Role::Result, b"content" | b"contents" | b"messages") => {
+                self.seen.content |= key == b"content";
+                self.seen.answers = true;
                 (step, Role::None)
             }
             (Role::Result, b"structuredContent") if matches!(self.plan.finish, Finish::Legacy) => {
