@@ -87,7 +87,8 @@ impl Shard {
                 envelope.map(|envelope| legacy(&mut room, &leg.body, envelope, self.numbers))
             }
         };
-        (self.room, self.scratch) = (room, lines);
+        self.room = room;
+        self.keep_room(lines);
         if let Some(leg) = self.legs.get_mut(id) {
             leg.dress = dress;
         }
