@@ -209,7 +209,7 @@ pub struct Observation {
 
 /// What one shard tells another. Plain data: it can be logged, delayed and replayed.
 #[derive(Clone, Debug)]
-pub struct Parcel(pub(crate) Note);
+pub struct Parcel(pub(crate) Box<Note>);
 
 impl Parcel {
     /// Whether somebody waits for it who would wait for ever: it may be late, but not be dropped. The shard bounds how
@@ -217,7 +217,7 @@ impl Parcel {
     #[must_use]
     pub fn must_arrive(&self) -> bool {
         matches!(
-            self.0,
+            *self.0,
             Note::Forward(_)
                 | Note::Answer { .. }
                 | Note::Taken { .. }

@@ -132,8 +132,9 @@ fn check_field(
     expected: &str,
     encoded: bool,
 ) -> Result<(), Refusal> {
-    let value = match (fields.first(field), fields.count(field)) {
-        (Some(value), 1) => value,
+    let mut values = fields.values(field);
+    let value = match (values.next(), values.next()) {
+        (Some(value), None) => value,
         (None, _) => return Err(mismatch(format!("the {shown} header field is missing"))),
         _ => return Err(mismatch(format!("the {shown} header field occurs twice"))),
     };

@@ -309,7 +309,7 @@ impl Shard {
     /// Mail from another shard.
     pub fn deliver(&mut self, parcel: Parcel, now: Instant) {
         self.now = now;
-        self.note(parcel.0);
+        self.note(*parcel.0);
         self.settle();
     }
 
@@ -404,7 +404,7 @@ impl Shard {
 
     pub(crate) fn post(&mut self, shard: ShardId, note: Note) {
         self.counters.parcels.add(1);
-        self.act(Action::Post { shard, parcel: Parcel(note) });
+        self.act(Action::Post { shard, parcel: Parcel(Box::new(note)) });
     }
 
     /// Tells all other shards.
@@ -524,6 +524,10 @@ impl Shard {
     fn abort_everything(&mut self) {
         for conn in self.conns.keys() {
             self.close(conn, Closing::Abort);
+        }
+        // What sessions that ended meanwhile wanted to tell their targets.
+        for leg in self.legs.keys() {
+            self.drop_leg(leg);
         }
     }
 }

@@ -79,6 +79,7 @@ impl Shard {
                 };
                 self.write_fields(leg, envelope, by_modern, &mut lines);
                 let fields = room.make(lines.len(), |out| out.extend_from_slice(&lines));
+                lines.clear();
                 Some(Dress { era: Era::Modern, body, fields, renumbered: leg.round.is_some() })
             }
             Era::Legacy | Era::Sse => {
@@ -103,9 +104,9 @@ impl Shard {
     ) {
         if let Some(envelope) = envelope {
             let method = envelope.method.as_ref().map_or("", |method| &method.value);
-            write::field(out, "mcp-method", method.as_bytes());
+            write::own_field(out, "mcp-method", method.as_bytes());
             if let Some(name) = era::name(envelope) {
-                write::field(out, "mcp-name", mirror::encode(name).as_bytes());
+                write::own_field(out, "mcp-name", mirror::encode(name).as_bytes());
             }
             let brings = leg.purpose.exchange().is_some_and(|exchange| !self.lacks_mirrors(exchange));
             if by_modern.is_none() || !brings {
@@ -113,9 +114,7 @@ impl Shard {
             }
         }
         if let Some(exchange) = by_modern {
-            let is_mirror =
-                |name: &str| name.get(..MIRROR.len()).is_some_and(|start| start.eq_ignore_ascii_case(MIRROR));
-            let mirrored = exchange.head.fields.iter().filter(|(name, _)| is_mirror(name));
+            let mirrored = exchange.head.fields.starting(MIRROR);
             mirrored.for_each(|(name, value)| write::field(out, name, value));
         }
     }

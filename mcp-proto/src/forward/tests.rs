@@ -152,7 +152,7 @@ impl Pair {
             Action::Abort { conn } => self.asked.closed.push((shard, conn, Closing::Abort)),
             Action::Post { shard, parcel } => {
                 self.asked.parcels += 1;
-                assert!(parcel.must_arrive() || matches!(parcel.0, Note::Touch { .. }), "{parcel:?}");
+                assert!(parcel.must_arrive() || matches!(*parcel.0, Note::Touch { .. }), "{parcel:?}");
                 self.shards[usize::from(shard.0)].deliver(parcel, self.now);
             }
             Action::Log(record) => self.asked.records.push(*record),

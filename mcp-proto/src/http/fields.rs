@@ -60,6 +60,16 @@ impl Fields {
         self.spans.iter().map(|field| (field.name.text(&self.raw), field.value.bytes(&self.raw)))
     }
 
+    /// The fields whose names begin with `start`, in order.
+    pub(crate) fn starting(&self, start: &str) -> impl Iterator<Item = (&str, &[u8])> {
+        let begins = |field: &&Field| {
+            let name = field.name.bytes(&self.raw).get(..start.len());
+            name.is_some_and(|name| name.eq_ignore_ascii_case(start.as_bytes()))
+        };
+        let fields = self.spans.iter().filter(begins);
+        fields.map(|field| (field.name.text(&self.raw), field.value.bytes(&self.raw)))
+    }
+
     /// The fields that may travel on: all but those that belong to one connection (RFC 9110 7.6.1), the ones
     /// `Connection` names among them.
     pub fn end_to_end(&self) -> impl Iterator<Item = (&str, &[u8])> {

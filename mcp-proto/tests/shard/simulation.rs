@@ -422,6 +422,11 @@ proptest! {
 }
 
 #[test]
+fn a_drain_that_cuts_the_end_of_a_session_leaves_no_request_behind() {
+    run(11_778_376_298_922_994_467, 120);
+}
+
+#[test]
 fn the_same_seed_does_the_same() {
     for seed in 0..4 {
         let (first, second) = (run(seed, 150), run(seed, 150));
