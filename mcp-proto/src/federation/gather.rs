@@ -207,7 +207,7 @@ impl Shard {
             }
             _ if readable => {
                 if matches!(what, What::Initialize | What::Discover) && leg_is_modern {
-                    self.learn(&target.id, body);
+                    self.learn(&target.id, body, None);
                 }
                 let known = match what {
                     What::List { kind, .. } => self.catalogue.lists.recognised(&target.id, kind, body),
