@@ -18,6 +18,10 @@ pub(crate) struct Row {
     pub(crate) client: Protocol,
     pub(crate) target: Protocol,
     pub(crate) targets: usize,
+    /// Sessions that the shard has, the client's among them.
+    pub(crate) sessions: usize,
+    /// Tools of each target, where calls are the unit.
+    pub(crate) tools: usize,
     pub(crate) unit: Unit,
 }
 
@@ -35,7 +39,7 @@ pub(crate) enum Unit {
 }
 
 const fn row(name: &'static str, client: Protocol, target: Protocol, targets: usize, unit: Unit) -> Row {
-    Row { name, client, target, targets, unit }
+    Row { name, client, target, targets, sessions: 1, tools: 1, unit }
 }
 
 /// Everything that is counted and timed. Texts of 104 bytes make JSON answers of 200 bytes.
@@ -87,6 +91,14 @@ impl Wire {
     /// A shard that has served the row's unit before: its pools are filled and its buffers have grown.
     pub(crate) fn new(row: Row) -> Self {
         let mut wire = Self::start(row);
+        for _ in 1..row.sessions {
+            wire.initialize();
+        }
+        if row.tools > 1 {
+            // Whatever is kept of lists is there when calls are counted.
+            let list = wire.list();
+            wire.ask(&list);
+        }
         wire.request = match row.unit {
             Unit::Call(_) => wire.call(),
             Unit::List(_) => wire.list(),
@@ -151,17 +163,22 @@ impl Wire {
 
     fn start(row: Row) -> Self {
         let now = Instant::now();
-        let target = |(name, port)| {
-            let name = TargetName::parse(name).expect("a good name");
+        let target = |(name, port): (String, u16)| {
+            let name = TargetName::parse(&name).expect("a good name");
             let mut target = Target::new(name, SocketAddr::from(([127, 0, 0, 1], port)), "/mcp");
             // A legacy one is found out by asking, as by default.
             target.protocol = if row.target == Protocol::Modern { Protocol::Modern } else { Protocol::Auto };
             target
         };
-        let routes = [("b", 1), ("a", 2), ("c", 3)].into_iter().take(row.targets).map(target).collect();
+        let names =
+            ["b", "a", "c"].into_iter().map(str::to_owned).chain((3..).map(|number| format!("t{number}")));
+        let routes = names.zip(1..).take(row.targets).map(target).collect();
         let config = Config {
             shards: 1,
-            limits: Limits::default(),
+            limits: Limits {
+                sessions: Limits::default().sessions.max(row.sessions + 1),
+                ..Limits::default()
+            },
             timeouts: Timeouts::default(),
             access_log: AccessLog::default(),
             allowed_hosts: Vec::new(),
@@ -334,7 +351,19 @@ impl Row {
                 r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"ttlMs":0,"cacheScope":"private"}"#,
             ),
             () if has(br#""tools/list""#) => {
-                ("", r#"{"tools":[{"name":"call","inputSchema":{"type":"object"}}]}"#)
+                let more = (1..self.tools).map(|number| {
+                    format!(r#",{{"name":"tool-{number}","inputSchema":{{"type":"object"}}}}"#)
+                });
+                let kind = if self.target == Protocol::Modern { r#","resultType":"complete""# } else { "" };
+                let more: String = more.collect();
+                let list = format!(
+                    r#"{{"tools":[{{"name":"call","inputSchema":{{"type":"object"}}}}{more}]{kind}}}"#
+                );
+                return answer(
+                    out,
+                    "",
+                    &[r#"{"jsonrpc":"2.0","id":"#, id(request), r#","result":"#, &list, "}"],
+                );
             }
             () => return out.extend_from_slice(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"),
         };

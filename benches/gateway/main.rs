@@ -47,7 +47,7 @@ fn main() -> ExitCode {
             let port = arguments.get(1).and_then(|port| port.parse().ok()).unwrap_or(0);
             process::die_with_parent().and_then(|()| upstream::serve(port))
         }
-        _ => Options::parse(&arguments).and_then(|options| run(&options)),
+        _ => Options::parse(&arguments).and_then(|mut options| run(&mut options)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -58,8 +58,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> io::Result<()> {
-    process::raise_file_limit();
+/// Descriptors of processes for what is not sessions.
+const OTHER_FILES: u64 = 2_000;
+
+fn run(options: &mut Options) -> io::Result<()> {
+    // A session of the gateway has its stream and one at each of three targets.
+    let most = process::raise_file_limit().saturating_sub(OTHER_FILES) as usize / 4;
+    if options.sessions > most {
+        eprintln!("{most} sessions, not {}: more open files are not allowed here", options.sessions);
+        options.sessions = most;
+    }
     process::pin(process::LOAD_CORE)?;
     let upstream = Upstream::start(options.port)?;
     let folder = Folder::new()?;

@@ -28,8 +28,8 @@ pub(crate) fn pin_thread(thread: Option<Pid>, cores: &[usize]) -> io::Result<()>
     Ok(rustix::thread::sched_setaffinity(thread, &set)?)
 }
 
-/// Lets this process and its children have as many sockets as the rows need.
-pub(crate) fn raise_file_limit() {
+/// Lets this process and its children have as many sockets as the rows need, or as many as it may; how many.
+pub(crate) fn raise_file_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let plenty = Rlimit { current: Some(FILES), maximum: Some(FILES) };
     if setrlimit(Resource::Nofile, plenty).is_err() {
@@ -37,6 +37,7 @@ pub(crate) fn raise_file_limit() {
         // A small limit only shows in the rows with very many connections, and there as an error.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
     }
+    getrlimit(Resource::Nofile).current.unwrap_or(FILES)
 }
 
 /// Becomes `command`, pinned to `core`, to die with the harness even when frozen.

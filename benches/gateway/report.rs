@@ -66,7 +66,8 @@ fn print_budget(results: &Results) {
             Limit::Most(most) => format!("≤ {most}"),
             Limit::Least(least) => format!("≥ {least}"),
         };
-        let entries: Vec<String> = entries.into_iter().map(|entry| entry.unwrap_or("–".to_owned())).collect();
+        let entries: Vec<String> =
+            entries.into_iter().map(|entry| entry.unwrap_or_else(|| "–".to_owned())).collect();
         println!("| {} | {limit} | {} |", line.name, entries.join(" | "));
     }
 }
@@ -125,7 +126,7 @@ fn print_slow(options: &Options, results: &Results) {
     println!("\n### An answer of {} MB to a reader at 10 MB/s\n", options.megabytes);
     println!("| contender | targets | RSS MB: as it begins, at most |\n|---|---|---|");
     for (name, era, slow) in &results.slow {
-        let era = era.map_or("any".to_owned(), |era| format!("{era:?}").to_lowercase());
+        let era = era.map_or_else(|| "any".to_owned(), |era| format!("{era:?}").to_lowercase());
         println!("| {name} | {era} | {:.1}, {:.1} |", slow.start as f64 / 1e3, slow.most as f64 / 1e3);
     }
 }

@@ -5,6 +5,7 @@
 //! load generator and the fake target are those of the race.
 
 #[path = "../gateway/http.rs"]
+#[expect(dead_code, reason = "the race asks for more")]
 mod http;
 #[path = "../gateway/load.rs"]
 #[expect(dead_code, reason = "the race asks for more")]
@@ -19,7 +20,7 @@ mod timer;
 #[path = "../gateway/upstream.rs"]
 mod upstream;
 #[path = "../gateway/work.rs"]
-#[cfg_attr(not(test), expect(dead_code, reason = "the race asks for more"))]
+#[expect(dead_code, reason = "the race asks for more")]
 mod work;
 
 mod cluster;

@@ -128,7 +128,7 @@ impl Shard {
                 pushed.map(|it| *complete = it).map_err(|_| Trouble::Malformed("it is no JSON"))
             }
             (Inbound::Look(look), Purpose::Part { exchange, .. }) => {
-                self.look_body(exchange, look, &bytes).map(|pass| {
+                self.look_body(exchange, look, bytes).map(|pass| {
                     if let Some(pass) = pass {
                         inbound = pass;
                     }
@@ -227,6 +227,11 @@ impl Shard {
         }
         if self.is_session_lost(id, status, body) {
             return self.renew(id);
+        }
+        if let (Purpose::Part { exchange, part, slot: Some(slot) }, Some(known)) =
+            (purpose, self.known_list(id, status, body))
+        {
+            return self.slot_said(id, exchange, part, slot, status, known);
         }
         if self.is_doubtful(id, status, body) {
             return;

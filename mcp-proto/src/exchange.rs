@@ -326,6 +326,12 @@ impl Exchange {
         self.parts.get(usize::from(part)).and_then(|part| self.body.get(part.id.clone()?)).unwrap_or(b"null")
     }
 
+    /// The same as a piece of the body.
+    pub(crate) fn id_bytes(&self, part: u16) -> Bytes {
+        let id = self.parts.get(usize::from(part)).and_then(|part| part.id.clone());
+        id.map_or(Bytes::from_static(b"null"), |id| self.body.slice(id))
+    }
+
     /// The JSON-RPC method of a part that was read.
     pub(crate) fn method(&self, part: u16) -> Option<Cow<'_, str>> {
         let method = self.parts.get(usize::from(part))?.method.clone()?;

@@ -471,9 +471,10 @@ impl Client {
             let subscription = exchange.subscription.as_ref().and_then(|subscription| subscription.due());
             let until = self.stream.as_ref().and_then(|stream| stream.until());
             let limit = exchange.limit.filter(|_| exchange.answer == Answer::Open);
-            let due = [exchange.deadline, limit, exchange.comment, subscription, until];
-            let streams = exchange.streams.iter().map(|stream| stream.again);
-            return due.into_iter().chain(streams).flatten().min();
+            let due =
+                [exchange.deadline, limit, exchange.comment, subscription, until].into_iter().flatten().min();
+            let streams = exchange.streams.iter().filter_map(|stream| stream.again).min();
+            return due.into_iter().chain(streams).min();
         }
         Some(if self.incoming.is_some() {
             self.since + timeouts.body

@@ -34,7 +34,7 @@ pub(crate) struct Leg {
     /// The head of its request, whole, where that is the client's and no message is sent.
     pub(crate) head: Option<Bytes>,
     /// What is sent in its place.
-    pub(crate) dress: Option<Box<Dress>>,
+    pub(crate) dress: Option<Dress>,
     /// Fields of the client's request, kept where the target wants some of them.
     pub(crate) fields: Option<Box<Fields>>,
     pub(crate) last_event: Option<Bytes>,

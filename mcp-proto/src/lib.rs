@@ -114,6 +114,7 @@ mod pass_through;
 mod pool;
 mod refusal;
 mod reroute;
+mod room;
 pub mod seal;
 mod session;
 mod shard;

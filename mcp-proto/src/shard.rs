@@ -16,6 +16,7 @@ use crate::leg::{Leg, LegId, Trouble};
 use crate::outbox::Outbox;
 use crate::pool::Pool;
 use crate::reroute::Changes;
+use crate::room::Room;
 use crate::session::{Ended, Session, SessionId, SessionKey};
 use crate::table::Table;
 use crate::timers::{Timed, Timers};
@@ -73,9 +74,9 @@ pub struct Shard {
     draining: Option<Instant>,
     /// Where a rewritten body is put together; kept for its room.
     pub(crate) scratch: Vec<u8>,
-    /// Where messages are written that go to a target under other names.
-    pub(crate) room: BytesMut,
-    /// The same for a piece of a body; empty between pieces.
+    /// Where messages are written that go to a target as others than they came.
+    pub(crate) room: Room,
+    /// Where a piece of a body is rewritten; empty between pieces.
     pub(crate) rewritten: Outbox,
 }
 
@@ -133,7 +134,7 @@ impl Shard {
             deferred: VecDeque::new(),
             draining: None,
             scratch: Vec::new(),
-            room: BytesMut::new(),
+            room: Room::default(),
             rewritten: Outbox::default(),
         };
         shard.counters.reset_gauges();

@@ -185,14 +185,15 @@ impl Shard {
         let (Some(at), Some(exchange)) = (client.at, &client.exchange) else { return Err(nothing_here()) };
         let head = &exchange.head;
         let path = head.path();
+        let port = self.routes.port(&at).ok_or_else(nothing_here)?;
         let facts = Facts {
-            host: head.authority(),
+            host: if port.is_by_host() { head.authority() } else { "" },
             path,
             query: head.query().unwrap_or_default(),
             method: head.method.as_str(),
             header: |name: &str| head.fields.text(name),
         };
-        let entry = self.routes.port(&at).and_then(|port| port.rule(&facts)).ok_or_else(nothing_here)?;
+        let entry = port.rule(&facts).ok_or_else(nothing_here)?;
         let redirect = match &entry.rule.answer {
             Answer::Redirect(redirect) => Some((redirect.status, location(redirect, head, at))),
             Answer::Backends(_) | Answer::Unsupported(_) => None,

@@ -120,6 +120,12 @@ impl Port {
         Self { by_host: listeners.iter().any(hosts), listeners }
     }
 
+    /// Whether it makes a difference for which host a request is.
+    #[must_use]
+    pub fn is_by_host(&self) -> bool {
+        self.by_host
+    }
+
     /// The rule for a request, and what of it matched; `None`: nothing is served there (404). The most specific
     /// listener that covers the host decides alone, whatever others would serve.
     pub fn rule<'a, H>(&self, facts: &Facts<'_, H>) -> Option<&Entry>

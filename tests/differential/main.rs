@@ -2,7 +2,8 @@
 //!
 //! [`gateway`] runs the real command, [`wire`] is one scripted end of a connection, [`talk`] a script of
 //! several. [`conversations`] and, across eras and transports, [`eras`] hold
-//! them to equal transcripts, [`bulk`] to bounded memory, [`hygiene`] to the descriptors they leave behind.
+//! them to equal transcripts, [`bulk`] to bounded memory, [`hygiene`] to the descriptors they leave behind,
+//! [`system_calls`] to what they ask of the kernel.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
 
 mod bulk;
@@ -10,6 +11,7 @@ mod conversations;
 mod eras;
 mod gateway;
 mod hygiene;
+mod system_calls;
 mod talk;
 mod wire;
 

@@ -31,7 +31,13 @@ impl Talk {
         Self::start_by(Gateway::command_with_few(descriptors), runtime, &["legacy"], "")
     }
 
-    fn start_by(command: Command, runtime: Runtime, protocols: &[&'static str], more: &str) -> Option<Self> {
+    /// By a command that becomes the gateway.
+    pub(crate) fn start_by(
+        command: Command,
+        runtime: Runtime,
+        protocols: &[&'static str],
+        more: &str,
+    ) -> Option<Self> {
         let targets: Vec<_> = protocols.iter().map(|protocol| Target::new(protocol)).collect();
         let gateway = Gateway::start(command, runtime, &targets, more)?;
         Some(Self { gateway, targets, parties: Vec::new(), transcript: Vec::new() })

@@ -3,6 +3,7 @@
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{Cursor, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Far beyond what anything here takes; ends a test that would hang.
@@ -28,6 +29,22 @@ impl Target {
         self.listener = None;
     }
 
+    /// Says what `answer` makes of each message, on all connections, for as long as the test lasts.
+    pub(crate) fn serve(&self, answer: fn(&str) -> String) {
+        let listener = self.listener.as_ref().unwrap().try_clone().unwrap();
+        listener.set_nonblocking(false).unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let mut wire = Wire::new(stream);
+                thread::spawn(move || {
+                    while let Some(message) = wire.hear_message_or_end() {
+                        wire.say(answer(&message));
+                    }
+                });
+            }
+        });
+    }
+
     /// The next connection of the gateway.
     pub(crate) fn accept(&self) -> Wire {
         let listener = self.listener.as_ref().unwrap();
@@ -39,7 +56,7 @@ impl Target {
                 Err(error) => panic!("{error}"),
             }
             assert!(Instant::now() < deadline, "the gateway doesn't connect");
-            std::thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -115,6 +132,16 @@ impl Wire {
         message += std::str::from_utf8(&self.ahead[..length]).unwrap();
         self.ahead.drain(..length);
         message
+    }
+
+    /// The next message, unless there is none.
+    fn hear_message_or_end(&mut self) -> Option<String> {
+        while self.ahead.is_empty() {
+            if self.more().is_some() {
+                return None;
+            }
+        }
+        Some(self.hear_message())
     }
 
     /// All that still comes, and how it ends.

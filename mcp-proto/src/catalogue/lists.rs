@@ -1,4 +1,4 @@
-//! The last good lists of targets, as they came and as clients are shown them.
+//! The last lists of targets, as they came and as clients are shown them.
 //!
 //! ```text
 //! answer of a target ─► recognised ─► the kept one, which it equals ─┐
@@ -25,13 +25,15 @@ const LONGEST_TTL: Duration = Duration::from_secs(10 * 60);
 /// How many ways a list is shown that are remembered: one for each era of clients.
 const VIEWS: usize = 2;
 
-/// A whole list, as a target answered it.
+/// A list from its beginning, as a target answered it.
 pub(crate) struct List<'a> {
     pub(crate) answer: &'a Bytes,
     /// How long it holds.
     pub(crate) ttl: Duration,
     /// It came as an event.
     pub(crate) event: bool,
+    /// It is whole, and may be shown to others than those for whom the target was asked.
+    pub(crate) shared: bool,
 }
 
 /// A page of a list, as clients are shown it.
@@ -79,6 +81,9 @@ struct Kept {
     until: Instant,
     /// It came as an event.
     event: bool,
+    /// Others may be shown it, in place of an answer. If not, it is kept only to be recognised when the target says the
+    /// same again.
+    shared: bool,
     /// What clients were shown of it.
     shown: Vec<(Look, Arc<Shown>)>,
 }
@@ -101,7 +106,7 @@ impl Lists {
         kept.is_said_by(answer).then(|| kept.answer.clone())
     }
 
-    /// Keeps a target's whole list, as long as it holds and for when the target is late.
+    /// Keeps a target's list: to be recognised, and if it is for all, as long as it holds and for when the target is late.
     pub(crate) fn keep(
         &mut self,
         target: &TargetId,
@@ -110,14 +115,15 @@ impl Lists {
         limits: &Limits,
         now: Instant,
     ) {
-        let List { answer, ttl, event } = *list;
+        let List { answer, ttl, event, shared } = *list;
         let until = now + ttl.min(LONGEST_TTL);
-        let before = self.at_mut(target, kind).and_then(Option::as_mut);
-        if let Some(kept) = before
-            && kept.is_of(answer)
-        {
-            kept.until = until;
-            return;
+        match self.at_mut(target, kind).and_then(Option::as_mut) {
+            Some(kept) if kept.shared && !shared => return,
+            Some(kept) if kept.is_of(answer) && kept.shared == shared => {
+                kept.until = until;
+                return;
+            }
+            _ => {}
         }
         let envelope = Envelope::parse(answer, usize::MAX).ok();
         let spans = envelope.and_then(|envelope| envelope.id_span.zip(envelope.result));
@@ -125,34 +131,39 @@ impl Lists {
             return self.forget(target, kind);
         };
         let now_kept =
-            Kept { answer: answer.clone(), id, result, since: now, until, event, shown: Vec::new() };
+            Kept { answer: answer.clone(), id, result, since: now, until, event, shared, shown: Vec::new() };
         let place = self.0.entry(target.clone()).or_default();
         match place.get_mut(kind as usize) {
-            Some(Some(kept)) if kept.says_the_same(&now_kept) => kept.until = until,
+            Some(Some(kept)) if kept.shared && kept.says_the_same(&now_kept) => kept.until = until,
             Some(kept) => *kept = Some(now_kept),
             None => {}
         }
     }
 
+    /// The same, if others may be shown it.
+    fn shared(&self, target: &TargetId, kind: Kind) -> Option<&Kept> {
+        self.at(target, kind).filter(|kept| kept.shared)
+    }
+
     /// The last good list.
     pub(crate) fn last(&self, target: &TargetId, kind: Kind) -> Option<Bytes> {
-        self.at(target, kind).map(|kept| kept.answer.clone())
+        self.shared(target, kind).map(|kept| kept.answer.clone())
     }
 
     /// The same while it holds, and until when it does.
     pub(crate) fn fresh(&self, target: &TargetId, kind: Kind, now: Instant) -> Option<(Bytes, Instant)> {
-        let kept = self.at(target, kind)?;
+        let kept = self.shared(target, kind)?;
         (kept.until > now).then(|| (kept.answer.clone(), kept.until))
     }
 
     /// Whether the last good list came as an event.
     pub(crate) fn came_as_event(&self, target: &TargetId, kind: Kind) -> bool {
-        self.at(target, kind).is_some_and(|kept| kept.event)
+        self.shared(target, kind).is_some_and(|kept| kept.event)
     }
 
     /// Whether the last good list has been the same since before `then`: who was given it then missed nothing.
     pub(crate) fn is_older(&self, target: &TargetId, kind: Kind, then: Instant) -> bool {
-        self.at(target, kind).is_some_and(|kept| kept.since < then)
+        self.shared(target, kind).is_some_and(|kept| kept.since < then)
     }
 
     /// What `view` shows of an answer, if that is the kept one and was shown so before.
@@ -244,7 +255,7 @@ mod tests {
         let target = TargetId::parse(&BackendName::default(), "a").unwrap();
         let mut lists = Lists::default();
         let answer = Bytes::copy_from_slice(answer.as_bytes());
-        let list = List { answer: &answer, ttl: Duration::ZERO, event: false };
+        let list = List { answer: &answer, ttl: Duration::ZERO, event: false, shared: true };
         lists.keep(&target, Kind::Tools, &list, &Limits::default(), Instant::now());
         (lists, target)
     }

@@ -93,7 +93,7 @@ impl Shard {
             let plan = self.plan(id, exchange, part);
             if plan.crosses() {
                 let mut look = self.look(plan);
-                return match self.look_body(exchange, &mut look, message) {
+                return match self.look_body(exchange, &mut look, message.clone()) {
                     Ok(_) => self.looked_at_answer(id, exchange, part, look),
                     Err(trouble) => self.leg_failed(id, trouble),
                 };

@@ -291,7 +291,10 @@ impl Shard {
         let rewritten = rewriter.push(&bytes, &mut Rewritten { piece: &bytes, out: &mut out });
         self.write_parts(exchange, &mut out);
         self.rewritten = out;
-        rewritten.map_err(|_| Trouble::Malformed("it is no JSON"))
+        match rewriter.denies() {
+            true => Err(Trouble::Malformed("it has content and says at its end that it is no answer")),
+            false => rewritten.map_err(|_| Trouble::Malformed("it is no JSON")),
+        }
     }
 
     /// A target's answer to one message, kept whole: a failure, or an element of a batch.

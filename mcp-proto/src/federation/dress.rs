@@ -19,6 +19,7 @@ use crate::jsonrpc::rewrite::{self, Finish, Plan, ResultType, Rewriter, Scope};
 use crate::jsonrpc::{mirror, params};
 use crate::leg::{Leg, LegId, Purpose};
 use crate::refusal;
+use crate::room::Room;
 use crate::session::{Opened, Revision, Session};
 use crate::shard::Shard;
 use bytes::Bytes;
@@ -35,16 +36,13 @@ pub(crate) const OWN_INFO: &str =
 /// The start of the names of fields that repeat a tool's arguments (Custom Headers from Tool Parameters).
 const MIRROR: &str = "mcp-param-";
 
-/// Room for the field lines of a request to a modern target: those of most.
-const FIELDS: usize = 128;
-
 /// What is sent in place of a leg's message.
 #[derive(Debug)]
 pub(crate) struct Dress {
     pub(crate) era: Era,
     pub(crate) body: Bytes,
     /// Field lines besides those every request has.
-    pub(crate) fields: Vec<u8>,
+    pub(crate) fields: Bytes,
     /// The answer comes under an id of ours: the client's is put back.
     pub(crate) renumbered: bool,
 }
@@ -68,56 +66,58 @@ impl Shard {
         }
         let parsed = if read.is_none() { Envelope::parse(&leg.body, usize::MAX).ok() } else { None };
         let envelope = read.or(parsed.as_ref());
+        let (mut room, mut lines) = (std::mem::take(&mut self.room), std::mem::take(&mut self.scratch));
         let dress = match era {
             Era::Modern => {
                 let exchange = leg.purpose.exchange().and_then(|exchange| self.exchange(exchange));
-                Some(self.modern(leg, envelope, exchange, session))
+                let by_modern = exchange.filter(|exchange| exchange.modern.is_some());
+                let body = match envelope.filter(|it| it.params.modern.version.is_none()) {
+                    Some(envelope) if envelope.kind() == Kind::Request => {
+                        enveloped(&mut room, &leg.body, envelope, by_modern, session)
+                    }
+                    _ => leg.body.clone(),
+                };
+                lines.clear();
+                self.write_fields(leg, envelope, by_modern, &mut lines);
+                let fields = room.make(lines.len(), |out| out.extend_from_slice(&lines));
+                Some(Dress { era: Era::Modern, body, fields, renumbered: leg.round.is_some() })
             }
             Era::Legacy | Era::Sse => {
                 self.numbers += 1;
-                envelope.map(|envelope| legacy(&leg.body, envelope, self.numbers))
+                envelope.map(|envelope| legacy(&mut room, &leg.body, envelope, self.numbers))
             }
         };
+        (self.room, self.scratch) = (room, lines);
         if let Some(leg) = self.legs.get_mut(id) {
-            leg.dress = dress.map(Box::new);
+            leg.dress = dress;
         }
     }
 
-    fn modern(
+    /// The fields that repeat what the message says.
+    fn write_fields(
         &self,
         leg: &Leg,
         envelope: Option<&Envelope<'_>>,
-        exchange: Option<&Exchange>,
-        session: Option<&Session>,
-    ) -> Dress {
-        let by_modern = exchange.filter(|exchange| exchange.modern.is_some());
-        let body = match envelope {
-            Some(envelope)
-                if envelope.params.modern.version.is_none() && envelope.kind() == Kind::Request =>
-            {
-                enveloped(&leg.body, envelope, by_modern, session)
-            }
-            _ => leg.body.clone(),
-        };
-        let mut fields = Vec::with_capacity(FIELDS);
+        by_modern: Option<&Exchange>,
+        out: &mut Vec<u8>,
+    ) {
         if let Some(envelope) = envelope {
             let method = envelope.method.as_ref().map_or("", |method| &method.value);
-            write::field(&mut fields, "mcp-method", method.as_bytes());
+            write::field(out, "mcp-method", method.as_bytes());
             if let Some(name) = era::name(envelope) {
-                write::field(&mut fields, "mcp-name", mirror::encode(name).as_bytes());
+                write::field(out, "mcp-name", mirror::encode(name).as_bytes());
             }
             let brings = leg.purpose.exchange().is_some_and(|exchange| !self.lacks_mirrors(exchange));
             if by_modern.is_none() || !brings {
-                self.write_mirrored(leg, envelope, &mut fields);
+                self.write_mirrored(leg, envelope, out);
             }
         }
         if let Some(exchange) = by_modern {
             let is_mirror =
                 |name: &str| name.get(..MIRROR.len()).is_some_and(|start| start.eq_ignore_ascii_case(MIRROR));
             let mirrored = exchange.head.fields.iter().filter(|(name, _)| is_mirror(name));
-            mirrored.for_each(|(name, value)| write::field(&mut fields, name, value));
+            mirrored.for_each(|(name, value)| write::field(out, name, value));
         }
-        Dress { era: Era::Modern, body, fields, renumbered: leg.round.is_some() }
     }
 
     /// Takes out of a completion what its target's revision does not know.
@@ -142,10 +142,10 @@ impl Shard {
         let mut plan = Plan::names(self.renames(&leg.target), Scope::Result);
         plan.task = self.task_seal(exchange, part, &leg.target.id);
         let Some(exchange) = self.exchange(exchange) else { return plan };
-        let dress = leg.dress.as_deref();
+        let dress = leg.dress.as_ref();
         let target = dress.map_or(Era::Legacy, |dress| dress.era);
         if dress.is_some_and(|dress| dress.renumbered) {
-            plan.id = Some(Bytes::copy_from_slice(exchange.id_text(part)));
+            plan.id = Some(exchange.id_bytes(part));
         }
         match (exchange.modern.is_some(), target) {
             (true, Era::Legacy | Era::Sse) => {
@@ -170,6 +170,7 @@ impl Shard {
 /// A request with the members of `_meta` that stand for a handshake (basic, "`_meta`"), but for those that a client of
 /// a session has written itself.
 fn enveloped(
+    room: &mut Room,
     message: &[u8],
     envelope: &Envelope<'_>,
     exchange: Option<&Exchange>,
@@ -202,7 +203,7 @@ fn enveloped(
         member(b"clientCapabilities\":", capabilities),
         member(b"logLevel\":", level),
     ];
-    params::with_meta_of(message, envelope, members.as_flattened()).into()
+    params::with_meta_in(room, message, envelope, members.as_flattened())
 }
 
 /// Capabilities without an extension.
@@ -250,14 +251,12 @@ pub(crate) fn is_cacheable(method: &str) -> bool {
     )
 }
 
-/// A modern message for a legacy target, under `number`.
-fn legacy(message: &[u8], envelope: &Envelope<'_>, number: u64) -> Dress {
-    let mut edits = params::dropped(message, params::handshake(message, envelope));
+/// A modern message for a legacy target; a request goes under `number`.
+fn legacy(room: &mut Room, message: &[u8], envelope: &Envelope<'_>, number: u64) -> Dress {
     let renumbered = envelope.kind() == Kind::Request;
-    if let Some(id) = envelope.id_span.clone().filter(|_| renumbered) {
-        edits.push((id, number.to_string().into_bytes()));
-    }
-    Dress { era: Era::Legacy, body: params::edited(message, edits).into(), fields: Vec::new(), renumbered }
+    let number = number.to_string();
+    let body = params::without_handshake(room, message, envelope, renumbered.then_some(&number));
+    Dress { era: Era::Legacy, body, fields: Bytes::new(), renumbered }
 }
 
 /// The level in the params of `logging/setLevel`.
@@ -293,5 +292,17 @@ impl Rewriter {
         let asks =
             matches!(self.plan().finish, Finish::Legacy) && self.result_type() != Some(ResultType::Complete);
         self.kind() == Some(rewrite::Kind::Result) && !asks
+    }
+
+    /// Whether a result has what answers have and questions back have not (basic/patterns/mrtr): it can be taken for an
+    /// answer where it is too long to wait for its type, which may stand at its end.
+    pub(crate) fn has_content(&self) -> bool {
+        self.kind() == Some(rewrite::Kind::Result) && self.result_type().is_none() && self.is_content_seen()
+    }
+
+    /// Whether it says of itself that it is none.
+    pub(crate) fn denies(&self) -> bool {
+        let other = self.result_type().is_some_and(|it| it != ResultType::Complete);
+        other && matches!(self.plan().finish, Finish::Legacy)
     }
 }

@@ -179,6 +179,33 @@ impl Shard {
         status: u16,
         body: &[u8],
     ) {
+        let known = self.known_list(id, status, body);
+        self.slot_said(
+            id,
+            exchange,
+            part,
+            slot,
+            status,
+            known.unwrap_or_else(|| Bytes::copy_from_slice(body)),
+        );
+    }
+
+    /// The copy that is kept of a list, if that is what a target answered again.
+    pub(crate) fn known_list(&self, id: LegId, status: u16, body: &[u8]) -> Option<Bytes> {
+        let leg = self.legs.get(id).filter(|_| (200..300).contains(&status))?;
+        self.catalogue.lists.recognised(&leg.target.id, leg.list?, body)
+    }
+
+    /// A target answered its share with this.
+    pub(crate) fn slot_said(
+        &mut self,
+        id: LegId,
+        exchange: ExchangeId,
+        part: u16,
+        slot: u16,
+        status: u16,
+        body: Bytes,
+    ) {
         let limit = self.config.limits.gather;
         let Some(leg) = self.legs.get(id) else { return };
         let (session, target, list) = (leg.session, Arc::clone(&leg.target), leg.list);
@@ -186,12 +213,12 @@ impl Shard {
         let leg_is_modern = leg.dress.as_ref().is_some_and(|dress| dress.era == Era::Modern);
         self.settle_leg(id);
         let readable =
-            (200..300).contains(&status) || Envelope::parse(body, self.config.limits.depth).is_ok();
+            (200..300).contains(&status) || Envelope::parse(&body, self.config.limits.depth).is_ok();
         let Some(gather) = self.gather_at(exchange, part) else {
             if let (Some(session), Some(kind), true) = (session, list, readable) {
                 let question = Envelope::parse(&question, usize::MAX);
                 let first = question.is_ok_and(|question| question.params.cursor.is_none());
-                self.list_arrived(session, asked, &target, kind, body, first && keeps);
+                self.list_arrived(session, asked, &target, kind, &body, first && keeps);
             }
             return;
         };
@@ -200,21 +227,17 @@ impl Shard {
             gather.slots.iter().filter_map(|slot| Some(slot.outcome.as_ref()?.as_ref().ok()?.len())).sum();
         match what {
             What::Lookup(kind) if readable => {
-                if !self.looked_at(exchange, part, slot, &target, kind, body) {
+                if !self.looked_at(exchange, part, slot, &target, kind, &body) {
                     return;
                 }
                 self.slot_done(exchange, part, slot, Ok(Bytes::new()));
             }
             _ if readable => {
                 if matches!(what, What::Initialize | What::Discover) && leg_is_modern {
-                    self.learn(&target.id, body, None);
+                    self.learn(&target.id, &body, None);
                 }
-                let known = match what {
-                    What::List { kind, .. } => self.catalogue.lists.recognised(&target.id, kind, body),
-                    _ => None,
-                };
                 let outcome = match held + body.len() <= limit {
-                    true => Ok(known.unwrap_or_else(|| Bytes::copy_from_slice(body))),
+                    true => Ok(body),
                     false => Err("the answers of all targets together are too large".to_owned()),
                 };
                 self.slot_done(exchange, part, slot, outcome);

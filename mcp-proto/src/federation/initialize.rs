@@ -7,11 +7,12 @@ use crate::jsonrpc::envelope::{Envelope, Text};
 use crate::jsonrpc::splice::quote;
 use crate::leg::{LegId, Purpose};
 use crate::refusal::{self, Refusal};
+use crate::room::Room;
 use crate::session::{Revision, Session, SessionId, TargetState};
 use crate::shard::Shard;
 use crate::sse;
 use crate::timers::Timed;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use routing::{BackendName, TargetName};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -262,7 +263,7 @@ impl Shard {
 
 /// `initialize` as targets are asked it. An offer that isn't served here is answered with the newest that is (MCP,
 /// Version Negotiation).
-fn offer(room: &mut BytesMut, message: &Bytes, offered: &Text<'_>) -> Bytes {
+fn offer(room: &mut Room, message: &Bytes, offered: &Text<'_>) -> Bytes {
     match Revision::parse(&*offered.value) {
         Some(_) => message.clone(),
         None => super::route::replace(room, message, &offered.span, Revision::LATEST.as_str()),

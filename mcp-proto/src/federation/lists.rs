@@ -184,8 +184,10 @@ impl Shard {
                 }
                 let keeps = !merged.edited && self.may_keep(target);
                 let left = until.map(|until| until.saturating_duration_since(self.now).as_millis() as u64);
-                if whole && left.is_none() && keeps {
-                    self.keep_list(target, kind, &body, ttl(&page.extra), merged.event);
+                if first && left.is_none() {
+                    let ttl = ttl(&page.extra);
+                    let list = List { answer: &body, ttl, event: merged.event, shared: keeps && whole };
+                    self.catalogue.lists.keep(target, kind, &list, &limits, self.now);
                 }
                 self.catalogue.lists.show(target, kind, &body, &view, &page, &limits);
                 if let Some(cursor) = &page.next_cursor {
@@ -231,11 +233,6 @@ impl Shard {
         Ok(Arc::new(Shown::new(page, items)))
     }
 
-    fn keep_list(&mut self, target: &TargetId, kind: list::Kind, answer: &Bytes, ttl: Duration, event: bool) {
-        let limits = self.config.limits;
-        self.catalogue.lists.keep(target, kind, &List { answer, ttl, event }, &limits, self.now);
-    }
-
     /// A list that depends on the client's own credentials is not kept for others.
     fn may_keep(&self, target: &TargetId) -> bool {
         self.routes.find(target).is_some_and(|target| target.forward.fields.is_empty())
@@ -254,7 +251,7 @@ impl Shard {
         asked: Option<Instant>,
         target: &Arc<Target>,
         kind: list::Kind,
-        body: &[u8],
+        body: &Bytes,
         first: bool,
     ) {
         let limits = self.config.limits;
@@ -266,7 +263,8 @@ impl Shard {
         };
         self.catalogue.learn_irregular(&target.id, kind, &page.irregular, &limits);
         if first && page.next_cursor.is_none() && self.may_keep(&target.id) {
-            self.keep_list(&target.id, kind, &Bytes::copy_from_slice(body), ttl(&page.extra), false);
+            let list = List { answer: body, ttl: ttl(&page.extra), event: false, shared: true };
+            self.catalogue.lists.keep(&target.id, kind, &list, &limits, self.now);
             if asked.is_some_and(|asked| self.catalogue.lists.is_older(&target.id, kind, asked)) {
                 return;
             }

@@ -5,7 +5,7 @@ use super::route::Read;
 use crate::answer::Content;
 use crate::edge::Note;
 use crate::events::Held;
-use crate::exchange::{Answer, Exchange, ExchangeId};
+use crate::exchange::{Answer, ExchangeId};
 use crate::jsonrpc::envelope::{Envelope, Kind, Known};
 use crate::jsonrpc::rewrite::{self, Plan, Rewriter, Scope};
 use crate::leg::{Inbound, LegId, Look, Purpose, Trouble};
@@ -13,8 +13,12 @@ use crate::refusal;
 use crate::session::{Session, SessionId, TargetState};
 use crate::shard::{Deferred, Shard};
 use bytes::Bytes;
+use memchr::memmem;
 use routing::{Protocol, Target, TargetId};
 use std::sync::Arc;
+
+/// So much of a long answer is looked at first: the members that tell come early in most.
+const BEGINNING: usize = 1 << 10;
 
 impl Shard {
     /// Routes a message that stands for itself.
@@ -188,33 +192,56 @@ impl Shard {
         Look { rewriter, held: Held::default(), came: 0, settled: false, askable: false, long: false }
     }
 
-    /// A piece of it. A long one that is certainly an answer passes from then on as it comes.
+    /// A piece of it. A long one passes from then on as it comes when it is known to be an answer.
     pub(crate) fn look_body(
         &mut self,
         exchange: ExchangeId,
         look: &mut Look,
-        piece: &[u8],
+        mut bytes: Bytes,
     ) -> Result<Option<Inbound>, Trouble> {
-        look.rewriter.push(piece, &mut look.held.out).map_err(|_| Trouble::Malformed("it is no JSON"))?;
-        look.came += piece.len();
-        look.settled |= look.rewriter.is_settled();
-        let too_large = look.came > self.config.limits.message;
-        let takes = |it: &Exchange| it.accepts.json && it.takes_pieces() && it.answer == Answer::Open;
-        if !(look.settled && (look.long || too_large)) || !self.exchange(exchange).is_some_and(takes) {
+        while !bytes.is_empty() {
+            // What tells is near the beginning, and what is behind it need not be copied.
+            let count = if look.long && look.came == 0 { bytes.len().min(BEGINNING) } else { bytes.len() };
+            let piece = bytes.split_to(count);
+            look.rewriter
+                .push(&piece, &mut look.held.out)
+                .map_err(|_| Trouble::Malformed("it is no JSON"))?;
+            look.came += count;
+            look.settled |= look.rewriter.is_settled() || (look.long && look.rewriter.has_content());
+            let too_large = look.came > self.config.limits.message;
+            if look.settled && (look.long || too_large) && self.takes_pieces(exchange) {
+                return self.pass_on_answer(exchange, look, bytes).map(Some);
+            }
             if too_large {
                 return Err(Trouble::TooLarge);
             }
             match look.settled && !look.askable {
                 true => look.held.raw = Vec::new(),
-                false => look.held.raw.extend_from_slice(piece),
+                false => look.held.raw.extend_from_slice(&piece),
             }
-            return Ok(None);
         }
+        Ok(None)
+    }
+
+    fn takes_pieces(&self, exchange: ExchangeId) -> bool {
+        self.exchange(exchange)
+            .is_some_and(|it| it.accepts.json && it.takes_pieces() && it.answer == Answer::Open)
+    }
+
+    /// What was held back of an answer goes to the client, and `rest` behind it.
+    fn pass_on_answer(
+        &mut self,
+        exchange: ExchangeId,
+        look: &mut Look,
+        rest: Bytes,
+    ) -> Result<Inbound, Trouble> {
         self.begin(exchange, 200, Content::LongJson, &[]);
         self.write_copy(exchange, &look.held.out);
         self.keep_room(std::mem::take(&mut look.held.out));
         let rewriter = std::mem::replace(&mut look.rewriter, Rewriter::new(Plan::default(), 0));
-        Ok(Some(Inbound::Pass { rewriter: Some(Box::new(rewriter)), event: false }))
+        let mut rewriter = Some(Box::new(rewriter));
+        self.pass_body(exchange, &mut rewriter, rest)?;
+        Ok(Inbound::Pass { rewriter, event: false })
     }
 
     /// It is complete.
@@ -246,10 +273,7 @@ impl Shard {
         let Some(leg) = self.legs.get(id) else { return false };
         let (target, purpose) = (Arc::clone(&leg.target), leg.purpose);
         let refused = matches!(status, 400 | 404 | 405 | 406);
-        let code = Envelope::parse(body, self.config.limits.depth)
-            .ok()
-            .and_then(|envelope| envelope.error)
-            .map(|error| error.code.unwrap_or_default());
+        let code = error_code(body, self.config.limits.depth);
         let modern = leg.is_modern();
         // What the other era has no code for.
         let foreign = matches!(code, Some(-32022..=-32020));
@@ -315,4 +339,14 @@ impl Shard {
         }
         self.answer_part(id, part, body);
     }
+}
+
+/// The code of the error that `body` is, if it is one; 0 where it has none.
+fn error_code(body: &[u8], depth: usize) -> Option<i64> {
+    // Few are. With an escape in it, the key may hide.
+    if memmem::find(body, b"\"error\"").is_none() && memmem::find(body, b"\\u").is_none() {
+        return None;
+    }
+    let error = Envelope::parse(body, depth).ok()?.error?;
+    Some(error.code.unwrap_or_default())
 }

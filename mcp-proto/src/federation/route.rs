@@ -6,8 +6,9 @@ use crate::exchange::{ExchangeId, What};
 use crate::jsonrpc::envelope::{Envelope, Id, Invalid, Kind, Known, Params, Spans, Text};
 use crate::jsonrpc::{list, splice};
 use crate::refusal::{self, Refusal};
+use crate::room::Room;
 use crate::shard::Shard;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use routing::{Target, names, uris};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -34,7 +35,7 @@ impl<'a> Read<'a> {
     /// The message for a target that knows the string at `span` as `original`, if that differs.
     fn renamed(
         self,
-        room: &mut BytesMut,
+        room: &mut Room,
         span: &Range<usize>,
         original: Option<&str>,
     ) -> (Bytes, Option<Known<'a>>) {
@@ -54,12 +55,8 @@ impl Shard {
         let whole = exchange.body.clone();
         let Some(slot) = exchange.parts.get_mut(usize::from(part)) else { return Ok(()) };
         let message = whole.slice(slot.message.clone());
-        let spans = match Spans::parse(&message, depth) {
-            Ok(spans) => spans,
-            Err(invalid) => return self.invalid_part(id, part, &invalid),
-        };
-        let envelope = match spans.envelope(&message) {
-            Ok(envelope) => envelope,
+        let (envelope, spans) = match Envelope::read(&message, depth) {
+            Ok(read) => read,
             Err(invalid) => return self.invalid_part(id, part, &invalid),
         };
         let read = Read { message: &message, spans: Some(&spans) };
@@ -325,21 +322,13 @@ impl Shard {
     }
 }
 
-/// Renamed messages share blocks of this size, so one that is under way for long pins no more.
-const BLOCK: usize = 4 << 10;
-
-/// `message` with the JSON string at `span` replaced by `text`; in `room`, unless it is long.
-pub(super) fn replace(room: &mut BytesMut, message: &[u8], span: &Range<usize>, text: &str) -> Bytes {
-    let longest = message.len() + text.len() + 2;
-    let mut own = BytesMut::new();
-    let (out, block) = if longest <= BLOCK / 4 { (room, BLOCK) } else { (&mut own, longest) };
-    if out.capacity() < longest {
-        out.reserve(block);
-    }
-    out.extend_from_slice(message.get(..span.start).unwrap_or_default());
-    splice::quote(text, &mut out.writer());
-    out.extend_from_slice(message.get(span.end..).unwrap_or_default());
-    out.split().freeze()
+/// `message` with the JSON string at `span` replaced by `text`.
+pub(super) fn replace(room: &mut Room, message: &[u8], span: &Range<usize>, text: &str) -> Bytes {
+    room.make(message.len() + text.len() + 2, |out| {
+        out.extend_from_slice(message.get(..span.start).unwrap_or_default());
+        splice::quote(text, &mut out.writer());
+        out.extend_from_slice(message.get(span.end..).unwrap_or_default());
+    })
 }
 
 /// The raw id of a message.

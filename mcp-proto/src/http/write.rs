@@ -77,16 +77,27 @@ pub fn chunk_head(out: &mut Vec<u8>, n: usize) {
 
 /// A field's value, and the line's end.
 fn value_of(out: &mut Vec<u8>, value: &[u8]) {
-    // Chunk by chunk, since that is done on all bytes of one at once; what is left is filled up.
-    let (chunks, rest) = value.as_chunks::<16>();
-    let mut last = [b' '; 16];
-    last.iter_mut().zip(rest).for_each(|(slot, byte)| *slot = *byte);
-    let is_sound = |chunk: &[u8; 16]| chunk.iter().fold(true, |all, byte| all & is_text(*byte));
-    match chunks.iter().all(is_sound) && is_sound(&last) {
+    match is_plain(value) {
         true => out.extend_from_slice(value),
         false => out.extend(value.iter().copied().filter(|byte| is_text(*byte))),
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Whether nothing in `text` is out of place or a tab: eight bytes at a time, the last eight maybe twice.
+fn is_plain(text: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    // The highest bit of any byte is set if one is below `least`.
+    let below = |word: u64, least: u8| word.wrapping_sub(ONES * u64::from(least)) & !word & (ONES << 7);
+    let control = |word: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*word);
+        below(word, b' ') | below(word ^ (ONES * 0x7f), 1)
+    };
+    let (words, _) = text.as_chunks::<8>();
+    match text.last_chunk::<8>() {
+        Some(last) => words.iter().chain([last]).fold(0, |found, word| found | control(word)) == 0,
+        None => text.iter().all(|byte| is_text(*byte)),
+    }
 }
 
 fn is_text(byte: u8) -> bool {

@@ -215,8 +215,14 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// When it is no JSON, no object, or no JSON-RPC 2.0 message that everyone would read alike.
     pub fn parse(body: &'a [u8], depth: usize) -> Result<Self, Invalid> {
+        Self::read(body, depth).map(|(envelope, _)| envelope)
+    }
+
+    /// The same, and what it can be made of again.
+    pub(crate) fn read(body: &'a [u8], depth: usize) -> Result<(Self, Spans), Invalid> {
         let text = text(body, depth)?;
-        Spans::read(text)?.envelope_in(text)
+        let spans = Spans::read(text)?;
+        Ok((spans.envelope_in(text)?, spans))
     }
 
     /// What it is.
@@ -245,9 +251,10 @@ pub(crate) struct Known<'s> {
 impl Known<'_> {
     /// The envelope of `body`, which is that message.
     pub(crate) fn envelope<'a>(&self, body: &'a [u8]) -> Result<Envelope<'a>, Invalid> {
+        let text = text(body, usize::MAX)?;
         match self.replaced {
-            Some((end, now)) => self.spans.shifted(end, now).envelope(body),
-            None => self.spans.envelope(body),
+            Some((end, now)) => self.spans.shifted(end, now).envelope_in(text),
+            None => self.spans.envelope_in(text),
         }
     }
 }
@@ -406,16 +413,6 @@ impl Spans {
         let mut spans = Self::default();
         walk::walk(text, Field::Message, &mut spans).map_err(|walk::Malformed| Invalid::json())?;
         Ok(spans)
-    }
-
-    /// Reads one message, nested at most `depth` deep, of which [`Self::envelope`] is made.
-    pub(crate) fn parse(body: &[u8], depth: usize) -> Result<Self, Invalid> {
-        Self::read(text(body, depth)?)
-    }
-
-    /// The envelope of the message that was read; see [`Envelope::parse`].
-    pub(crate) fn envelope<'a>(&self, body: &'a [u8]) -> Result<Envelope<'a>, Invalid> {
-        self.envelope_in(text(body, usize::MAX)?)
     }
 
     /// The same where the string that ended at `end` was replaced by one that ends at `now`.

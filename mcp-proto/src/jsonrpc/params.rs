@@ -11,6 +11,8 @@
 use super::envelope::{self, Envelope};
 use super::members::{self, Doubled, Member, members};
 use super::splice;
+use crate::room::Room;
+use bytes::Bytes;
 use memchr::memrchr;
 use std::ops::Range;
 
@@ -69,43 +71,81 @@ pub fn meta(message: &[u8], envelope: &Envelope<'_>, added: &[u8]) -> Edit {
 /// The message with `added` at the start of `params._meta`; see [`meta`].
 #[must_use]
 pub fn with_meta(message: &[u8], envelope: &Envelope<'_>, added: &[u8]) -> Vec<u8> {
-    with_meta_of(message, envelope, &[added])
+    edited(message, vec![meta(message, envelope, added)])
 }
 
-/// The same for what stands in parts.
-pub(crate) fn with_meta_of(message: &[u8], envelope: &Envelope<'_>, added: &[&[u8]]) -> Vec<u8> {
+/// The same for what stands in parts, made in `room`.
+pub(crate) fn with_meta_in(
+    room: &mut Room,
+    message: &[u8],
+    envelope: &Envelope<'_>,
+    added: &[&[u8]],
+) -> Bytes {
     let Place { span, before, behind } = Place::in_meta(message, envelope);
     let (front, rest) = (message.get(..span.start), message.get(span.end..));
-    let added_length: usize = added.iter().map(|part| part.len()).sum();
-    let mut out = Vec::with_capacity(message.len() - span.len() + before.len() + added_length + behind.len());
-    out.extend_from_slice(front.unwrap_or_default());
-    out.extend_from_slice(before);
-    added.iter().for_each(|part| out.extend_from_slice(part));
-    out.extend_from_slice(behind);
-    out.extend_from_slice(rest.unwrap_or_default());
-    out
+    let frame = [front.unwrap_or_default(), before, behind, rest.unwrap_or_default()];
+    let length = frame.iter().chain(added).map(|part| part.len()).sum();
+    let [front, before, behind, rest] = frame;
+    room.make(length, |out| {
+        [front, before]
+            .iter()
+            .chain(added)
+            .chain(&[behind, rest])
+            .for_each(|part| out.extend_from_slice(part));
+    })
 }
+
+/// A request of a modern client without what stands for a handshake, under another id; made in `room`.
+pub(crate) fn without_handshake(
+    room: &mut Room,
+    message: &[u8],
+    envelope: &Envelope<'_>,
+    id: Option<&str>,
+) -> Bytes {
+    let (values, count) = claims(message, envelope);
+    let mut edits: [(Range<usize>, &[u8]); CLAIMS + 1] = [const { (0..0, b"") }; CLAIMS + 1];
+    let id = envelope.id_span.clone().zip(id).map(|(span, id)| (span, id.as_bytes()));
+    let dropped = drops(message, values.get(..count).unwrap_or_default()).map(|span| (span, &b""[..]));
+    edits.iter_mut().zip(dropped.chain(id)).for_each(|(slot, edit)| *slot = edit);
+    // Those that are not needed insert nothing at the start.
+    edits.sort_by_key(|(span, _)| span.start);
+    room.make(message.len() + 20, |out| splice::splice_owned(message, &edits, out))
+}
+
+/// How many members of `_meta` stand for a handshake.
+const CLAIMS: usize = 4;
 
 /// The values that stand for a handshake in `params._meta`, in order: all of `_meta` when there is nothing else in it.
 #[must_use]
 pub fn handshake(message: &[u8], envelope: &Envelope<'_>) -> Vec<Range<usize>> {
+    let (values, count) = claims(message, envelope);
+    values.into_iter().take(count).collect()
+}
+
+/// The same, and how many they are.
+fn claims(message: &[u8], envelope: &Envelope<'_>) -> ([Range<usize>; CLAIMS], usize) {
     let modern = &envelope.params.modern;
     let keys = [&modern.version, &modern.client_capabilities, &modern.client_info, &modern.log_level];
-    let mut values: Vec<Range<usize>> = keys.into_iter().flatten().cloned().collect();
-    values.sort_by_key(|value| value.start);
-    let Some(meta) = envelope.params.meta.clone().filter(|_| !values.is_empty()) else { return values };
+    let mut values = [const { 0..0 }; CLAIMS];
+    let mut count = 0;
+    for (slot, value) in values.iter_mut().zip(keys.into_iter().flatten()) {
+        *slot = value.clone();
+        count += 1;
+    }
+    let present = values.get_mut(..count).unwrap_or_default();
+    present.sort_by_key(|value| value.start);
+    let Some(meta) = envelope.params.meta.clone().filter(|_| count > 0) else { return (values, count) };
     let mut rest = meta.start + 1;
     let mut nothing_else = true;
-    for span in drops(message, &values) {
+    for span in drops(message, present) {
         nothing_else &= message.get(rest..span.start).unwrap_or_default().trim_ascii().is_empty();
         rest = span.end;
     }
     nothing_else &= message.get(rest..meta.end - 1).unwrap_or_default().trim_ascii().is_empty();
-    if nothing_else {
-        values.clear();
-        values.push(meta);
+    match nothing_else {
+        true => ([meta, 0..0, 0..0, 0..0], 1),
+        false => (values, count),
     }
-    values
 }
 
 /// Drops the members of objects that have these values, with their keys and with the commas that they leave over.

@@ -177,32 +177,9 @@ impl Rewriter {
         Ok(())
     }
 
-    /// Whether what a token becomes may belong elsewhere than in the output.
-    fn may_divert(&self) -> bool {
-        self.plan.id.is_some() || matches!(self.plan.finish, Finish::Legacy)
-    }
-
-    /// Before a token of which that is so: where it was meant to go, and where what it becomes begins in the output.
-    fn lay_aside(&self, pen: &mut Pen<'_, impl Output>) -> Option<(Sink, usize)> {
-        let structured = matches!(self.state, State::Value { role: Role::Structured, .. });
-        if self.sink == Sink::Out && !self.wrapping && !structured {
-            return None;
-        }
-        let mark = pen.text().len();
-        pen.by_value = true;
-        Some((self.sink, mark))
-    }
-
-    /// Behind it.
-    fn put_where_it_belongs(&mut self, sink: Sink, mark: usize, pen: &mut Pen<'_, impl Output>) {
-        let out = pen.text();
-        if sink != Sink::Out {
-            self.divert(sink, mark, out);
-        }
-        if self.wrapping {
-            self.wrap(mark, out);
-        }
-        pen.by_value = false;
+    /// Whether the result has content, of whatever kind of request, if the plan watches it.
+    pub(crate) fn is_content_seen(&self) -> bool {
+        self.seen.answers
     }
 
     /// What is done to the message.
@@ -228,52 +205,17 @@ impl Rewriter {
         matches!(self.state, State::Complete)
     }
 
-    /// One byte between tokens, or the first of one.
+    /// One byte between tokens, or a token from its first byte on.
     fn structure(&mut self, byte: u8, pen: &mut Pen<'_, impl Output>) -> Result<(), Malformed> {
         match (self.state, byte) {
-            (_, b'\r' | b'\n') => {
-                pen.skip(1);
-                return Ok(());
-            }
-            (_, b' ' | b'\t') if self.sink == Sink::Held && self.held.len() > LONGEST_KEY => {
-                pen.skip(1);
-                return Ok(());
-            }
-            (_, b' ' | b'\t') => {}
-            (State::Value { role: Role::Structured, .. }, byte)
-                if byte != b'{' && !self.wrapping && is_start(byte) =>
-            {
-                pen.text().extend_from_slice(structured::OPENING);
-                self.wrapping = true;
-                return self.structure(byte, pen);
-            }
-            (State::Value { step, role, .. }, b'{' | b'[') => self.open(step, role, byte)?,
-            (State::Value { first: true, .. }, b']') | (State::Member { first: true }, b'}') => {
-                self.close(byte, pen)?;
-            }
-            // A message is an object, or an array of them.
-            (State::Value { .. }, _) if self.path.is_empty() => return Err(Malformed),
-            (State::Value { step, role, .. }, b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
-                if role == Role::Result {
-                    self.result_type = Some(ResultType::Complete);
-                }
-                if !self.scalar(step, byte, pen) {
-                    pen.skip(1);
-                    return Ok(());
-                }
-                pen.pass(1);
-                if byte == b'"' {
-                    return self.text(pen);
-                }
-                self.literal(pen);
-                return Ok(());
-            }
+            (State::Value { step, role, first }, _) => return self.value(step, role, first, byte, pen),
             (State::Member { .. }, b'"') => {
                 self.captured.clear();
                 self.state = State::Key;
                 pen.pass(1);
                 return self.key(pen);
             }
+            (State::Member { first: true }, b'}') | (State::Next, b'}' | b']') => self.close(byte, pen)?,
             (State::Colon { step, role }, b':') => self.state = State::Value { step, role, first: false },
             (State::Next, b',') => {
                 let frame = self.path.last().ok_or(Malformed)?;
@@ -290,10 +232,61 @@ impl Rewriter {
                     return Ok(());
                 }
             }
-            (State::Next, b'}' | b']') => self.close(byte, pen)?,
-            _ => return Err(Malformed),
+            _ => return self.blank(byte, pen),
         }
         pen.pass(1);
+        Ok(())
+    }
+
+    /// Where a value must come.
+    fn value(
+        &mut self,
+        step: Step,
+        role: Role,
+        first: bool,
+        byte: u8,
+        pen: &mut Pen<'_, impl Output>,
+    ) -> Result<(), Malformed> {
+        if role == Role::Structured && byte != b'{' && !self.wrapping && is_start(byte) {
+            pen.text().extend_from_slice(structured::OPENING);
+            self.wrapping = true;
+        }
+        match byte {
+            b'{' | b'[' => self.open(step, role, byte)?,
+            b']' if first => self.close(byte, pen)?,
+            b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
+                // A message is an object, or an array of them.
+                if self.path.is_empty() {
+                    return Err(Malformed);
+                }
+                if role == Role::Result {
+                    self.result_type = Some(ResultType::Complete);
+                }
+                if !self.scalar(step, byte, pen) {
+                    pen.skip(1);
+                    return Ok(());
+                }
+                pen.pass(1);
+                if byte == b'"' {
+                    return self.text(pen);
+                }
+                self.literal(pen);
+                return Ok(());
+            }
+            _ => return self.blank(byte, pen),
+        }
+        pen.pass(1);
+        Ok(())
+    }
+
+    /// White space, if it is that.
+    fn blank(&mut self, byte: u8, pen: &mut Pen<'_, impl Output>) -> Result<(), Malformed> {
+        match byte {
+            b'\r' | b'\n' => pen.skip(1),
+            b' ' | b'\t' if self.sink == Sink::Held && self.held.len() > LONGEST_KEY => pen.skip(1),
+            b' ' | b'\t' => pen.pass(1),
+            _ => return Err(Malformed),
+        }
         Ok(())
     }
 

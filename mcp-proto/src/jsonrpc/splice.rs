@@ -1,5 +1,6 @@
 //! Replaces spans of a text and leaves the rest alone.
 
+use bytes::BufMut;
 use std::io::Write;
 use std::ops::Range;
 
@@ -10,15 +11,15 @@ pub fn splice(body: &[u8], edits: &[(Range<usize>, &[u8])], out: &mut Vec<u8>) {
 }
 
 /// The same whatever holds the texts.
-pub(crate) fn splice_owned<T: AsRef<[u8]>>(body: &[u8], edits: &[(Range<usize>, T)], out: &mut Vec<u8>) {
+pub(crate) fn splice_owned<T: AsRef<[u8]>>(body: &[u8], edits: &[(Range<usize>, T)], out: &mut impl BufMut) {
     let mut from = 0;
     for (span, text) in edits {
         debug_assert!(from <= span.start && span.start <= span.end && span.end <= body.len());
-        out.extend_from_slice(body.get(from..span.start).unwrap_or_default());
-        out.extend_from_slice(text.as_ref());
+        out.put_slice(body.get(from..span.start).unwrap_or_default());
+        out.put_slice(text.as_ref());
         from = span.end;
     }
-    out.extend_from_slice(body.get(from..).unwrap_or_default());
+    out.put_slice(body.get(from..).unwrap_or_default());
 }
 
 /// Appends `text` to `out` as a JSON string.

@@ -69,7 +69,8 @@ impl<S: Shape> Walk<'_, '_, S> {
                     _ => self.elements(field, depth + 1)?,
                 }
             }
-            _ => self.cursor.skip_value()?,
+            b'{' | b'[' => self.cursor.skip_value()?,
+            _ => self.cursor.skip_scalar()?,
         }
         self.shape.found(field, self.text, start..self.cursor.at);
         Ok(())
@@ -331,14 +332,14 @@ fn closing(object: bool) -> u8 {
 /// How many bytes come before the next quote, backslash or control character.
 fn plain(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    // The highest bit of a byte is set where it is below `least`, at least in the lowest such byte.
-    let below = |word: u64, least: u8| word.wrapping_sub(ONES * u64::from(least)) & !word;
+    // The highest bit of a byte is set where it is below `least` or not ASCII, at least in the lowest such byte.
+    let below = |word: u64, least: u8| word.wrapping_sub(ONES * u64::from(least));
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
         let quotes = below(word ^ (ONES * u64::from(b'"')), 1);
         let slashes = below(word ^ (ONES * u64::from(b'\\')), 1);
-        let found = (below(word, b' ') | quotes | slashes) & (ONES << 7);
+        let found = (below(word, b' ') | quotes | slashes) & !word & (ONES << 7);
         if found != 0 {
             return 8 * index + found.trailing_zeros() as usize / 8;
         }

@@ -3,7 +3,7 @@
 use crate::support::client::{EVERYTHING, INITIALIZED, call, initialize, post, request};
 use crate::support::modern::{Ask, ask_as};
 use crate::support::server::{chunked_reply, event, json_reply, open_stream, stream, stream_end};
-use crate::support::{Setup, Step, World};
+use crate::support::{End, Setup, Step, World};
 use serde_json::{Value, json};
 
 const PREFIX: &str = "io.modelcontextprotocol/";
@@ -185,7 +185,7 @@ fn a_large_answer_and_one_in_pieces_are_finished_as_well() {
 }
 
 #[test]
-fn a_large_answer_crosses_eras_as_it_comes_once_it_is_certain_that_it_is_none_of_the_questions() {
+fn a_large_answer_crosses_eras_as_it_comes() {
     const KIND: &str = r#""resultType":"complete","#;
     let text = "x".repeat(300_000);
     for (modern_client, kind, first) in [(true, "", true), (false, KIND, true), (false, KIND, false)] {
@@ -208,19 +208,33 @@ fn a_large_answer_crosses_eras_as_it_comes_once_it_is_certain_that_it_is_none_of
             "HTTP/1.1 200 x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
-        if !first {
-            // What says at its end that it is an answer is kept until then.
-            world.bound = 1 << 20;
-        }
         let half = body.len() / 2;
         world.say(seen.key, vec![Step::Send([&head, &body[..half]].concat().into())]);
         let came = world.clients[client].received;
-        assert_eq!(came > half, first, "{came} of {half}");
+        assert!(came > half, "{came} of {half}");
         world.say(seen.key, vec![Step::Send(body[half..].into()), Step::Done]);
         let answer = world.clients[client].answers().pop().unwrap();
         assert!(answer.complete && answer.tool_text() == text);
         let result = answer.json()["result"].clone();
         assert_eq!(result.get("resultType").is_some(), modern_client);
+    }
+}
+
+#[test]
+fn a_large_answer_that_turns_out_to_be_none_is_cut_and_a_small_one_is_told() {
+    for size in [1_000, 300_000] {
+        let mut world = modern();
+        let text = "x".repeat(size);
+        world.server("alpha").on("tools/call", move |seen| {
+            seen.result(&format!(r#"{{"content":[{{"type":"text","text":"{text}"}}],"resultType":"task"}}"#))
+        });
+        let (client, session) = world.begin();
+        world.ask_later(client, &session, &call("echo"));
+        let answer = world.clients[client].answers().pop().unwrap();
+        let is_long = size > 64 << 10;
+        assert_eq!(answer.complete, !is_long);
+        assert_eq!(world.clients[client].end == Some(End::Aborted), is_long);
+        assert!(is_long || answer.json()["result"]["isError"] == true, "{}", answer.text());
     }
 }
 

@@ -4,6 +4,7 @@
 //! back from its comma until the end of its key.
 
 use super::frames::Frame;
+use super::output::{Output, Pen};
 use super::paths::{Edit, NOTHING, Step};
 use super::plan::{Finish, ResultType};
 use super::{Rewriter, State};
@@ -44,6 +45,8 @@ pub(super) struct Seen {
     meta: bool,
     server_info: bool,
     content: bool,
+    /// The content of a tool, a prompt or a resource.
+    pub(super) answers: bool,
 }
 
 impl Seen {
@@ -60,6 +63,34 @@ impl Seen {
 }
 
 impl Rewriter {
+    /// Whether what a token becomes may belong elsewhere than in the output.
+    pub(super) fn may_divert(&self) -> bool {
+        self.plan.id.is_some() || matches!(self.plan.finish, Finish::Legacy)
+    }
+
+    /// Before a token of which that is so: where it was meant to go, and where what it becomes begins in the output.
+    pub(super) fn lay_aside(&self, pen: &mut Pen<'_, impl Output>) -> Option<(Sink, usize)> {
+        let structured = matches!(self.state, State::Value { role: Role::Structured, .. });
+        if self.sink == Sink::Out && !self.wrapping && !structured {
+            return None;
+        }
+        let mark = pen.text().len();
+        pen.by_value = true;
+        Some((self.sink, mark))
+    }
+
+    /// Behind it.
+    pub(super) fn put_where_it_belongs(&mut self, sink: Sink, mark: usize, pen: &mut Pen<'_, impl Output>) {
+        let out = pen.text();
+        if sink != Sink::Out {
+            self.divert(sink, mark, out);
+        }
+        if self.wrapping {
+            self.wrap(mark, out);
+        }
+        pen.by_value = false;
+    }
+
     /// Puts what the last token wrote behind `mark` where it belongs: `sink` is where it was meant to go.
     #[cold]
     pub(super) fn divert(&mut self, sink: Sink, mark: usize, out: &mut Vec<u8>) {
@@ -103,8 +134,9 @@ impl Rewriter {
                 self.seen.meta = true;
                 (inside, Role::Meta)
             }
-            (Role::Result, b"content") => {
-                self.seen.content = true;
+            (Role::Result, b"content" | b"contents" | b"messages") => {
+                self.seen.content |= key == b"content";
+                self.seen.answers = true;
                 (step, Role::None)
             }
             (Role::Result, b"structuredContent") if matches!(self.plan.finish, Finish::Legacy) => {
