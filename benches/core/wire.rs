@@ -82,8 +82,9 @@ pub(crate) struct Wire {
     result: [String; 2],
     /// The same as it is sent.
     reply: Vec<u8>,
-    /// The last stream that a target was asked for.
+    /// The last stream that a target was asked for, and the client's that it is for.
     stream: Option<ConnId>,
+    listener: ConnId,
 }
 
 impl Wire {
@@ -104,7 +105,7 @@ impl Wire {
             Unit::Life | Unit::Notify => Vec::new(),
         };
         if row.unit == Unit::Notify {
-            wire.client = wire.listen();
+            wire.listen();
         }
         for _ in 0..100 {
             wire.unit();
@@ -113,13 +114,13 @@ impl Wire {
     }
 
     /// Opens a session, and its stream on a connection of its own.
-    pub(crate) fn listen(&mut self) -> ConnId {
+    pub(crate) fn listen(&mut self) {
         let session = self.initialize();
-        let listener = self
+        self.listener = self
             .shard
             .accepted(([127, 0, 0, 1], 8080).into(), ([127, 0, 0, 1], 9).into(), self.now)
             .expect("there is room");
-        let asker = std::mem::replace(&mut self.client, listener);
+        let asker = std::mem::replace(&mut self.client, self.listener);
         let fields = in_session(&session);
         self.ask(
             format!("GET /mcp HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n{fields}\r\n")
@@ -127,14 +128,15 @@ impl Wire {
         );
         assert!(self.answer.starts_with(b"HTTP/1.1 200 OK\r\n") && self.stream.is_some());
         self.client = asker;
-        listener
     }
 
     /// A target says something on its last stream, and the client hears it.
     fn notify(&mut self) {
         self.answer.clear();
+        let asker = std::mem::replace(&mut self.client, self.listener);
         self.read(self.stream.expect("a stream"), NOTICE);
         self.settle();
+        self.client = asker;
         assert!(self.answer.ends_with(b"}\n\n\r\n"));
     }
 
@@ -208,6 +210,7 @@ impl Wire {
             result,
             reply: Vec::new(),
             stream: None,
+            listener: client,
         };
         wire.settle();
         wire
@@ -316,6 +319,8 @@ impl Wire {
         let asked = self.row.unit.method();
         if request.starts_with(b"GET ") {
             self.stream = Some(conn);
+            // Nothing more will come: what is held is counted.
+            *request = Vec::new();
             reply.extend_from_slice(STREAM);
         } else if !asked.is_empty() && has(asked.as_bytes()) && !has(b"mcp-gateway-names") {
             let [before, behind] = &self.result;

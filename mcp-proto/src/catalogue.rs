@@ -12,7 +12,7 @@ use crate::jsonrpc::list::Kind;
 use crate::jsonrpc::mirror::Mirror;
 use lists::Lists;
 use routing::{BackendName, Routes, TargetId, TargetName};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Longer names are not remembered: no model API takes them, and a target could fill the memory with one.
@@ -28,7 +28,7 @@ pub(crate) struct Catalogue {
     pub(crate) lists: Lists,
     /// Which arguments tools want repeated in header fields, of those that want any.
     mirrors: BTreeMap<TargetId, BTreeMap<String, Vec<Mirror>>>,
-    capabilities: BTreeMap<TargetId, Value>,
+    capabilities: BTreeMap<TargetId, Map<String, Value>>,
 }
 
 impl Catalogue {
@@ -138,13 +138,11 @@ impl Catalogue {
         self.capabilities.retain(|target, _| stays(target));
     }
 
-    pub(crate) fn learn_capabilities(&mut self, target: &TargetId, capabilities: &Value) {
-        if self.capabilities.get(target) != Some(capabilities) {
-            self.capabilities.insert(target.clone(), capabilities.clone());
-        }
+    pub(crate) fn learn_capabilities(&mut self, target: &TargetId, capabilities: Map<String, Value>) {
+        self.capabilities.insert(target.clone(), capabilities);
     }
 
-    pub(crate) fn capabilities(&self, target: &TargetId) -> Option<&Value> {
+    pub(crate) fn capabilities(&self, target: &TargetId) -> Option<&Map<String, Value>> {
         self.capabilities.get(target)
     }
 }

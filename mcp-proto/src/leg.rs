@@ -12,7 +12,7 @@ use crate::federation::{Dress, Era, ParkedId, Poll, Round};
 use crate::http::{Fields, Method};
 use crate::jsonrpc::list;
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
-use crate::session::{Opened, Revision, SessionId, SessionKey};
+use crate::session::{Opened, Revision, SessionId};
 use crate::sse;
 use crate::table::key;
 use bytes::Bytes;
@@ -158,7 +158,8 @@ pub(crate) enum Purpose {
     /// `tools/list` on behalf of a client's call, for the schemas.
     Schemas { exchange: ExchangeId },
     /// A request of another shard, for a channel that lives here.
-    Remote { shard: ShardId, leg: LegId, asker: Option<SessionKey>, errand: Errand },
+    /// The key of the session that asks is in bytes: the number would align each leg to twice what it needs.
+    Remote { shard: ShardId, leg: LegId, asker: Option<[u8; 16]>, errand: Errand },
     /// The event stream on which a channel's target says everything.
     Feed { channel: ChannelId },
     /// A client's request to a plain HTTP service.

@@ -154,7 +154,7 @@ impl Shard {
         let Some(target) = self.routes.find(&call.target).map(Arc::clone) else {
             return self.mail(call.from, Mail::Failed { leg: call.leg, trouble: Trouble::Nowhere });
         };
-        let asker = call.asker.as_ref().map(|(key, _)| *key);
+        let asker = call.asker.as_ref().map(|(key, _)| key.to_be_bytes());
         let mut session = None;
         if let Some((_, sealed)) = call.asker.as_ref().filter(|_| !call.shared) {
             session = self.open_sealed(sealed);

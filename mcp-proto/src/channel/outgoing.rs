@@ -183,7 +183,7 @@ impl Shard {
     pub(super) fn asker(&self, id: LegId) -> Option<SessionKey> {
         let leg = self.legs.get(id)?;
         match leg.purpose {
-            Purpose::Remote { asker, .. } => asker,
+            Purpose::Remote { asker, .. } => asker.map(SessionKey::from_be_bytes),
             _ => self.sessions.get(leg.session?).map(|session| session.key),
         }
     }

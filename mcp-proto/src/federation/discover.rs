@@ -10,13 +10,14 @@ use crate::era::{MODERN, PREFIX};
 use crate::exchange::{ExchangeId, Slot, What};
 use crate::jsonrpc::splice::quote;
 use crate::refusal;
-use crate::session::SessionId;
+use crate::session::{Revision, SessionId};
 use crate::shard::Shard;
 use bytes::Bytes;
 use routing::{Target, TargetId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a target said of itself is asked for again after this.
@@ -58,14 +59,26 @@ impl Shard {
         (discovered.at + AGE > self.now).then(|| discovered.body.clone())
     }
 
-    /// A target said what it is, in answer to `initialize` or `server/discover`.
-    pub(super) fn learn(&mut self, target: &TargetId, body: &[u8]) {
+    /// A target said what it is, in answer to `initialize`, with the revision it agrees to, or to `server/discover`.
+    pub(super) fn learn(&mut self, target: &TargetId, body: &[u8], revision: Option<Revision>) {
         let at = self.now;
-        if let Some(pool) = self.pools.get_mut(target)
-            && result_of(body).is_some()
-        {
-            pool.verdict.discovered = Some(Discovered::new(body, at));
+        let Some(pool) = self.pools.get_mut(target) else { return };
+        let verdict = &mut pool.verdict;
+        // Nearly always it says what it said to the session before.
+        if let Some(known) = verdict.discovered.as_mut().filter(|it| it.body == body && it.result.is_some()) {
+            known.at = at;
+            known.revision = revision.or(known.revision);
+            return;
         }
+        let discovered = Discovered { revision, ..Discovered::new(body, at) };
+        if discovered.result.is_some() {
+            verdict.discovered = Some(discovered);
+        }
+    }
+
+    /// What a target said of itself last, if it was this.
+    pub(super) fn said_before(&self, target: &TargetId, body: &[u8]) -> Option<&Discovered> {
+        self.pools.get(target)?.verdict.discovered.as_ref().filter(|known| known.body == body)
     }
 
     /// `serverInfo` of a target, raw; the gateway's own where it is not known.
@@ -82,12 +95,13 @@ impl Shard {
         let single = self.backend_of(id).single().cloned();
         for Slot { target, .. } in slots {
             let said = self.pools.get(target).and_then(|pool| pool.verdict.discovered.as_ref());
-            match said.and_then(|said| result_of(&said.body)) {
+            match said.and_then(|said| said.result.as_ref()) {
                 Some(result) => {
-                    capabilities.add(Some(&Value::Object(result.capabilities)), single.is_some());
+                    capabilities.add(Some(&result.capabilities), single.is_some());
+                    let words = result.instructions.as_deref();
                     match &single {
-                        Some(_) => instructions = result.instructions.unwrap_or_default(),
-                        None => append_instructions(&mut instructions, &target.name, result.instructions),
+                        Some(_) => instructions = words.unwrap_or_default().to_owned(),
+                        None => append_instructions(&mut instructions, &target.name, words),
                     }
                 }
                 None => capabilities.add(self.catalogue.capabilities(target), false),
@@ -148,7 +162,8 @@ impl Shard {
 
 impl Discovered {
     pub(super) fn new(body: &[u8], at: Instant) -> Self {
-        Self { body: Bytes::copy_from_slice(body), info: named(body), at }
+        let body = Bytes::copy_from_slice(body);
+        Self { result: result_of(&body).map(Arc::new), revision: None, info: named(&body), body, at }
     }
 }
 

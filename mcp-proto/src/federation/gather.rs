@@ -247,7 +247,7 @@ impl Shard {
             }
             _ if readable => {
                 if matches!(what, What::Initialize | What::Discover) && leg_is_modern {
-                    self.learn(&target.id, &body);
+                    self.learn(&target.id, &body, None);
                 }
                 let outcome = match held + body.len() <= limit {
                     true => Ok(body),

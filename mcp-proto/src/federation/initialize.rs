@@ -16,6 +16,7 @@ use bytes::Bytes;
 use routing::{BackendName, TargetName};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub(super) const OWN_SERVER: &str = concat!(
 );
 
 /// What is read of a target's answer.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct InitializeResult {
     #[serde(default)]
@@ -208,32 +209,40 @@ impl Shard {
         let mut instructions = String::new();
         for slot in slots {
             let answer = slot.outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
-            match answer.and_then(|body| result_of(body)) {
-                Some(mut result) => {
-                    if self.routes.find(&slot.target).and_then(|it| self.era(it)) == Some(Era::Modern) {
-                        result.capabilities.remove("tasks");
+            let known = answer.and_then(|body| self.said_before(&slot.target, body)?.result.as_deref());
+            let read = if known.is_none() { answer.and_then(|body| result_of(body)) } else { None };
+            match known.or(read.as_ref()) {
+                Some(result) => {
+                    let mut whole = Cow::Borrowed(&result.capabilities);
+                    if self.routes.find(&slot.target).and_then(|it| self.era(it)) == Some(Era::Modern)
+                        && whole.contains_key("tasks")
+                    {
+                        whole.to_mut().remove("tasks");
                     }
-                    let whole = Value::Object(result.capabilities);
-                    self.catalogue.learn_capabilities(&slot.target, &whole);
                     capabilities.add(Some(&whole), false);
-                    append_instructions(&mut instructions, &slot.target.name, result.instructions);
+                    append_instructions(&mut instructions, &slot.target.name, result.instructions.as_deref());
+                    let is_news = self.catalogue.capabilities(&slot.target) != Some(&*whole);
+                    if let Some(news) = is_news.then(|| whole.into_owned()) {
+                        self.catalogue.learn_capabilities(&slot.target, news);
+                    }
                 }
                 None => capabilities.add(self.catalogue.capabilities(&slot.target), false),
             }
         }
         let revision = self.sessions.get(session).map_or(Revision::LATEST, |session| session.revision);
-        let mut result = json!({
-            "protocolVersion": revision.as_str(),
-            "capabilities": without_modern_tasks(capabilities.merged()),
-            "serverInfo": serde_json::from_str::<Value>(OWN_SERVER).unwrap_or_default(),
-        });
-        if !instructions.is_empty()
-            && let Some(members) = result.as_object_mut()
-        {
-            members.insert("instructions".to_owned(), instructions.into());
+        let mut result =
+            format!("{{\"capabilities\":{}", without_modern_tasks(capabilities.merged())).into_bytes();
+        if !instructions.is_empty() {
+            result.extend_from_slice(b",\"instructions\":");
+            quote(&instructions, &mut result);
         }
-        let rpc_id = self.exchange(id).map(|exchange| exchange.id_text(part).to_vec()).unwrap_or_default();
-        refusal::result(&rpc_id, result.to_string().as_bytes())
+        result.extend_from_slice(b",\"protocolVersion\":\"");
+        result.extend_from_slice(revision.as_str().as_bytes());
+        result.extend_from_slice(b"\",\"serverInfo\":");
+        result.extend_from_slice(OWN_SERVER.as_bytes());
+        result.push(b'}');
+        let rpc_id = self.exchange(id).map(|exchange| exchange.id_text(part)).unwrap_or_default();
+        refusal::result(rpc_id, &result)
     }
 
     /// `initialize` on behalf of a session whose client has long been answered.
@@ -274,7 +283,7 @@ pub(super) fn result_of(body: &[u8]) -> Option<InitializeResult> {
     serde_json::from_slice(body.get(envelope.result?)?).ok()
 }
 
-pub(super) fn append_instructions(all: &mut String, target: &TargetName, more: Option<String>) {
+pub(super) fn append_instructions(all: &mut String, target: &TargetName, more: Option<&str>) {
     let Some(more) = more.filter(|more| !more.trim().is_empty()) else { return };
     if !all.is_empty() {
         all.push_str("\n\n");
@@ -296,8 +305,8 @@ pub(super) struct Capabilities {
 
 impl Capabilities {
     /// Adds a server's; those of the only one `whole`.
-    pub(super) fn add(&mut self, capabilities: Option<&Value>, whole: bool) {
-        let Some(Value::Object(capabilities)) = capabilities else {
+    pub(super) fn add(&mut self, capabilities: Option<&Map<String, Value>>, whole: bool) {
+        let Some(capabilities) = capabilities else {
             self.unknown = true;
             return;
         };

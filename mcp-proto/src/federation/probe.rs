@@ -5,12 +5,13 @@
 //! serves the old one; a modern one fails loudly when it is no longer true, and then is asked again
 //! (basic/versioning, Backward Compatibility).
 
+use super::initialize::InitializeResult;
 use crate::era::MODERN;
 use crate::http::Method;
 use crate::jsonrpc::envelope::Envelope;
 use crate::leg::{Leg, LegId, Purpose, Refused, Trouble};
 use crate::refusal;
-use crate::session::Opened;
+use crate::session::{Opened, Revision};
 use crate::shard::{Deferred, Shard};
 use bytes::Bytes;
 use routing::{Protocol, Target, TargetId};
@@ -73,6 +74,10 @@ impl Verdict {
 pub(crate) struct Discovered {
     /// The answer, whole.
     pub(crate) body: Bytes,
+    /// What is read of it.
+    pub(super) result: Option<Arc<InitializeResult>>,
+    /// The revision that it agrees to, where it answers `initialize`.
+    pub(crate) revision: Option<Revision>,
     /// `serverInfo` in it, raw.
     pub(crate) info: Option<Bytes>,
     pub(crate) at: Instant,

@@ -244,11 +244,13 @@ impl Shard {
         let (target, session_id, again) = (Arc::clone(&leg.target), leg.session, leg.reopened > 0);
         let (given_id, fields, at) = (leg.given_id.take(), leg.fields.take(), leg.at);
         self.settle_leg(id);
-        let revision = match negotiated(status, body, self.config.limits.depth) {
+        let known = self.said_before(&target.id, body).and_then(|known| known.revision);
+        let agreed = known.map_or_else(|| negotiated(status, body, self.config.limits.depth), Ok);
+        let revision = match agreed {
             Ok(revision) => revision,
             Err(trouble) => return self.target_refused_with(&target, session_id, asker, &trouble, body),
         };
-        self.learn(&target.id, body);
+        self.learn(&target.id, body, Some(revision));
         self.confirm(&target.id);
         self.saw_revision(&target.id, revision);
         let at = at.filter(|_| given_id.is_some()).and_then(|at| self.memory(&target, at));

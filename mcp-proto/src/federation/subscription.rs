@@ -18,7 +18,6 @@ mod topic;
 
 use super::Likeness;
 use super::gather::NOBODY;
-use super::initialize::result_of;
 use super::tasks::WatchedTask;
 use crate::answer::Content;
 use crate::conn::{Conn, Role, Wire};
@@ -364,9 +363,9 @@ impl Shard {
     }
 
     /// What a target said last that it can do.
-    fn capabilities(&self, target: &TargetId) -> Option<serde_json::Map<String, serde_json::Value>> {
+    fn capabilities(&self, target: &TargetId) -> Option<&serde_json::Map<String, serde_json::Value>> {
         let discovered = self.pools.get(target)?.verdict.discovered.as_ref()?;
-        Some(result_of(&discovered.body)?.capabilities)
+        Some(&discovered.result.as_ref()?.capabilities)
     }
 
     /// A target says something to a session that a subscription listens in.
