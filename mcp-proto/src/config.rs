@@ -98,7 +98,7 @@ impl Default for Limits {
             depth: 128,
             batch: 100,
             connections: 20_000,
-            target_connections: 1_024,
+            target_connections: 20_000,
             target_waiting: 4_096,
             forwarded: 4_096,
             stream_calls: 256,
