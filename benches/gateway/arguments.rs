@@ -127,7 +127,7 @@ impl Found {
         for runtime in ["tokio", "glommio"].into_iter().filter(|_| self.gateway.exists()) {
             for era in [Era::Legacy, Era::Modern] {
                 let program = self.gateway.clone();
-                let gateway = Gateway { program, runtime, era, workers: 1, more: "" };
+                let gateway = Gateway { program, runtime, era, workers: 1 };
                 contenders.push((runtime.to_owned(), Recipe::Gateway(gateway)));
             }
         }

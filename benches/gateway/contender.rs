@@ -30,8 +30,6 @@ pub(crate) struct Gateway {
     /// What the targets behind it speak.
     pub(crate) era: Era,
     pub(crate) workers: usize,
-    /// Lines of configuration besides the targets.
-    pub(crate) more: &'static str,
 }
 
 /// What targets speak.
@@ -174,7 +172,7 @@ fn gateway_config(targets: [SocketAddr; 3], gateway: &Gateway) -> String {
     let named = ["a", "b", "c"].into_iter().zip(targets);
     let lines =
         named.map(|(name, at)| format!("  {name}: {{url: 'http://{at}/mcp', protocol: {protocol}}}\n"));
-    format!("{}mcpServers:\n{}", gateway.more, lines.collect::<String>())
+    format!("mcpServers:\n{}", lines.collect::<String>())
 }
 
 /// A plain reverse proxy: one worker, keep-alive both ways, bytes passed on as they come, nothing logged. The default

@@ -32,9 +32,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use upstream::Upstream;
 
-/// What the gateway needs beside its defaults to hold more sessions with streams than there are calls at a time.
-const MANY_STREAMS: &str = "limits: {targetConnections: 100000}\n";
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.first().map(String::as_str) {
@@ -130,13 +127,11 @@ fn race_all(options: &Options, (upstream, folder): Place<'_>, results: &mut Resu
 
 fn hold_all(options: &Options, (upstream, folder): Place<'_>, results: &mut Results) {
     for (name, recipe) in &options.contenders {
-        let recipe = match recipe {
-            Recipe::Direct | Recipe::Gateway(Gateway { era: Era::Modern, .. }) => continue,
-            Recipe::Gateway(gateway) => Recipe::Gateway(Gateway { more: MANY_STREAMS, ..gateway.clone() }),
-            other => other.clone(),
-        };
+        if let Recipe::Direct | Recipe::Gateway(Gateway { era: Era::Modern, .. }) = recipe {
+            continue;
+        }
         eprintln!("{} idle sessions: {name}", options.sessions);
-        match idle::hold(&recipe, upstream, folder, options.sessions) {
+        match idle::hold(recipe, upstream, folder, options.sessions) {
             Ok(idle) => results.idle.push((name.clone(), idle)),
             Err(error) => eprintln!("idle sessions, {name}: {error}"),
         }

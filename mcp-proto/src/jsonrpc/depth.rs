@@ -1,5 +1,5 @@
-//! Refuses texts nested deeper than anyone downstream would take. serde_json skips a million levels without a word,
-//! but the server behind may recurse.
+//! Refuses texts nested deeper than anyone downstream would take. What is passed over may have a million levels for all
+//! we care, but the server behind may recurse.
 
 use memchr::{memchr2, memchr2_iter};
 

@@ -58,7 +58,7 @@ pub fn mirrors(input_schema: &[u8]) -> Result<Vec<Mirror>, &'static str> {
     }
     let text = str::from_utf8(input_schema).map_err(|_| "the schema is no JSON")?;
     let mut schema = Schema::default();
-    // serde_json ends the walk at a depth of 128.
+    // The walk itself ends at a depth of 128.
     walk::walk(text, Place::Root, &mut schema).map_err(|_| "the schema is no JSON or too deep")?;
     match schema.broken {
         Some(rule) => Err(rule),
