@@ -40,6 +40,23 @@ fn one_stream_carries_what_all_targets_say() {
 }
 
 #[test]
+fn an_answer_out_of_place_or_no_json_costs_a_stream_one_event() {
+    for (stray, malformed) in
+        [(r#"{"jsonrpc":"2.0","id":1,"result":oops}"#, 1), (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, 0)]
+    {
+        let mut world = World::new(&["alpha", "beta"]);
+        let (_, session) = world.begin();
+        let stream = world.listen(0, &session);
+        world.say_on_stream("alpha", stray);
+        world.say_on_stream("alpha", UPDATED);
+        let answer = world.clients[stream].answer();
+        let data: Vec<_> = answer.events().into_iter().map(|event| event.data).collect();
+        assert_eq!((data, answer.complete), (vec![UPDATED.replace("demo", "alpha+demo")], false));
+        assert_eq!(world.counters(0).malformed.value(), malformed, "{stray}");
+    }
+}
+
+#[test]
 fn a_single_targets_stream_is_unchanged() {
     let mut world = World::new(&["alpha"]);
     let (_, session) = world.begin();
