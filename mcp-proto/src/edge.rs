@@ -183,7 +183,7 @@ pub enum Action {
         /// The connection.
         conn: ConnId,
     },
-    /// Hand `parcel` to another shard.
+    /// Hand `parcel` to another shard, before any later action is carried out: see [`Shard::deliver`](crate::Shard::deliver).
     Post {
         /// Which one.
         shard: ShardId,

@@ -70,6 +70,8 @@ pub struct Shard {
     /// When something is told of targets that waits for its pause.
     pub(crate) observing: Option<Instant>,
     actions: VecDeque<Action>,
+    /// What is for other shards: it goes out before any byte that could make a client act on it.
+    posts: VecDeque<(ShardId, Parcel)>,
     pub(crate) deferred: VecDeque<Deferred>,
     draining: Option<Instant>,
     /// Where a rewritten body is put together; kept for its room.
@@ -131,6 +133,7 @@ impl Shard {
             timers: Timers::default(),
             observing: None,
             actions: VecDeque::new(),
+            posts: VecDeque::new(),
             deferred: VecDeque::new(),
             draining: None,
             scratch: Vec::new(),
@@ -306,7 +309,8 @@ impl Shard {
         });
     }
 
-    /// Mail from another shard.
+    /// Mail from another shard, to be delivered in the order in which it was posted, and before any bytes that came in
+    /// later: a client that was answered by one shard may go on with another, which must know what the first one knew.
     pub fn deliver(&mut self, parcel: Parcel, now: Instant) {
         self.now = now;
         self.note(*parcel.0);
@@ -346,7 +350,10 @@ impl Shard {
 
     /// The next thing to do. Poll to `None` after every input.
     pub fn poll(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        match self.posts.pop_front() {
+            Some((shard, parcel)) => Some(Action::Post { shard, parcel }),
+            None => self.actions.pop_front(),
+        }
     }
 
     /// Fills `into` with bytes waiting for `conn`, in order, and returns how many slices it filled. Nothing is removed
@@ -404,7 +411,7 @@ impl Shard {
 
     pub(crate) fn post(&mut self, shard: ShardId, note: Note) {
         self.counters.parcels.add(1);
-        self.act(Action::Post { shard, parcel: Parcel(Box::new(note)) });
+        self.posts.push_back((shard, Parcel(Box::new(note))));
     }
 
     /// Tells all other shards.

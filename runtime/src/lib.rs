@@ -9,7 +9,8 @@
 //!                                                       └──► access-log records, observations of targets
 //! ```
 //!
-//! All tasks of a worker share one [`Pump`]. It moves bytes and time and knows nothing of what they mean. A frontend
+//! All tasks of a worker share one [`Pump`]. It moves bytes and time and knows nothing of what they mean. Mail that is
+//! there goes before bytes that are: what one worker has told another comes before what a client does next. A frontend
 //! is a `Net`, and a thread set up for it ([`Worker::start`]) that runs [`serve`].
 
 mod blocks;

@@ -7,12 +7,13 @@ use crate::net::Net;
 use crate::peer::{self, Peer};
 use crate::spawn::Spawn;
 use crate::wake::Waiting;
-use crate::worker::Letter;
+use crate::worker::{Letter, Worker};
 use bytes::BytesMut;
 use mcp_proto::{Action, ConnId, Fault, Mail, Observation, Parcel, Record, Shard, ShardId, Start};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -47,6 +48,9 @@ pub struct Pump<N: Net> {
     lingering: Cell<usize>,
     /// The main task, which waits for the end.
     end: Waiting,
+    /// The tasks that accept, by address; with each goes its socket. None once the shard drains.
+    doors: RefCell<Option<BTreeMap<SocketAddr, N::Task>>>,
+    pub(crate) mail: async_channel::Receiver<Letter>,
     mailboxes: Arc<[async_channel::Sender<Letter>]>,
     pub(crate) children: Arc<dyn Spawn>,
     records: SyncSender<Box<Record>>,
@@ -57,15 +61,9 @@ pub struct Pump<N: Net> {
 }
 
 impl<N: Net> Pump<N> {
-    /// A pump of a shard made from `start`; the rest is what a [`Worker`](crate::Worker) has under these names.
-    pub fn new(
-        start: Start,
-        entropy: fn() -> [u8; 32],
-        peers: Arc<[async_channel::Sender<Letter>]>,
-        children: Arc<dyn Spawn>,
-        records: SyncSender<Box<Record>>,
-        observations: async_channel::Sender<(ShardId, Box<Observation>)>,
-    ) -> Rc<Self> {
+    /// The pump of a worker, whose console is not its business.
+    pub(crate) fn new(worker: Worker) -> Rc<Self> {
+        let Worker { start, entropy, console: _, mail, peers, children, records, observations } = worker;
         Rc::new(Self {
             shard: RefCell::new(Shard::new(start.clone(), Instant::now())),
             start: RefCell::new(start),
@@ -77,6 +75,8 @@ impl<N: Net> Pump<N> {
             draining: Cell::default(),
             lingering: Cell::default(),
             end: Waiting::default(),
+            doors: RefCell::new(Some(BTreeMap::new())),
+            mail,
             mailboxes: peers,
             children,
             records,
@@ -131,10 +131,12 @@ impl<N: Net> Pump<N> {
     }
 
     pub(crate) fn received(self: &Rc<Self>, peer: &Peer<N>, block: BytesMut, now: Instant) {
+        self.read_mail(now);
         self.turn(now, || self.shard.borrow_mut().received(peer.conn, block, now));
     }
 
     pub(crate) fn ended(self: &Rc<Self>, peer: &Peer<N>, now: Instant) {
+        self.read_mail(now);
         self.turn(now, || self.shard.borrow_mut().ended(peer.conn, now));
     }
 
@@ -151,24 +153,50 @@ impl<N: Net> Pump<N> {
         });
     }
 
-    pub(crate) fn mail(self: &Rc<Self>, letter: Mail, now: Instant) {
-        self.turn(now, || match letter {
-            Mail::Parcel(parcel) => self.shard.borrow_mut().deliver(parcel, now),
-            Mail::Reroute(routes) => {
+    /// What the outside sends.
+    pub(crate) fn open(self: &Rc<Self>, letter: Letter, now: Instant) {
+        match letter {
+            Letter::Shard(Mail::Parcel(parcel)) => {
+                self.turn(now, || self.shard.borrow_mut().deliver(parcel, now));
+            }
+            Letter::Shard(Mail::Reroute(routes)) => self.turn(now, || {
                 self.start.borrow_mut().routes = Arc::clone(&routes);
                 self.shard.borrow_mut().reroute(routes, now);
+            }),
+            Letter::Shard(Mail::Drain(grace)) => {
+                drop(self.doors.take());
+                self.turn(now, || {
+                    self.draining.set(true);
+                    self.shard.borrow_mut().drain(grace, now);
+                });
             }
-            Mail::Drain(grace) => {
-                self.draining.set(true);
-                self.shard.borrow_mut().drain(grace, now);
+            Letter::Listen { at, listener } => self.listen(at, listener),
+            Letter::Unlisten { at } => {
+                let door = self.doors.borrow_mut().as_mut().and_then(|doors| doors.remove(&at));
+                if door.is_some() {
+                    self.turn(now, || self.shard.borrow_mut().unlistened(at, now));
+                }
             }
-        });
+        }
         // The shard may have been empty all along.
         self.end.wake();
     }
 
-    pub(crate) fn unlistened(self: &Rc<Self>, at: SocketAddr, now: Instant) {
-        self.turn(now, || self.shard.borrow_mut().unlistened(at, now));
+    fn listen(self: &Rc<Self>, at: SocketAddr, listener: TcpListener) {
+        let Some(doors) = &mut *self.doors.borrow_mut() else { return };
+        match N::accept(Rc::clone(self), at, listener) {
+            Ok(task) => drop(doors.insert(at, N::run(task))),
+            Err(error) => tracing::error!(shard = self.id(), %at, %error, "can't accept connections"),
+        }
+    }
+
+    /// Takes the mail there is now. To be done once bytes were read and before the shard is given them: whoever sent
+    /// them may know what the mail says, from the answer of another shard.
+    fn read_mail(self: &Rc<Self>, now: Instant) {
+        for _ in 0..self.mail.len() {
+            let Ok(letter) = self.mail.try_recv() else { break };
+            self.open(letter, now);
+        }
     }
 
     pub(crate) fn time_passed(self: &Rc<Self>, now: Instant) {
@@ -186,11 +214,17 @@ impl<N: Net> Pump<N> {
         self.end.wake();
     }
 
-    /// Closes every socket.
+    /// Closes every socket that leads to a client or a target.
     pub(crate) fn close_all(&self) {
         for peer in self.peers.take().into_iter().flatten() {
             peer.close();
         }
+    }
+
+    /// The end: not every runtime drops its tasks, and with them their sockets.
+    pub(crate) fn shut(&self) {
+        drop(self.doors.take());
+        self.close_all();
     }
 
     // What tasks wait for.

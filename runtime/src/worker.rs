@@ -5,7 +5,6 @@ use crate::panics;
 use crate::pump::Pump;
 use crate::spawn::Spawn;
 use mcp_proto::{Mail, Observation, Record, ShardId, Start};
-use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -89,48 +88,25 @@ impl Worker {
 ///
 /// # Errors
 /// When the runtime can't wait for the console's socket.
-pub async fn serve<N: Net>(worker: Worker, serves: &SyncSender<io::Result<()>>) -> io::Result<()> {
-    let Worker { start, entropy, console, mail, peers, children, records, observations } = worker;
-    let pump = Pump::<N>::new(start, entropy, peers, children, records, observations);
+pub async fn serve<N: Net>(mut worker: Worker, serves: &SyncSender<io::Result<()>>) -> io::Result<()> {
+    let console = worker.console.take();
+    let pump = Pump::<N>::new(worker);
     let keeping_time = N::run(keep_time(Rc::clone(&pump)));
     if let Some(console) = console {
         pump.attached(console, Instant::now())?;
     }
     drop(serves.send(Ok(())));
-    read_mail(&pump, &mail).await;
+    read_mail(&pump).await;
     drop(keeping_time);
-    // Not every runtime drops its tasks when it ends.
-    pump.close_all();
+    pump.shut();
     Ok(())
 }
 
-/// The main task. Each address has a task that accepts; with it goes the socket.
-async fn read_mail<N: Net>(pump: &Rc<Pump<N>>, mail: &async_channel::Receiver<Letter>) {
-    // None once the shard drains.
-    let mut accepting = Some(BTreeMap::<SocketAddr, N::Task>::new());
+/// The main task: takes letters when no connection has to do with them first.
+async fn read_mail<N: Net>(pump: &Rc<Pump<N>>) {
     let mut turn = 0;
-    while let Some(letter) = next(mail, pump).await {
-        let now = Instant::now();
-        match letter {
-            Letter::Shard(mail) => {
-                if matches!(mail, Mail::Drain(_)) {
-                    accepting = None;
-                }
-                pump.mail(mail, now);
-            }
-            Letter::Listen { at, listener } => {
-                let Some(accepting) = &mut accepting else { continue };
-                match N::accept(Rc::clone(pump), at, listener) {
-                    Ok(task) => _ = accepting.insert(at, N::run(task)),
-                    Err(error) => tracing::error!(shard = pump.id(), %at, %error, "can't accept connections"),
-                }
-            }
-            Letter::Unlisten { at } => {
-                if accepting.as_mut().and_then(|accepting| accepting.remove(&at)).is_some() {
-                    pump.unlistened(at, now);
-                }
-            }
-        }
+    while let Some(letter) = next(pump).await {
+        pump.open(letter, Instant::now());
         turn += 1;
         if turn % MAIL_TURN == 0 {
             N::yield_now().await;
@@ -139,8 +115,8 @@ async fn read_mail<N: Net>(pump: &Rc<Pump<N>>, mail: &async_channel::Receiver<Le
 }
 
 /// The next letter; `None` when the shard is drained or nobody can write any more.
-async fn next<N: Net>(mail: &async_channel::Receiver<Letter>, pump: &Pump<N>) -> Option<Letter> {
-    let mut letter = pin!(mail.recv());
+async fn next<N: Net>(pump: &Pump<N>) -> Option<Letter> {
+    let mut letter = pin!(pump.mail.recv());
     poll_fn(|cx| {
         if pump.poll_done(cx).is_ready() {
             Poll::Ready(None)

@@ -338,11 +338,7 @@ impl World {
             let mut moved = self.obey();
             moved |= self.write();
             moved |= self.serve();
-            moved |= self.read();
-            if let Some((shard, parcel)) = self.mail.pop_front() {
-                self.shards[shard].deliver(parcel, self.now);
-                moved = true;
-            }
+            moved |= self.read() || self.deliver();
             if !moved {
                 break;
             }
@@ -358,17 +354,31 @@ impl World {
             0 => self.write(),
             1 => self.serve(),
             2 => self.read_one(dice),
-            _ => match self.mail.pop_front() {
-                Some((shard, parcel)) => {
-                    self.shards[shard].deliver(parcel, self.now);
-                    true
-                }
-                None => false,
-            },
+            _ => self.deliver(),
         };
         self.obey();
         self.check();
         moved
+    }
+
+    /// The oldest letter reaches its shard.
+    fn deliver(&mut self) -> bool {
+        let Some((shard, parcel)) = self.mail.pop_front() else { return false };
+        self.shards[shard].deliver(parcel, self.now);
+        true
+    }
+
+    /// Bytes are coming for a shard: mail goes before them, and can't be later than that.
+    fn deliver_to(&mut self, shard: usize) -> bool {
+        let (for_it, others): (VecDeque<_>, _) =
+            std::mem::take(&mut self.mail).into_iter().partition(|(to, _)| *to == shard);
+        self.mail = others;
+        let any = !for_it.is_empty();
+        for (_, parcel) in for_it {
+            self.shards[shard].deliver(parcel, self.now);
+            self.obey();
+        }
+        any
     }
 
     /// Carries out what the shards ask for.
@@ -527,11 +537,15 @@ impl World {
 
     /// One read: bytes, or the end behind them.
     fn read_from(&mut self, key: Key) -> bool {
-        let Some(link) = self.links.get_mut(&key) else { return false };
+        if !self.links.get(&key).is_some_and(|link| !link.inbound.is_empty() || link.last.is_some()) {
+            return false;
+        }
+        let mailed = self.deliver_to(key.shard);
+        let Some(link) = self.links.get_mut(&key) else { return mailed };
         // A connection that was reset says so even to who does not read.
         let reset = link.last == Some(Last::Reset) && (link.paused || link.inbound.is_empty());
         if !reset && (link.paused || link.opening.is_some()) {
-            return false;
+            return mailed;
         }
         let shard = &mut self.shards[key.shard];
         if reset {
@@ -543,7 +557,7 @@ impl World {
         } else if link.last.take().is_some() {
             shard.ended(key.conn, self.now);
         } else {
-            return false;
+            return mailed;
         }
         self.obey();
         true
