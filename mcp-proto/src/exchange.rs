@@ -12,7 +12,7 @@ use crate::jsonrpc::envelope::{Envelope, Text, decode};
 use crate::jsonrpc::list;
 use crate::jsonrpc::params::Filter;
 use crate::leg::LegId;
-use crate::session::{Revision, SessionId};
+use crate::session::{OpenedId, Revision, SessionId};
 use crate::way::Way;
 use crate::{ConnId, Record};
 use bytes::Bytes;
@@ -235,7 +235,7 @@ pub(crate) struct Stream {
     /// It goes on where it ended.
     pub(crate) resumes: bool,
     /// The target session that was told which resources are listened to: its id, if it has one, and its revision.
-    pub(crate) told: Option<(Option<Bytes>, Revision)>,
+    pub(crate) told: Option<(Option<OpenedId>, Revision)>,
     /// The last event id the target gave.
     pub(crate) last: Option<Bytes>,
     /// When to open it again.

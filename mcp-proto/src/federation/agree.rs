@@ -51,7 +51,7 @@ impl Shard {
         if let Some(leg) = self.legs.get_mut(id) {
             leg.method = Method::Get;
             leg.body = Bytes::new();
-            leg.last_event = last;
+            leg.last_event = last.map(Box::new);
         }
     }
 

@@ -5,7 +5,7 @@ use crate::exchange::{Exchange, ExchangeId, State, Stream};
 use crate::federation::{Era, Media};
 use crate::http::{Method, Response};
 use crate::jsonrpc::rewrite::{Plan, Scope};
-use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
+use crate::leg::{Between, Inbound, Leg, LegId, Purpose, Trouble};
 use crate::refusal::Refusal;
 use crate::seal::Kind;
 use crate::session::SessionId;
@@ -182,7 +182,7 @@ impl Shard {
         let stream = Stream::new(target.id.clone(), &[]);
         let mut leg =
             Leg::new(target, Some(session), Purpose::Resume { exchange: id }, Method::Get, Bytes::new());
-        leg.last_event = Some(last);
+        leg.last_event = Some(Box::new(last));
         let leg = self.legs.insert(leg);
         if let Some(exchange) = self.exchange_mut(id) {
             exchange.streams.push(Stream { leg: Some(leg), ..stream });
@@ -195,7 +195,7 @@ impl Shard {
             self.begin(exchange, 200, Content::Events, &[]);
             self.stream_answer(id);
             let target = self.legs.get(id).and_then(|leg| self.renames(&leg.target));
-            return Inbound::Events(Box::new(self.events(Some(Plan::names(target, Scope::Result)))));
+            return Inbound::Between(Between::new(Some(Plan::names(target, Scope::Result))));
         }
         Inbound::whole(head.status)
     }
@@ -260,7 +260,7 @@ impl Shard {
         if !self.is_listening(id) {
             self.stream_attached(id, exchange);
         }
-        Inbound::Events(Box::new(self.events(None)))
+        Inbound::Between(Between::default())
     }
 
     /// A legacy target's stream is open, or its channel is heard.
