@@ -43,9 +43,17 @@ pub(super) fn walk<S: Shape>(text: &str, field: S::Field, shape: &mut S) -> Resu
 
 /// Whether `text` is JSON.
 pub(super) fn is_json(text: &str) -> bool {
-    let mut cursor = Cursor { bytes: text.as_bytes(), at: 0 };
-    cursor.skip_space();
-    cursor.skip_value().and_then(|()| cursor.end()).is_ok()
+    Cursor { bytes: text.as_bytes(), at: 0 }.skip_text(usize::MAX, |_| true).is_ok()
+}
+
+/// Whether `text` is JSON, but for what its strings are in UTF-8, nests at most `depth` objects and arrays, and has no
+/// key but such as are `known`. A key that is written with escapes is not.
+pub(super) fn is_json_of(text: &[u8], depth: usize, known: impl Fn(&[u8]) -> bool) -> bool {
+    let known = |key: &Key| {
+        let inside = || text.get(key.span.start + 1..key.span.end - 1).unwrap_or_default();
+        !key.is_escaped && known(inside())
+    };
+    Cursor { bytes: text, at: 0 }.skip_text(depth, known).is_ok()
 }
 
 struct Walk<'a, 's, S> {
@@ -69,7 +77,7 @@ impl<S: Shape> Walk<'_, '_, S> {
                     _ => self.elements(field, depth + 1)?,
                 }
             }
-            b'{' | b'[' => self.cursor.skip_value()?,
+            b'{' | b'[' => self.cursor.skip_value(usize::MAX, |_| true)?,
             _ => self.cursor.skip_scalar()?,
         }
         self.shape.found(field, self.text, start..self.cursor.at);
@@ -151,14 +159,23 @@ impl Cursor<'_> {
         Ok(Key { span, is_escaped })
     }
 
-    /// Behind the value that begins here.
-    fn skip_value(&mut self) -> Result<(), Malformed> {
+    /// Behind the whole text, which is one value.
+    fn skip_text(&mut self, depth: usize, pass: impl Fn(&Key) -> bool) -> Result<(), Malformed> {
+        self.skip_space();
+        self.skip_value(depth, pass)?;
+        self.end()
+    }
+
+    /// Behind the value that begins here, of at most that `depth`, with keys that `pass`.
+    fn skip_value(&mut self, depth: usize, pass: impl Fn(&Key) -> bool) -> Result<(), Malformed> {
         let mut around = Brackets::new();
+        let mut left = depth;
         loop {
             let bracket = self.peek();
             let mut first = matches!(bracket, b'{' | b'[');
             if first {
                 self.at += 1;
+                left = left.checked_sub(1).ok_or(Malformed)?;
                 around.push(bracket == b'{');
             } else {
                 self.skip_scalar()?;
@@ -167,12 +184,13 @@ impl Cursor<'_> {
             loop {
                 let Some(object) = around.last() else { return Ok(()) };
                 if self.has_more(closing(object), first)? {
-                    if object {
-                        self.skip_key()?;
+                    if object && !pass(&self.skip_key()?) {
+                        return Err(Malformed);
                     }
                     break;
                 }
                 around.pop();
+                left += 1;
                 first = false;
             }
         }
@@ -488,6 +506,16 @@ mod tests {
         ] {
             agrees(text);
         }
+    }
+
+    #[test]
+    fn depth_and_keys_can_be_limited() {
+        let text = br#"{"a":[{"b":"uri"}],"c":{}}"#;
+        assert!(is_json_of(text, 3, |key| key != b"uri"));
+        assert!(!is_json_of(text, 2, |_| true));
+        assert!(!is_json_of(text, 3, |key| key != b"b"));
+        assert!(!is_json_of(br#"{"\u0062":1}"#, 3, |_| true), "it may say anything");
+        assert!(!is_json_of(br#"{"a":1"#, 3, |_| true));
     }
 
     #[test]
