@@ -7,6 +7,7 @@
 //!
 //! Nothing is decoded but keys of objects that are looked into, and those only when they are written with escapes.
 
+use memchr::memchr2;
 use serde::de::{Deserializer, Error, Visitor};
 use std::borrow::Cow;
 use std::fmt;
@@ -352,8 +353,9 @@ fn plain(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     // The highest bit of a byte is set where it is below `least` or not ASCII, at least in the lowest such byte.
     let below = |word: u64, least: u8| word.wrapping_sub(ONES * u64::from(least));
+    let tells = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');
     let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
+    for (index, word) in words.iter().enumerate().take(SHORT / 8) {
         let word = u64::from_le_bytes(*word);
         let quotes = below(word ^ (ONES * u64::from(b'"')), 1);
         let slashes = below(word ^ (ONES * u64::from(b'\\')), 1);
@@ -362,8 +364,24 @@ fn plain(bytes: &[u8]) -> usize {
             return 8 * index + found.trailing_zeros() as usize / 8;
         }
     }
-    let tells = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');
-    8 * words.len() + rest.iter().position(tells).unwrap_or(rest.len())
+    match bytes.get(SHORT..) {
+        Some(long) => SHORT + plain_of_long(long),
+        None => 8 * words.len() + rest.iter().position(tells).unwrap_or(rest.len()),
+    }
+}
+
+/// So far a string is looked at word by word: most end before.
+const SHORT: usize = 64;
+
+/// The same, where it pays to look for one thing after the other.
+fn plain_of_long(bytes: &[u8]) -> usize {
+    let end = memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len());
+    let text = bytes.get(..end).unwrap_or_default();
+    // All of it, since that takes no branches.
+    if !text.iter().fold(false, |found, byte| found | (*byte < b' ')) {
+        return end;
+    }
+    text.iter().position(|byte| *byte < b' ').unwrap_or(end)
 }
 
 /// What a string with escapes says. As bytes: as text, a lone surrogate in a key of no interest would refuse the whole
@@ -536,6 +554,13 @@ mod tests {
             text in r#"[\[\]{},:"\\ \n0-1eu.tfn-]{0,12}|\PC{0,12}"#,
         ) {
             agrees(&text);
+        }
+
+        #[test]
+        fn long_strings_are_read_as_serde_json_reads_them(
+            before in 50usize..80, inside in "\\PC{0,3}|[\"\\\\\n\u{1f}\u{7f}]{0,2}", behind in 0usize..80,
+        ) {
+            agrees(&format!("[\"{}{inside}{}\",1]", "x".repeat(before), "y".repeat(behind)));
         }
 
         #[test]
