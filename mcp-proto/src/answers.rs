@@ -3,7 +3,7 @@
 use crate::channel::Via;
 use crate::conn::{Conn, Phase};
 use crate::http::Response;
-use crate::jsonrpc::rewrite::Rewriter;
+use crate::jsonrpc::rewrite::{Plan, Rewriter};
 use crate::leg::{Between, Inbound, Leg, LegId, Purpose, Short, Trouble};
 use crate::session::TargetState;
 use crate::shard::{Closing, Deferred, Shard};
@@ -116,8 +116,16 @@ impl Shard {
                     Ok(())
                 }
             }
+            (Inbound::Short(short), _)
+                if short.rewriter.is_none()
+                    && bytes.len() == short.length
+                    && short.plan.spares(&bytes, limits.depth) =>
+            {
+                (short.spared, short.complete) = (bytes, true);
+                Ok(())
+            }
             (Inbound::Short(short), _) => {
-                let Short { plan, length, rewriter, body, complete } = &mut **short;
+                let Short { plan, length, rewriter, body, complete, .. } = &mut **short;
                 if body.capacity() == 0 {
                     *body = std::mem::take(&mut self.scratch);
                     body.reserve(*length);
@@ -189,11 +197,11 @@ impl Shard {
             (_, Purpose::Greet { again }) => self.greeted(id, again),
             (Inbound::Head | Inbound::Drop, _) => self.drop_leg(id),
             (Inbound::Short(mut short), Purpose::Part { exchange, .. }) => {
-                let body = std::mem::take(&mut short.body);
+                let (body, spared) = (std::mem::take(&mut short.body), std::mem::take(&mut short.spared));
                 self.drop_leg(id);
                 if short.complete {
-                    self.respond(exchange, 200, &body, &[]);
-                    short.rewriter = None;
+                    self.respond(exchange, 200, if spared.is_empty() { &body } else { &spared }, &[]);
+                    (short.plan, short.rewriter) = (Plan::default(), None);
                     self.short = Some(short);
                 } else {
                     let words = "the target's answer is no JSON";

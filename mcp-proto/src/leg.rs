@@ -255,6 +255,8 @@ pub(crate) struct Short {
     /// Kept for its next piece, where it comes in several.
     pub(crate) rewriter: Option<Box<Rewriter>>,
     pub(crate) body: Vec<u8>,
+    /// All of it, where nothing was to be done.
+    pub(crate) spared: Bytes,
     pub(crate) complete: bool,
 }
 
