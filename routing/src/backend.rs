@@ -60,7 +60,7 @@ impl fmt::Display for BackendName {
 /// A target among all of a snapshot: two backends may have targets of the same name.
 ///
 /// It is a pointer: much holds one, and nearly all are copies of the target's own.
-#[derive(Clone, Debug, Eq, Hash)]
+#[derive(Clone, Debug, Eq)]
 pub struct TargetId(Arc<TargetNames>);
 
 /// What a [`TargetId`] points to.
@@ -77,6 +77,12 @@ impl Deref for TargetId {
 
     fn deref(&self) -> &TargetNames {
         &self.0
+    }
+}
+
+impl Hash for TargetId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
     }
 }
 
