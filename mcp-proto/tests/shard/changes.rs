@@ -97,7 +97,7 @@ impl Run {
                 let more = format!(r#"{{"uri":"alpha+demo://{}"}}"#, self.dice.below(3));
                 let method = ["resources/subscribe", "resources/unsubscribe"][self.dice.below(2)];
                 let shard = self.dice.below(2);
-                self.world.ask_on(shard, &self.session, &request(method, &more));
+                self.world.call_later(shard, &self.session, &request(method, &more));
             }
             8 => self.world.server(name).delay = Duration::from_millis(self.dice.next() % 2_000),
             9 => self.world.server(name).sessions.clear(),
