@@ -13,7 +13,7 @@ use super::probe::Era;
 use super::subscription::{SETTLE, Told, Topic};
 use crate::ShardId;
 use crate::edge::Note;
-use crate::exchange::{Exchange, ExchangeId, State, Stream, Waiter};
+use crate::exchange::{Exchange, ExchangeId, State, Stream, Waiter, Work};
 use crate::http::Method;
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::params::{self, Filter};
@@ -382,11 +382,26 @@ impl Shard {
         let waiter = Waiter { shard: own, leg: id, until: self.now + SETTLE };
         let Some(leg) = self.legs.get_mut(id) else { return };
         leg.unheard = shards;
+        let asker = leg.purpose.exchange();
         match home == own {
+            // Its stream is about to be the session's, and is asked when it is.
+            _ if asker.is_some_and(|asker| self.is_greeting(asker)) => {}
             true => self.await_stream(key, target, waiter),
             false => self.post(home, Note::Await { key, target, waiter }),
         }
         self.limit_leg(id, waiter.until);
+    }
+
+    /// The same for a call on a stream that is now its session's, if it waits.
+    pub(crate) fn await_own_stream(&mut self, call: ExchangeId, session: SessionId) {
+        let Some(key) = self.sessions.get(session).map(|session| session.key) else { return };
+        let work = self.exchange(call).and_then(|exchange| exchange.parts.first()).map(|part| &part.work);
+        let Some(Work::Relay { target, leg: id }) = work else { return };
+        let (target, shard, leg) = (target.clone(), self.id, *id);
+        let waits = self.legs.get(leg).filter(|leg| leg.unheard > 0);
+        if let Some(until) = waits.and_then(|leg| leg.deadline) {
+            self.await_stream(key, target, Waiter { shard, leg, until });
+        }
     }
 
     /// A shard wants to know when the session's stream misses nothing of a target, if that is here.
