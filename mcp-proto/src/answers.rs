@@ -409,6 +409,9 @@ impl Shard {
         if deadline > self.now {
             return self.limit_leg(id, deadline);
         }
+        if leg.unheard > 0 {
+            return self.subscribed(id);
+        }
         let what = match leg.via {
             Some(Via::Channel(..) | Via::Shard(_)) => "answer",
             Some(Via::Queue(_) | Via::Listener(_)) => "start",

@@ -421,7 +421,7 @@ impl Shard {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let give_up = match &leg.inbound {
             // Nobody can be asked any more, and the target has nothing under way.
-            _ if leg.round.as_ref().is_some_and(|round| round.is_open()) => true,
+            _ if leg.round.as_ref().is_some_and(|round| round.is_open()) || leg.unheard > 0 => true,
             Inbound::Pass { .. } => true,
             Inbound::Events(_) | Inbound::Between(_) => resumable,
             _ => false,

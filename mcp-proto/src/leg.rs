@@ -61,6 +61,8 @@ pub(crate) struct Leg {
     pub(crate) refused_with: Option<Box<Refused>>,
     /// It was refused as if in the wrong era, and the era was looked into: once.
     pub(crate) doubted: bool,
+    /// It subscribes, and so many shards have not said yet that its client's stream, if they have it, hears of that.
+    pub(crate) unheard: u16,
     /// The target session id it was sent with, or that `initialize` gave.
     pub(crate) session_id: Option<OpenedId>,
     pub(crate) sent_at: Option<Instant>,
@@ -110,6 +112,7 @@ impl Leg {
             poll: Poll::default(),
             refused_with: None,
             doubted: false,
+            unheard: 0,
             session_id: None,
             sent_at: None,
             opened: None,

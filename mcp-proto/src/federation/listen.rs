@@ -116,6 +116,7 @@ impl Shard {
         for leg in stream.leg.into_iter().chain(stream.next) {
             self.abandon(leg);
         }
+        self.tell_waiters(stream.waiters);
     }
 
     /// The point a `Last-Event-ID` names, if it is this session's.
@@ -297,6 +298,7 @@ impl Shard {
             stream.state = State::Refused;
         }
         self.settle_subscription(exchange);
+        self.settle_waiters(exchange);
     }
 
     /// A target's stream ended, or the one that was to replace it: it is opened again after a pause.
@@ -322,6 +324,7 @@ impl Shard {
         stream.pause = (stream.pause * 2).min(LONGEST_PAUSE);
         self.watch(id.conn);
         self.settle_subscription(id);
+        self.settle_waiters(id);
     }
 
     /// What a target says about reconnecting: for its own stream to us, for a call's to the client.
@@ -435,6 +438,7 @@ impl Stream {
             last,
             again: None,
             pause: Self::PAUSE,
+            waiters: Vec::new(),
         }
     }
 }
