@@ -244,6 +244,8 @@ pub(crate) struct Stream {
     pub(crate) pause: Duration,
     /// Who is told when it misses nothing: requests that are under way, each for a moment.
     pub(crate) waiters: Vec<Waiter>,
+    /// Some were answered before: what they subscribed to may have changed by then.
+    pub(crate) late: bool,
 }
 
 /// A request whose answer waits for a stream, which may be on another shard.

@@ -24,7 +24,7 @@ use crate::refusal;
 use crate::session::{SessionId, SessionKey};
 use crate::shard::Shard;
 use bytes::Bytes;
-use routing::{Target, TargetId};
+use routing::TargetId;
 use std::sync::Arc;
 
 impl Shard {
@@ -346,10 +346,9 @@ impl Shard {
     /// One was added or removed: whoever has the session's stream must know.
     pub(super) fn spread_subscription(&mut self, id: SessionId, target: &TargetId, uri: String, on: bool) {
         let own = self.id;
-        let legacy = |target: &Arc<Target>| matches!(self.era(target), Some(Era::Legacy | Era::Sse));
         let Some(session) = self.sessions.get(id) else { return };
-        // A legacy target remembers by itself.
-        if session.home == own && !self.routes.find(target).is_some_and(legacy) {
+        // A legacy target remembers by itself, but another shard may know it for a modern one.
+        if session.home == own {
             let note = Note::Watches { key: session.key, entries: vec![(target.clone(), uri)], on };
             self.broadcast(&note);
         }
@@ -416,6 +415,7 @@ impl Shard {
         let streams = listener.map(|exchange| &mut exchange.streams);
         match streams.into_iter().flatten().find(|stream| stream.target == target) {
             Some(stream) if !stream.misses_nothing() => {
+                stream.late |= stream.waiters.iter().any(|waiter| waiter.until <= now);
                 stream.waiters.retain(|waiter| waiter.until > now);
                 stream.waiters.push(waiter);
             }
@@ -423,12 +423,23 @@ impl Shard {
         }
     }
 
-    /// Tells those who wait for streams that miss nothing now.
+    /// Tells those who wait for streams that miss nothing now, and the client what may have been missed before.
     pub(super) fn settle_waiters(&mut self, id: ExchangeId) {
+        let now = self.now;
         let Some(exchange) = self.exchange_mut(id) else { return };
-        let settled = exchange.streams.iter_mut().filter(|stream| stream.misses_nothing());
-        let waiters = settled.flat_map(|stream| std::mem::take(&mut stream.waiters)).collect();
+        let mut late = Vec::new();
+        let mut waiters = Vec::new();
+        for stream in exchange.streams.iter_mut().filter(|stream| stream.misses_nothing()) {
+            let own = std::mem::take(&mut stream.waiters);
+            if std::mem::take(&mut stream.late) || own.iter().any(|waiter| waiter.until <= now) {
+                late.push(stream.target.clone());
+            }
+            waiters.extend(own);
+        }
         self.tell_waiters(waiters);
+        for target in late {
+            self.tell_updates_missed(id, &target);
+        }
     }
 
     pub(super) fn tell_waiters(&mut self, waiters: Vec<Waiter>) {

@@ -439,6 +439,7 @@ impl Stream {
             again: None,
             pause: Self::PAUSE,
             waiters: Vec::new(),
+            late: false,
         }
     }
 }

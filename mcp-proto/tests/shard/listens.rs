@@ -151,7 +151,9 @@ fn a_replacement_that_breaks_off_leaves_the_first_in_force() {
     world.advance(SECOND);
     assert!(!world.connections("alpha").contains(&old));
     assert_eq!(filters(&mut world, "alpha")[2], sorted(&all_and(&["demo://one"])));
-    assert_eq!(world.methods(stream), ["notifications/tools/list_changed"]);
+    // The client was answered before that: what it subscribed to may have changed meanwhile.
+    let told = ["notifications/tools/list_changed", "notifications/resources/updated"];
+    assert_eq!(world.methods(stream), told);
     // And when the first ends while the second is asked for, the second counts, with what was missed in between.
     world.server("alpha").on("subscriptions/listen", |_| Vec::new());
     let (old, _) = world.last_listen("alpha");
@@ -160,7 +162,7 @@ fn a_replacement_that_breaks_off_leaves_the_first_in_force() {
     let (new, new_id) = world.last_listen("alpha");
     let head = stream_head();
     world.say(new, vec![Step::Send(format!("{head}{}", event(&acknowledged(&new_id, "{}"))).into())]);
-    assert_eq!(world.messages(stream).len(), 1 + 3 + 2);
+    assert_eq!(world.messages(stream).len(), 2 + 3 + 2);
     assert_eq!(world.server("alpha").listens().len(), 4);
     world.advance(60 * SECOND);
     assert_eq!(world.server("alpha").listens().len(), 4);
@@ -271,8 +273,9 @@ fn a_subscription_is_answered_in_time_whatever_its_target_does() {
         let listen = world.last_listen("alpha");
         agree_on(&mut world, &listen);
         assert_eq!(world.clients[client].answers().len(), 1);
+        assert_eq!(world.heard(stream), [UPDATED], "it may have changed between the answer and now");
         world.say_on_listen("alpha", &updated("ID", "demo://one"));
-        assert_eq!(world.heard(stream), [UPDATED]);
+        assert_eq!(world.heard(stream), [UPDATED; 2]);
     }
 }
 
