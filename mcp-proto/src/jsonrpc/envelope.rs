@@ -215,14 +215,10 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// When it is no JSON, no object, or no JSON-RPC 2.0 message that everyone would read alike.
     pub fn parse(body: &'a [u8], depth: usize) -> Result<Self, Invalid> {
-        Self::read(body, depth).map(|(envelope, _)| envelope)
-    }
-
-    /// The same, and what it can be made of again.
-    pub(crate) fn read(body: &'a [u8], depth: usize) -> Result<(Self, Spans), Invalid> {
         let text = text(body, depth)?;
-        let spans = Spans::read(text)?;
-        Ok((spans.envelope_in(text)?, spans))
+        let mut spans = Spans::default();
+        spans.read(text)?;
+        spans.envelope_in(text)
     }
 
     /// What it is.
@@ -238,25 +234,6 @@ impl<'a> Envelope<'a> {
 
 fn first_byte(bytes: &[u8]) -> Option<u8> {
     bytes.iter().copied().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
-}
-
-/// What is known of a message that was read, even if a string in it was replaced since.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Known<'s> {
-    pub(crate) spans: &'s Spans,
-    /// Where that string ended, and where it ends now.
-    pub(crate) replaced: Option<(usize, usize)>,
-}
-
-impl Known<'_> {
-    /// The envelope of `body`, which is that message.
-    pub(crate) fn envelope<'a>(&self, body: &'a [u8]) -> Result<Envelope<'a>, Invalid> {
-        let text = text(body, usize::MAX)?;
-        match self.replaced {
-            Some((end, now)) => self.spans.shifted(end, now).envelope_in(text),
-            None => self.spans.envelope_in(text),
-        }
-    }
 }
 
 /// The body as text: serde_json alone would take invalid UTF-8 in strings that it skips.
@@ -329,8 +306,7 @@ impl Field {
 }
 
 /// Where the members that are read stand in a message.
-#[derive(Clone, Debug)]
-pub(crate) struct Spans {
+struct Spans {
     /// Empty for those that are absent: no value is.
     spans: [Range<usize>; Field::COUNT],
     duplicate: bool,
@@ -403,37 +379,32 @@ impl Shape for Spans {
 type Checked<T> = Result<T, &'static str>;
 
 impl Spans {
-    fn read(text: &str) -> Result<Self, Invalid> {
+    /// Finds what is read of `text`; nothing was found before.
+    fn read(&mut self, text: &str) -> Result<(), Invalid> {
         if first_byte(text.as_bytes()) != Some(b'{') {
             return Err(match walk::is_json(text) {
                 true => Invalid::request("a message is an object"),
                 false => Invalid::json(),
             });
         }
-        let mut spans = Self::default();
-        walk::walk(text, Field::Message, &mut spans).map_err(|walk::Malformed| Invalid::json())?;
-        Ok(spans)
-    }
-
-    /// The same where the string that ended at `end` was replaced by one that ends at `now`.
-    fn shifted(&self, end: usize, now: usize) -> Self {
-        let mut shifted = self.clone();
-        for place in shifted.spans.iter_mut().flat_map(|span| [&mut span.start, &mut span.end]) {
-            if *place >= end {
-                *place = *place - end + now;
-            }
-        }
-        shifted
+        walk::walk(text, Field::Message, self).map_err(|walk::Malformed| Invalid::json())
     }
 
     fn envelope_in<'a>(&self, text: &'a str) -> Result<Envelope<'a>, Invalid> {
         let (id, id_span) = self.id(text)?;
-        self.checked(text, id, id_span).map_err(|reason| Invalid {
-            id: match id {
-                Id::Raw(id) => Some(id.to_owned()),
-                Id::Absent | Id::Null => None,
-            },
-            ..Invalid::request(reason)
+        let refused = |reason| {
+            let id = if let Id::Raw(id) = id { Some(id.to_owned()) } else { None };
+            Invalid { id, ..Invalid::request(reason) }
+        };
+        let method = self.method(text, id).map_err(refused)?;
+        let params = self.params(text).map_err(refused)?;
+        Ok(Envelope {
+            id,
+            id_span,
+            method,
+            params,
+            result: self.span(Field::Result),
+            error: self.error(text),
         })
     }
 
@@ -466,7 +437,8 @@ impl Spans {
         Ok(Some(Text { span, value }))
     }
 
-    fn checked<'a>(&self, text: &'a str, id: Id<'a>, id_span: Option<Range<usize>>) -> Checked<Envelope<'a>> {
+    /// The method of a message that is one.
+    fn method<'a>(&self, text: &'a str, id: Id<'a>) -> Checked<Option<Text<'a>>> {
         if self.duplicate {
             return Err("a member occurs twice");
         }
@@ -474,17 +446,15 @@ impl Spans {
             return Err("jsonrpc must be \"2.0\"");
         }
         let method = self.text(text, Field::Method)?;
-        let (result, error) = (self.span(Field::Result), self.error(text));
-        match (&method, &result, &error) {
-            (None, ..) if self.span(Field::Method).is_some() => return Err("the method is a string"),
-            (None, None, None) => return Err("neither a method nor a result nor an error"),
-            (_, Some(_), Some(_)) => return Err("both a result and an error"),
-            (Some(_), Some(_), None) | (Some(_), None, Some(_)) => return Err("both a method and an answer"),
-            (None, Some(_), None) if !matches!(id, Id::Raw(_)) => return Err("a result without an id"),
-            (Some(_), None, None) if id == Id::Null => return Err("the id of a request is not null"),
-            _ => {}
+        match (&method, self.span(Field::Result), self.span(Field::Error)) {
+            (None, ..) if self.span(Field::Method).is_some() => Err("the method is a string"),
+            (None, None, None) => Err("neither a method nor a result nor an error"),
+            (_, Some(_), Some(_)) => Err("both a result and an error"),
+            (Some(_), Some(_), None) | (Some(_), None, Some(_)) => Err("both a method and an answer"),
+            (None, Some(_), None) if !matches!(id, Id::Raw(_)) => Err("a result without an id"),
+            (Some(_), None, None) if id == Id::Null => Err("the id of a request is not null"),
+            _ => Ok(method),
         }
-        Ok(Envelope { id, id_span, method, params: self.params(text)?, result, error })
     }
 
     fn error(&self, text: &str) -> Option<ErrorObject> {

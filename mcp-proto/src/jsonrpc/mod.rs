@@ -12,6 +12,7 @@
 
 mod depth;
 pub mod envelope;
+pub(crate) mod known;
 pub mod list;
 pub mod members;
 pub mod mirror;
