@@ -187,8 +187,11 @@ impl File {
         file
     }
 
+    /// All at once: who reads it meanwhile reads what was there before.
     pub(crate) fn write(&self, content: &str) {
-        std::fs::write(&self.0, content).unwrap();
+        let own = self.0.with_extension("new");
+        std::fs::write(&own, content).unwrap();
+        std::fs::rename(&own, &self.0).unwrap();
     }
 
     pub(crate) fn path(&self) -> &str {

@@ -48,7 +48,9 @@ impl Gateway {
         targets: &[Target],
         more: &str,
     ) -> Option<Self> {
-        let mut text = format!("sessionKey: {}\n{more}targets:\n", "5a".repeat(32));
+        // However busy the machine is, nobody is left out.
+        let patient = "timeouts: {initialize: 60s, gather: 60s}";
+        let mut text = format!("sessionKey: {}\n{patient}\n{more}targets:\n", "5a".repeat(32));
         for (name, target) in ('a'..).zip(targets) {
             let Target { address, protocol, .. } = target;
             text += &format!("  {name}: {{url: 'http://{address}/mcp', protocol: {protocol}}}\n");

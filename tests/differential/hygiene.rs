@@ -6,7 +6,7 @@ use crate::talk::{CALL, INITIALIZE, RESULT, Talk, post};
 use crate::wire::Wire;
 use socket2::SockRef;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 on_both_runtimes![
     connections_leave_no_descriptor_behind,
@@ -91,7 +91,7 @@ fn it_survives_without_descriptors(runtime: Runtime) {
     let crowd: Vec<_> = (0..100).map(|_| Wire::connect(talk.gateway.address)).collect();
     let full = |all: &[(String, String)]| all.iter().any(|(descriptor, _)| descriptor == "63");
     talk.gateway.wait_until(full);
-    let ticks = talk.gateway.cpu_ticks();
+    let (ticks, began) = (talk.gateway.cpu_ticks(), Instant::now());
     // Who was there before is served all the time.
     for _ in 0..10 {
         thread::sleep(Duration::from_millis(100));
@@ -100,8 +100,13 @@ fn it_survives_without_descriptors(runtime: Runtime) {
         talk.say(targets[0], crate::talk::json("", RESULT));
         assert!(talk.hear_message(first).ends_with(RESULT));
     }
-    let worked = talk.gateway.cpu_ticks() - ticks;
-    assert!(worked <= 20, "the gateway is busy with having no descriptors: {worked} ticks in a second");
+    let (worked, took) = (talk.gateway.cpu_ticks() - ticks, began.elapsed());
+    // A fifth of one core; longer than the second that it takes where others are busy.
+    let idle = took.as_millis() / 50;
+    assert!(
+        u128::from(worked) <= idle,
+        "the gateway is busy with having no descriptors: {worked} ticks in {took:?}"
+    );
     drop(crowd);
     let mut late = Wire::connect(talk.gateway.address);
     late.say(NOWHERE);

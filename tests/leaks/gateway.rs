@@ -33,6 +33,11 @@ timeouts:
   idle: 5s
 ";
 
+/// For gateways that are ended themselves: nothing else ends by its time.
+const PATIENT: &str = "\
+timeouts: {initialize: 60s, gather: 60s, process: 1s, shutdown: 1s}
+";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runtime {
     Tokio,
@@ -54,7 +59,7 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts it with two workers before one target. `None`, said aloud, where glommio can't run.
     pub(crate) fn start(runtime: Runtime, target: &str) -> Option<Self> {
-        let file = Configuration::new(target);
+        let file = Configuration::new(SETTINGS, target);
         let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-gateway"));
         command.args(["--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--log-format=json", "--workers=2"]);
         command.arg(runtime.flag()).arg("--config").arg(&file.0);
@@ -129,12 +134,16 @@ impl Drop for Gateway {
 pub(crate) struct Configuration(pub(crate) PathBuf);
 
 impl Configuration {
-    /// With this target.
-    pub(crate) fn new(target: &str) -> Self {
+    /// With this target, and times that are long.
+    pub(crate) fn patient(target: &str) -> Self {
+        Self::new(PATIENT, target)
+    }
+
+    fn new(settings: &str, target: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("leaks-{}-{}.yaml", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::write(&path, format!("{SETTINGS}targets:\n  a: {target}\n")).unwrap();
+        fs::write(&path, format!("{settings}targets:\n  a: {target}\n")).unwrap();
         Self(path)
     }
 }

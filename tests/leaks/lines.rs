@@ -22,7 +22,7 @@ enum Way {
 pub(crate) fn come_and_go(runtime: Runtime) {
     for kind in [Kind::Process, Kind::Legacy, Kind::Modern, Kind::Sse] {
         let target = Target::start(kind);
-        let file = Configuration::new(&target.entry());
+        let file = Configuration::patient(&target.entry());
         for way in [Way::Closed, Way::Terminated, Way::Killed] {
             let mut crowd: Vec<Child> = Vec::new();
             for _ in 0..CROWD {

@@ -4,6 +4,7 @@
 use crate::gateway::{Gateway, PROGRAM, Runtime};
 use crate::on_both_runtimes;
 use crate::parts::{Era, Parts, Server};
+use crate::process::free_port;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,6 +14,8 @@ use std::sync::OnceLock;
 
 const PUBLISHED: &str = "@modelcontextprotocol/conformance/dist/index.js";
 const NEXT: &str = "conformance-alpha/dist/index.js";
+/// How many milliseconds a scenario may take, where that can be said: only those that hang take so long.
+const PATIENT: [&str; 2] = ["--timeout", "120000"];
 
 /// A way to run the suite against a server.
 struct Suite {
@@ -190,6 +193,9 @@ impl Suite {
         let results = results(&format!("conformance-{port}-{}", self.name));
         let mut command = parts.package(self.package);
         command.args(["server", "--url", url, "-o"]).arg(&results).args(self.arguments);
+        if self.package == NEXT {
+            command.args(PATIENT);
+        }
         Score::of(&mut command, &results)
     }
 }
@@ -219,10 +225,11 @@ fn client_side(parts: &Parts, through: Option<Runtime>, own: &[&str]) -> Option<
                 through.map_or_else(|| "directly".to_owned(), |runtime| format!("{runtime:?}-{}", own.len()));
             let results = results(&format!("conformance-client-{side}-{scenario}-{revision}"));
             command.args(["client", "--command", &parts.script_line("clients/conformance.mjs"), "-o"]);
-            command.arg(&results).args(["--scenario", scenario, "--spec-version", revision]);
+            command.arg(&results).args(["--scenario", scenario, "--spec-version", revision]).args(PATIENT);
             if let Some(runtime) = through {
                 command.env("GATEWAY", PROGRAM);
                 command.env("RUNTIME", runtime.name());
+                command.env("PORTS", format!("{},{}", free_port(), free_port()));
             }
             if !own.is_empty() {
                 command.env("CLIENT", if *revision == "2026-07-28" { "legacy" } else { "modern" });

@@ -26,6 +26,9 @@ impl Runtime {
 /// The gateway's program.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-gateway");
 
+/// Settings that leave nobody out.
+const PATIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/parts/patient.yaml");
+
 /// With this it leaves where glommio can't run.
 const NO_GLOMMIO: &str = "exit status: 78";
 
@@ -39,13 +42,19 @@ impl Gateway {
     /// lacks what the runtime needs.
     pub(crate) fn before(runtime: Runtime, servers: &[&Server]) -> Option<Self> {
         let urls: Vec<_> = servers.iter().map(|server| server.url.as_str()).collect();
-        Self::before_urls(runtime, &urls)
+        Self::with_targets(runtime, &["--settings", PATIENT], &urls)
     }
 
+    /// The same before servers of which some may be away.
     pub(crate) fn before_urls(runtime: Runtime, urls: &[&str]) -> Option<Self> {
+        Self::with_targets(runtime, &[], urls)
+    }
+
+    fn with_targets(runtime: Runtime, flags: &[&str], urls: &[&str]) -> Option<Self> {
         let targets =
             ('a'..).zip(urls).flat_map(|(name, url)| ["--target".to_owned(), format!("{name}={url}")]);
-        Self::start(runtime, targets).unwrap_or_else(|why| panic!("the gateway left with {why}"))
+        let arguments = flags.iter().copied().map(str::to_owned).chain(targets);
+        Self::start(runtime, arguments).unwrap_or_else(|why| panic!("the gateway left with {why}"))
     }
 
     /// Starts the gateway with a file. What it says where it doesn't start, or `None`, said aloud, if this machine lacks

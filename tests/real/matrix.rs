@@ -159,7 +159,9 @@ impl Target {
 
     fn file(&self) -> PathBuf {
         let path = folder().join(format!("{}.json", self.name.replace(' ', "-")));
-        let settings = json!({ "admin": "off", "mcpServers": { "a": self.entry } });
+        // Nobody shall be left out because the machine is busy.
+        let timeouts = json!({ "initialize": "60s", "gather": "60s" });
+        let settings = json!({ "admin": "off", "mcpServers": { "a": self.entry }, "timeouts": timeouts });
         fs::write(&path, settings.to_string()).expect("the folder for test output is writable");
         path
     }

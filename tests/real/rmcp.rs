@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 
 const TABLES: &str = include_str!("../parts/clients/checks.json");
 /// Generous, since a server may have to start first, and two cores have much to do: only failures wait so long.
-const ONE: Duration = Duration::from_secs(20);
+const ONE: Duration = Duration::from_secs(60);
 /// A cell where nothing comes any more isn't waited for check by check.
 const PATIENCE: usize = 2;
 
@@ -38,7 +38,7 @@ pub(crate) enum Mode {
 pub(crate) async fn lines(mode: Mode, url: &str, table: &str) -> Vec<String> {
     let tables: Value = serde_json::from_str(TABLES).expect("the table of checks is JSON");
     let heard = Heard { answers: tables["answers"].clone(), said: Arc::default() };
-    let client = match timeout(3 * ONE, connect(mode, url, heard.clone())).await {
+    let client = match timeout(2 * ONE, connect(mode, url, heard.clone())).await {
         Ok(Ok(client)) => Cell { client, heard, mode },
         Ok(Err(error)) => return vec![format!("FAIL connect: {error}")],
         Err(_) => return vec!["FAIL connect: nothing came".to_owned()],
@@ -99,13 +99,19 @@ impl Heard {
 
     /// Waits until something of this kind was said.
     async fn wait(&self, kind: &str) -> Result<(), String> {
-        for _ in 0..1500 {
-            if !self.all(kind).is_empty() {
-                return Ok(());
+        if self.first(kind, 1).await.is_empty() { Err(format!("no {kind} came")) } else { Ok(()) }
+    }
+
+    /// All of this kind, once there are so many, or after a while. What is read together with an answer comes by a longer
+    /// way than the answer: the SDK gives it to a task of its own.
+    async fn first(&self, kind: &str, count: usize) -> Vec<Value> {
+        for _ in 0..3000 {
+            if self.all(kind).len() >= count {
+                break;
             }
             sleep(Duration::from_millis(10)).await;
         }
-        Err(format!("no {kind} came"))
+        self.all(kind)
     }
 }
 
@@ -232,7 +238,12 @@ impl Cell {
                 let keys = tool.and_then(|tool| tool["inputSchema"].as_object()).map(|schema| schema.keys());
                 Ok(json!({ "names": keys.into_iter().flatten().collect::<Vec<_>>() }))
             }
-            "call" => self.call(&check["tool"], &arguments).await,
+            "call" => {
+                let mut result = self.call(&check["tool"], &arguments).await?;
+                let steps = check["progress"].as_array().map_or(0, Vec::len);
+                result["progress"] = json!(self.heard.first("progress", steps).await);
+                Ok(result)
+            }
             "cancel" => {
                 let call = self.call(&check["tool"], &arguments);
                 // Dropped as soon as it has begun, which cancels it.
@@ -254,7 +265,8 @@ impl Cell {
                     "_meta": { "io.modelcontextprotocol/logLevel": "info" },
                 });
                 let result = self.client.call_tool(typed(params)).await?;
-                Ok(json!({ "content": result.content, "logs": self.heard.all("log") }))
+                let lines = check["logs"].as_array().map_or(0, Vec::len);
+                Ok(json!({ "content": result.content, "logs": self.heard.first("log", lines).await }))
             }
             "get" => {
                 let params = json!({ "name": check["prompt"], "arguments": arguments });
@@ -294,10 +306,8 @@ impl Cell {
     }
 
     async fn call(&self, tool: &Value, arguments: &Value) -> Result<Value, ServiceError> {
-        let result = self.client.call_tool(typed(json!({ "name": tool, "arguments": arguments }))).await?;
-        let mut result = json!(result);
-        result["progress"] = json!(self.heard.all("progress"));
-        Ok(result)
+        let params = typed(json!({ "name": tool, "arguments": arguments }));
+        self.client.call_tool(params).await.map(|result| json!(result))
     }
 
     async fn update(&self, check: &Value, arguments: &Value) -> Result<Value, ServiceError> {

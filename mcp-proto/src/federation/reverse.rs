@@ -321,8 +321,7 @@ impl Shard {
             self.withdraw(leg);
             return self.part_done(id, part);
         }
-        let single =
-            self.backend_of(id).single().filter(|target| self.era(target) != Some(Era::Modern)).cloned();
+        let single = self.backend_of(id).single().filter(|target| self.has_session(session, target)).cloned();
         let found = found.and_then(|leg| self.legs.get(leg)).map(|leg| Arc::clone(&leg.target));
         match found.or(single) {
             Some(target) => self.relay(id, part, target, message.clone(), false),
@@ -344,6 +343,15 @@ impl Shard {
         }
         if let Some(target) = self.legs.get(id).map(|leg| Arc::clone(&leg.target)) {
             self.send_quietly(session, target, Method::Post, message.clone());
+        }
+    }
+
+    /// Whether a target can be told something in a client's session. What it speaks may not be known on this shard yet:
+    /// then one that has a session open there can.
+    fn has_session(&self, session: SessionId, target: &Target) -> bool {
+        match self.era(target) {
+            Some(era) => era != Era::Modern,
+            None => self.sessions.get(session).is_some_and(|session| session.ready(target).is_some()),
         }
     }
 

@@ -273,3 +273,18 @@ fn what_a_modern_process_logs_goes_to_the_only_call_that_wants_it() {
     assert_eq!(world.methods(calls[1]), ["notifications/message"]);
     assert!(world.clients[calls[0]].answers().is_empty());
 }
+
+#[test]
+fn a_cancellation_on_a_shard_that_does_not_know_the_era_ends_the_call_on_another() {
+    let mut world = auto(&["alpha"]).shards(2).build();
+    modern(&mut world);
+    let (_, session) = world.begin();
+    world.server("alpha").on("tools/call", |_| Vec::new());
+    let client = world.call_later(0, &session, &call("echo"));
+    let asked = world.server("alpha").last("tools/call").json()["id"].clone();
+    let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+    assert_eq!(world.ask_on(1, &session, cancel).status, 202);
+    assert_eq!(world.server("alpha").last("notifications/cancelled").json()["params"]["requestId"], asked);
+    assert!(world.is_answered(client, 0));
+    assert_eq!(world.server("alpha").count("server/discover"), 1, "no other process is asked for that");
+}

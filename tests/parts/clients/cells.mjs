@@ -12,8 +12,8 @@ import { within } from './checks.mjs';
 // How many cells are busy at a time: two cores are shared with their servers.
 const AT_ONCE = 6;
 // Generous, since a server may have to start first, and two cores have much to do: only failures wait so long.
-const ONE = 20_000;
-const OPEN = 60_000;
+const ONE = 60_000;
+const OPEN = 120_000;
 // A cell where nothing comes any more isn't waited for check by check.
 const PATIENCE = 2;
 
@@ -102,13 +102,7 @@ const EXPECTED = {
     isError: (result, expected) => assert.equal(result.isError, expected),
     kinds: ({ content }, kinds) => assert.deepEqual(content.map(({ type }) => type), kinds),
     structured: ({ structured }, keys) => includes(Object.keys(structured), keys),
-    // The TypeScript SDKs lose a step that is read together with the answer: it goes by a longer way to its callback.
-    progress: ({ progress }, steps) => {
-        const wanted = steps.map(String);
-        assert.ok(progress.length > 0, 'no progress');
-        const seen = progress.map(String).filter(step => wanted.includes(step));
-        assert.deepEqual(seen, wanted.filter(step => seen.includes(step)));
-    },
+    progress: ({ progress }, steps) => assert.deepEqual(progress.slice(0, steps.length), steps),
     logs: ({ logs }, logs_) => assert.deepEqual(logs, logs_),
     values: ({ values }, expected) => assert.deepEqual(values, expected),
     blob: ({ blob }, has) => assert.equal(blob !== undefined, has),

@@ -7,7 +7,7 @@ import sys
 
 AT_ONCE = 6
 # Generous, since a server may have to start first, and two cores have much to do: only failures wait so long.
-ONE = 20
+ONE = 60
 # A cell where nothing comes any more isn't waited for check by check.
 PATIENCE = 2
 
@@ -60,7 +60,7 @@ async def lines(cell, client_of):
         finally:
             told.put_nowait(None)
 
-    task = asyncio.create_task(asyncio.wait_for(tell(), 6 * ONE))
+    task = asyncio.create_task(asyncio.wait_for(tell(), 10 * ONE))
     while (line := await told.get()) is not None:
         yield line
     await asyncio.wait([task])

@@ -3,11 +3,11 @@
 //
 //     conformance client --command 'node conformance.mjs' --scenario tools_call --spec-version 2026-07-28
 //
-// GATEWAY   the gateway's program; RUNTIME: what it shall run on
+// GATEWAY   the gateway's program; RUNTIME: what it shall run on; PORTS: for clients and for its admin endpoint
 // CLIENT    legacy or modern: the era we speak ourselves, if it isn't the scenario's
 import { spawn } from 'node:child_process';
-import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { load } from '../packages.mjs';
 
 const { Client: Client1 } = load('@modelcontextprotocol/sdk/client/index.js');
@@ -19,6 +19,7 @@ const MODERN = '2026-07-28';
 const {
     GATEWAY: program,
     RUNTIME: runtime = 'tokio',
+    PORTS: ports = '8080,9901',
     MCP_CONFORMANCE_SCENARIO: scenario,
     MCP_CONFORMANCE_PROTOCOL_VERSION: version,
     MCP_CONFORMANCE_CONTEXT: context = '{}',
@@ -119,8 +120,9 @@ function filled({ properties }) {
 
 // Starts the gateway before `url` and says where it is.
 async function before(url) {
-    const [port, admin] = [await freePort(), await freePort()];
-    const listen = ['--listen', `127.0.0.1:${port}`, '--admin', `127.0.0.1:${admin}`];
+    const [port, admin] = ports.split(',');
+    const settings = fileURLToPath(new URL('../patient.yaml', import.meta.url));
+    const listen = ['--listen', `127.0.0.1:${port}`, '--admin', `127.0.0.1:${admin}`, '--settings', settings];
     const gateway = spawn(program, [...listen, '--workers', '2', '--runtime', runtime, '--target', `a=${url}`], {
         stdio: ['ignore', 'ignore', 'inherit'],
     });
@@ -128,14 +130,6 @@ async function before(url) {
     gateway.on('exit', code => (console.error(`the gateway left with ${code}`), process.exit(1)));
     while (!(await fetch(`http://127.0.0.1:${admin}/readyz`).then(({ ok }) => ok, () => false))) await sleep(20);
     return `http://127.0.0.1:${port}/mcp`;
-}
-
-async function freePort() {
-    const server = createServer().listen(0, '127.0.0.1');
-    await new Promise(done => server.on('listening', done));
-    const { port } = server.address();
-    await new Promise(done => server.close(done));
-    return port;
 }
 
 const url = process.argv.at(-1);

@@ -64,4 +64,4 @@ class Inspector {
 }
 
 // Every check starts a program.
-await run(cell => Inspector.open(cell), 30_000);
+await run(cell => Inspector.open(cell), 120_000);

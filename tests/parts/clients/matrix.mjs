@@ -59,6 +59,7 @@ const SCHEMAS = {
 
 class Matrix {
     #inbox = new Inbox();
+    #progress = [];
 
     static async open(cell) {
         const matrix = new Matrix();
@@ -72,9 +73,20 @@ class Matrix {
             matrix.client.setNotificationHandler(named(name), ({ params }) => matrix.#inbox.push({ name, params }));
         }
         matrix.sdk = sdk;
-        await matrix.client.connect(opened(transports, transport, cell));
+        const connection = opened(transports, transport, cell);
+        await matrix.client.connect(connection);
+        matrix.#watch(connection);
         matrix.era = sdk === 2 && matrix.client.getProtocolEra?.() === 'modern' ? 'modern' : 'legacy';
         return matrix;
+    }
+
+    // The SDKs lose a step that is read together with the answer: it goes by a longer way to its callback.
+    #watch(connection) {
+        const { onmessage } = connection;
+        connection.onmessage = (message, extra) => {
+            if (message.method === 'notifications/progress') this.#progress.push(message.params);
+            onmessage(message, extra);
+        };
     }
 
     #call({ tool, arguments: given, ...more }, options) {
@@ -110,9 +122,10 @@ class Matrix {
     }
 
     async call({ tool, arguments: given, progress: wanted }) {
-        const progress = [];
-        const options = wanted && { onprogress: step => progress.push([step.progress, step.total]) };
+        this.#progress = [];
+        const options = wanted && { onprogress: () => {} };
         const { content, structuredContent, isError } = await this.#call({ tool, arguments: given }, options);
+        const progress = this.#progress.map(step => [step.progress, step.total]);
         return { content, structured: structuredContent, isError, progress };
     }
 

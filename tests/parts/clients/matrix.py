@@ -71,7 +71,7 @@ class Heard:
         def fits(notice):
             return notice.method == method and (uri is None or str(notice.params.uri) == uri)
 
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(cells.ONE / 2):
             while not any(map(fits, self.notices)):
                 self.more.clear()
                 await self.more.wait()

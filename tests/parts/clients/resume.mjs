@@ -6,6 +6,7 @@ import { load } from '../packages.mjs';
 const { EventSourceParserStream } = load('eventsource-parser/stream');
 
 const ID = 'resumed';
+const WHILE = 1_000;
 
 export class Resumed {
     constructor(url, { sessionId, protocolVersion }) {
@@ -13,8 +14,8 @@ export class Resumed {
         this.headers = { 'mcp-session-id': sessionId, 'mcp-protocol-version': protocolVersion };
     }
 
-    // Calls a tool, hangs up, comes back after a while, and gives the answer.
-    async call(name, given, after) {
+    // Calls a tool, hangs up, comes back until it is answered, and gives the answer.
+    async call(name, given) {
         const params = { name, arguments: given, _meta: { progressToken: ID } };
         const abort = new AbortController();
         const broken = await fetch(this.url, {
@@ -27,21 +28,26 @@ export class Resumed {
         const first = await answerOrFirst(broken, () => true);
         assert.ok(first.id, 'the first event has an id');
         abort.abort();
-        await sleep(after);
-        const resumed = await this.#comeBack(first.id);
-        assert.equal(resumed.status, 200);
-        const last = await answerOrFirst(resumed, event => event.data && JSON.parse(event.data).id === ID);
-        return JSON.parse(last.data);
+        for (;;) {
+            const last = await this.#comeBack(first.id);
+            if (last !== undefined) return JSON.parse(last.data);
+        }
     }
 
+    // The answer, if it comes within a while: some servers tell who is back only what they have said by then.
     async #comeBack(id) {
         const headers = { ...this.headers, accept: 'text/event-stream', 'last-event-id': id };
-        for (;;) {
-            const response = await fetch(this.url, { headers });
-            // The server has not noticed yet that the stream broke.
-            if (response.status !== 409) return response;
-            await sleep(10);
-        }
+        const abort = new AbortController();
+        const resumed = await fetch(this.url, { headers, signal: abort.signal });
+        // The server has not noticed yet that the stream broke.
+        if (resumed.status === 409) return void (await sleep(10));
+        assert.equal(resumed.status, 200);
+        const answer = answerOrFirst(resumed, event => event.data && JSON.parse(event.data).id === ID);
+        // Nobody waits for it any more when it is broken off.
+        answer.catch(() => {});
+        const last = await Promise.race([answer, sleep(WHILE)]);
+        abort.abort();
+        return last;
     }
 }
 

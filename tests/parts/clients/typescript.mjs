@@ -19,6 +19,7 @@ const targets = (names.length ? names : ['']).map(name => new Names(name));
 // A client that can do everything, with what it was sent and asked.
 class Session {
     inbox = new Inbox();
+    progress = [];
     roots = [{ uri: 'file:///first', name: 'first' }];
 
     static async open() {
@@ -31,6 +32,7 @@ class Session {
         session.#listen();
         session.transport = new StreamableHTTPClientTransport(new URL(url));
         await session.client.connect(session.transport);
+        session.#watch();
         return session;
     }
 
@@ -58,6 +60,15 @@ class Session {
         ]) {
             this.client.setNotificationHandler(schemas[`${name}NotificationSchema`], message => this.inbox.push(message));
         }
+    }
+
+    // The SDK loses a step that is read together with the answer: it goes by a longer way to its callback.
+    #watch() {
+        const { onmessage } = this.transport;
+        this.transport.onmessage = (message, extra) => {
+            if (message.method === 'notifications/progress') this.progress.push(message.params);
+            onmessage(message, extra);
+        };
     }
 
     // Every item of a list, however many pages it has.
@@ -153,11 +164,12 @@ await run({
     }),
 
     'progress is reported': each(async target => {
-        const progress = [];
+        session.progress = [];
         const name = target.of('trigger-long-running-operation');
-        const text = await session.text(name, { duration: 0.4, steps: 4 }, { onprogress: step => progress.push(step) });
+        const text = await session.text(name, { duration: 0.4, steps: 4 }, { onprogress: () => {} });
         assert.match(text, /completed/);
-        assert.deepEqual(progress, [1, 2, 3, 4].map(step => ({ progress: step, total: 4 })));
+        const steps = session.progress.map(({ progress, total }) => ({ progress, total }));
+        assert.deepEqual(steps, [1, 2, 3, 4].map(step => ({ progress: step, total: 4 })));
     }),
 
     'calls can be cancelled': each(async target => {
@@ -341,8 +353,7 @@ await run({
     'a broken stream is resumed': each(async target => {
         const resumed = new Resumed(url, session.transport);
         const name = target.of('trigger-long-running-operation');
-        // This server only replays what has been said by the time its client comes back.
-        const message = await resumed.call(name, { duration: 0.6, steps: 3 }, 1_000);
+        const message = await resumed.call(name, { duration: 0.6, steps: 3 });
         assert.match(message.result.content[0].text, /Duration: 0.6 seconds, Steps: 3/);
     }),
 
@@ -365,10 +376,7 @@ await run({
     },
 });
 
+// Whoever calls this is within a limit of its own.
 async function until(holds) {
-    for (let tries = 0; tries < 50; tries++) {
-        if (await holds()) return;
-        await sleep(50);
-    }
-    throw new Error(`never held: ${holds}`);
+    while (!(await holds())) await sleep(50);
 }

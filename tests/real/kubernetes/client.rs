@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 /// Far beyond what anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Between calls of a client that never stops: the machine is the servers', too.
 const PAUSE: Duration = Duration::from_millis(5);
 

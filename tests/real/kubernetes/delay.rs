@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(2);
 /// Between changes, so that none is seen together with the one before.
 const REST: Duration = Duration::from_millis(200);
 /// Far beyond what a change takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn of_a_label(runtime: Runtime) {
     let Some(parts) = Parts::installed() else { return };
