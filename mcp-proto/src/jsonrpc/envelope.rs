@@ -215,7 +215,8 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// When it is no JSON, no object, or no JSON-RPC 2.0 message that everyone would read alike.
     pub fn parse(body: &'a [u8], depth: usize) -> Result<Self, Invalid> {
-        Self::read(body, depth).map(|(envelope, _)| envelope)
+        let text = text(body, depth)?;
+        Spans::read(text)?.envelope_in(text)
     }
 
     /// The same, and what it can be made of again.
@@ -400,6 +401,9 @@ impl Shape for Spans {
     }
 }
 
+/// What tells requests, notices and answers from each other: method, result, error.
+type Essence<'a> = (Option<Text<'a>>, Option<Range<usize>>, Option<ErrorObject>);
+
 type Checked<T> = Result<T, &'static str>;
 
 impl Spans {
@@ -428,13 +432,16 @@ impl Spans {
 
     fn envelope_in<'a>(&self, text: &'a str) -> Result<Envelope<'a>, Invalid> {
         let (id, id_span) = self.id(text)?;
-        self.checked(text, id, id_span).map_err(|reason| Invalid {
+        let blame = |reason| Invalid {
             id: match id {
                 Id::Raw(id) => Some(id.to_owned()),
                 Id::Absent | Id::Null => None,
             },
             ..Invalid::request(reason)
-        })
+        };
+        let (method, result, error) = self.checked(text, id).map_err(blame)?;
+        // It is large: it is made where it stays.
+        Ok(Envelope { id, id_span, method, params: self.params(text).map_err(blame)?, result, error })
     }
 
     fn span(&self, field: Field) -> Option<Range<usize>> {
@@ -466,7 +473,7 @@ impl Spans {
         Ok(Some(Text { span, value }))
     }
 
-    fn checked<'a>(&self, text: &'a str, id: Id<'a>, id_span: Option<Range<usize>>) -> Checked<Envelope<'a>> {
+    fn checked<'a>(&self, text: &'a str, id: Id<'a>) -> Checked<Essence<'a>> {
         if self.duplicate {
             return Err("a member occurs twice");
         }
@@ -484,7 +491,7 @@ impl Spans {
             (Some(_), None, None) if id == Id::Null => return Err("the id of a request is not null"),
             _ => {}
         }
-        Ok(Envelope { id, id_span, method, params: self.params(text)?, result, error })
+        Ok((method, result, error))
     }
 
     fn error(&self, text: &str) -> Option<ErrorObject> {

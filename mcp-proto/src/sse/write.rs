@@ -33,13 +33,20 @@ pub fn end_with(out: &mut Vec<u8>, id: Option<&str>) {
 
 /// A whole event. `data` is JSON: line breaks, which stand between its tokens only, are left out.
 pub fn event(out: &mut Vec<u8>, id: Option<&str>, data: &[u8]) {
+    event_of(out, id, [data]);
+}
+
+/// The same for data in parts.
+pub(crate) fn event_of<'a>(out: &mut Vec<u8>, id: Option<&str>, data: impl IntoIterator<Item = &'a [u8]>) {
     head(out, id);
-    let mut from = 0;
-    for at in memchr2_iter(b'\r', b'\n', data) {
-        out.extend_from_slice(data.get(from..at).unwrap_or_default());
-        from = at + 1;
+    for part in data {
+        let mut from = 0;
+        for at in memchr2_iter(b'\r', b'\n', part) {
+            out.extend_from_slice(part.get(from..at).unwrap_or_default());
+            from = at + 1;
+        }
+        out.extend_from_slice(part.get(from..).unwrap_or_default());
     }
-    out.extend_from_slice(data.get(from..).unwrap_or_default());
     end(out);
 }
 
