@@ -113,7 +113,13 @@ impl Shard {
                     Ok(())
                 }
             }
-            (Inbound::Short { plan, length, rewriter, body, complete }, _) => {
+            (Inbound::Short { plan, length, rewriter: None, spared, complete, .. }, _)
+                if bytes.len() == *length && plan.spares(&bytes, limits.depth) =>
+            {
+                (*spared, *complete) = (bytes, true);
+                Ok(())
+            }
+            (Inbound::Short { plan, length, rewriter, body, complete, .. }, _) => {
                 if body.capacity() == 0 {
                     *body = std::mem::take(&mut self.scratch);
                     body.reserve(*length);
@@ -180,10 +186,10 @@ impl Shard {
             }
             (_, Purpose::Greet { again }) => self.greeted(id, again),
             (Inbound::Head | Inbound::Drop, _) => self.drop_leg(id),
-            (Inbound::Short { body, complete, .. }, Purpose::Part { exchange, .. }) => {
+            (Inbound::Short { body, spared, complete, .. }, Purpose::Part { exchange, .. }) => {
                 self.drop_leg(id);
                 if complete {
-                    self.respond(exchange, 200, &body, &[]);
+                    self.respond(exchange, 200, if spared.is_empty() { &body } else { &spared }, &[]);
                 } else {
                     let words = "the target's answer is no JSON";
                     self.fail_part(exchange, 0, crate::refusal::INTERNAL_ERROR, words, None);

@@ -233,6 +233,8 @@ pub(crate) enum Inbound {
         /// Kept for its next piece, where it comes in several.
         rewriter: Option<Box<Rewriter>>,
         body: Vec<u8>,
+        /// All of it, where nothing was to be done.
+        spared: Bytes,
         complete: bool,
     },
     /// JSON that must be looked at before it goes to the client.

@@ -258,7 +258,8 @@ impl Shard {
             }
             (false, Length(length)) if length <= SHORT => {
                 let length = length as usize;
-                Inbound::Short { plan, length, rewriter: None, body: Vec::new(), complete: false }
+                let (body, spared) = (Vec::new(), Bytes::new());
+                Inbound::Short { plan, length, rewriter: None, body, spared, complete: false }
             }
             (false, _) => {
                 self.begin(exchange, 200, Content::LongJson, &[]);

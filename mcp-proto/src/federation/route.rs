@@ -55,9 +55,12 @@ impl Shard {
         let whole = exchange.body.clone();
         let Some(slot) = exchange.parts.get_mut(usize::from(part)) else { return Ok(()) };
         let message = whole.slice(slot.message.clone());
-        let (envelope, spans) = match Envelope::read(&message, depth) {
-            Ok(read) => read,
-            Err(invalid) => return self.invalid_part(id, part, &invalid),
+        let mut spans = Spans::default();
+        let envelope = Envelope::read(&message, depth, &mut spans);
+        // Borrowed, since it is large.
+        let envelope = match &envelope {
+            Ok(envelope) => envelope,
+            Err(invalid) => return self.invalid_part(id, part, invalid),
         };
         let read = Read { message: &message, spans: Some(&spans) };
         let over_http = self.is_over_http(id);
@@ -77,9 +80,9 @@ impl Shard {
             return Ok(());
         }
         let Some(exchange) = self.exchange_mut(id) else { return Ok(()) };
-        if let Some(claim) = era::claim(exchange, &envelope, &message, over_http)? {
+        if let Some(claim) = era::claim(exchange, envelope, &message, over_http)? {
             exchange.modern = Some(Box::new(claim));
-            self.modern_message(id, part, &envelope, read);
+            self.modern_message(id, part, envelope, read);
             return Ok(());
         }
         if !request
@@ -91,7 +94,7 @@ impl Shard {
             return Ok(());
         }
         if request && envelope.method.as_ref().is_some_and(|method| method.value == "initialize") {
-            return self.initialize(id, part, &envelope, &message);
+            return self.initialize(id, part, envelope, &message);
         }
         // A client may ask whether anybody is there before it says who it is (lifecycle, Initialization).
         let is_ping = envelope.method.as_ref().is_some_and(|method| method.value == "ping");
@@ -99,9 +102,9 @@ impl Shard {
             self.required_session(id)?;
         }
         match envelope.kind() {
-            Kind::Request => self.request(id, part, &envelope, read),
-            Kind::Notification => self.notification(id, part, &envelope, &message),
-            Kind::Response => self.reply(id, part, &envelope, &message),
+            Kind::Request => self.request(id, part, envelope, read),
+            Kind::Notification => self.notification(id, part, envelope, &message),
+            Kind::Response => self.reply(id, part, envelope, &message),
         }
         Ok(())
     }

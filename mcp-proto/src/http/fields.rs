@@ -39,6 +39,7 @@ pub(super) struct Span {
 impl Fields {
     /// The value of the first line of that name.
     #[must_use]
+    #[inline]
     pub fn first(&self, name: &str) -> Option<&[u8]> {
         self.values(name).next()
     }
@@ -84,6 +85,7 @@ impl Fields {
     }
 
     /// The values of all lines of that name.
+    #[inline]
     pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         let kind = Kind::of(name);
         let is_it = move |field: &&Field| {
@@ -345,7 +347,8 @@ enum Kind {
 }
 
 impl Kind {
-    /// Of a name that is a token.
+    /// Of a name that is a token. Most are known where this is called from.
+    #[inline]
     fn of(name: &str) -> Self {
         let name = name.as_bytes();
         match name.len() {

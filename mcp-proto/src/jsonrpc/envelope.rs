@@ -215,15 +215,14 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// When it is no JSON, no object, or no JSON-RPC 2.0 message that everyone would read alike.
     pub fn parse(body: &'a [u8], depth: usize) -> Result<Self, Invalid> {
-        let text = text(body, depth)?;
-        Spans::read(text)?.envelope_in(text)
+        Self::read(body, depth, &mut Spans::default())
     }
 
-    /// The same, and what it can be made of again.
-    pub(crate) fn read(body: &'a [u8], depth: usize) -> Result<(Self, Spans), Invalid> {
+    /// The same, and `spans` becomes what it can be made of again.
+    pub(crate) fn read(body: &'a [u8], depth: usize, spans: &mut Spans) -> Result<Self, Invalid> {
         let text = text(body, depth)?;
-        let spans = Spans::read(text)?;
-        Ok((spans.envelope_in(text)?, spans))
+        spans.read(text)?;
+        spans.envelope_in(text)
     }
 
     /// What it is.
@@ -401,22 +400,18 @@ impl Shape for Spans {
     }
 }
 
-/// What tells requests, notices and answers from each other: method, result, error.
-type Essence<'a> = (Option<Text<'a>>, Option<Range<usize>>, Option<ErrorObject>);
-
 type Checked<T> = Result<T, &'static str>;
 
 impl Spans {
-    fn read(text: &str) -> Result<Self, Invalid> {
+    /// Finds what is read of `text`; nothing was found before.
+    fn read(&mut self, text: &str) -> Result<(), Invalid> {
         if first_byte(text.as_bytes()) != Some(b'{') {
             return Err(match walk::is_json(text) {
                 true => Invalid::request("a message is an object"),
                 false => Invalid::json(),
             });
         }
-        let mut spans = Self::default();
-        walk::walk(text, Field::Message, &mut spans).map_err(|walk::Malformed| Invalid::json())?;
-        Ok(spans)
+        walk::walk(text, Field::Message, self).map_err(|walk::Malformed| Invalid::json())
     }
 
     /// The same where the string that ended at `end` was replaced by one that ends at `now`.
@@ -432,16 +427,20 @@ impl Spans {
 
     fn envelope_in<'a>(&self, text: &'a str) -> Result<Envelope<'a>, Invalid> {
         let (id, id_span) = self.id(text)?;
-        let blame = |reason| Invalid {
-            id: match id {
-                Id::Raw(id) => Some(id.to_owned()),
-                Id::Absent | Id::Null => None,
-            },
-            ..Invalid::request(reason)
+        let refused = |reason| {
+            let id = if let Id::Raw(id) = id { Some(id.to_owned()) } else { None };
+            Invalid { id, ..Invalid::request(reason) }
         };
-        let (method, result, error) = self.checked(text, id).map_err(blame)?;
-        // It is large: it is made where it stays.
-        Ok(Envelope { id, id_span, method, params: self.params(text).map_err(blame)?, result, error })
+        let method = self.method(text, id).map_err(refused)?;
+        let params = self.params(text).map_err(refused)?;
+        Ok(Envelope {
+            id,
+            id_span,
+            method,
+            params,
+            result: self.span(Field::Result),
+            error: self.error(text),
+        })
     }
 
     fn span(&self, field: Field) -> Option<Range<usize>> {
@@ -473,7 +472,8 @@ impl Spans {
         Ok(Some(Text { span, value }))
     }
 
-    fn checked<'a>(&self, text: &'a str, id: Id<'a>) -> Checked<Essence<'a>> {
+    /// The method of a message that is one.
+    fn method<'a>(&self, text: &'a str, id: Id<'a>) -> Checked<Option<Text<'a>>> {
         if self.duplicate {
             return Err("a member occurs twice");
         }
@@ -481,17 +481,15 @@ impl Spans {
             return Err("jsonrpc must be \"2.0\"");
         }
         let method = self.text(text, Field::Method)?;
-        let (result, error) = (self.span(Field::Result), self.error(text));
-        match (&method, &result, &error) {
-            (None, ..) if self.span(Field::Method).is_some() => return Err("the method is a string"),
-            (None, None, None) => return Err("neither a method nor a result nor an error"),
-            (_, Some(_), Some(_)) => return Err("both a result and an error"),
-            (Some(_), Some(_), None) | (Some(_), None, Some(_)) => return Err("both a method and an answer"),
-            (None, Some(_), None) if !matches!(id, Id::Raw(_)) => return Err("a result without an id"),
-            (Some(_), None, None) if id == Id::Null => return Err("the id of a request is not null"),
-            _ => {}
+        match (&method, self.span(Field::Result), self.span(Field::Error)) {
+            (None, ..) if self.span(Field::Method).is_some() => Err("the method is a string"),
+            (None, None, None) => Err("neither a method nor a result nor an error"),
+            (_, Some(_), Some(_)) => Err("both a result and an error"),
+            (Some(_), Some(_), None) | (Some(_), None, Some(_)) => Err("both a method and an answer"),
+            (None, Some(_), None) if !matches!(id, Id::Raw(_)) => Err("a result without an id"),
+            (Some(_), None, None) if id == Id::Null => Err("the id of a request is not null"),
+            _ => Ok(method),
         }
-        Ok((method, result, error))
     }
 
     fn error(&self, text: &str) -> Option<ErrorObject> {

@@ -7,6 +7,7 @@
 //!
 //! Nothing is decoded but keys of objects that are looked into, and those only when they are written with escapes.
 
+use memchr::memchr2;
 use serde::de::{Deserializer, Error, Visitor};
 use std::borrow::Cow;
 use std::fmt;
@@ -43,9 +44,17 @@ pub(super) fn walk<S: Shape>(text: &str, field: S::Field, shape: &mut S) -> Resu
 
 /// Whether `text` is JSON.
 pub(super) fn is_json(text: &str) -> bool {
-    let mut cursor = Cursor { bytes: text.as_bytes(), at: 0 };
-    cursor.skip_space();
-    cursor.skip_value().and_then(|()| cursor.end()).is_ok()
+    Cursor { bytes: text.as_bytes(), at: 0 }.skip_text(usize::MAX, |_| true).is_ok()
+}
+
+/// Whether `text` is JSON, but for what its strings are in UTF-8, nests at most `depth` objects and arrays, and has no
+/// key but such as are `known`. A key that is written with escapes is not.
+pub(super) fn is_json_of(text: &[u8], depth: usize, known: impl Fn(&[u8]) -> bool) -> bool {
+    let known = |key: &Key| {
+        let inside = || text.get(key.span.start + 1..key.span.end - 1).unwrap_or_default();
+        !key.is_escaped && known(inside())
+    };
+    Cursor { bytes: text, at: 0 }.skip_text(depth, known).is_ok()
 }
 
 struct Walk<'a, 's, S> {
@@ -69,7 +78,7 @@ impl<S: Shape> Walk<'_, '_, S> {
                     _ => self.elements(field, depth + 1)?,
                 }
             }
-            b'{' | b'[' => self.cursor.skip_value()?,
+            b'{' | b'[' => self.cursor.skip_value(usize::MAX, |_| true)?,
             _ => self.cursor.skip_scalar()?,
         }
         self.shape.found(field, self.text, start..self.cursor.at);
@@ -151,14 +160,23 @@ impl Cursor<'_> {
         Ok(Key { span, is_escaped })
     }
 
-    /// Behind the value that begins here.
-    fn skip_value(&mut self) -> Result<(), Malformed> {
+    /// Behind the whole text, which is one value.
+    fn skip_text(&mut self, depth: usize, pass: impl Fn(&Key) -> bool) -> Result<(), Malformed> {
+        self.skip_space();
+        self.skip_value(depth, pass)?;
+        self.end()
+    }
+
+    /// Behind the value that begins here, of at most that `depth`, with keys that `pass`.
+    fn skip_value(&mut self, depth: usize, pass: impl Fn(&Key) -> bool) -> Result<(), Malformed> {
         let mut around = Brackets::new();
+        let mut left = depth;
         loop {
             let bracket = self.peek();
             let mut first = matches!(bracket, b'{' | b'[');
             if first {
                 self.at += 1;
+                left = left.checked_sub(1).ok_or(Malformed)?;
                 around.push(bracket == b'{');
             } else {
                 self.skip_scalar()?;
@@ -167,12 +185,13 @@ impl Cursor<'_> {
             loop {
                 let Some(object) = around.last() else { return Ok(()) };
                 if self.has_more(closing(object), first)? {
-                    if object {
-                        self.skip_key()?;
+                    if object && !pass(&self.skip_key()?) {
+                        return Err(Malformed);
                     }
                     break;
                 }
                 around.pop();
+                left += 1;
                 first = false;
             }
         }
@@ -334,8 +353,9 @@ fn plain(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     // The highest bit of a byte is set where it is below `least` or not ASCII, at least in the lowest such byte.
     let below = |word: u64, least: u8| word.wrapping_sub(ONES * u64::from(least));
+    let tells = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');
     let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
+    for (index, word) in words.iter().enumerate().take(SHORT / 8) {
         let word = u64::from_le_bytes(*word);
         let quotes = below(word ^ (ONES * u64::from(b'"')), 1);
         let slashes = below(word ^ (ONES * u64::from(b'\\')), 1);
@@ -344,8 +364,24 @@ fn plain(bytes: &[u8]) -> usize {
             return 8 * index + found.trailing_zeros() as usize / 8;
         }
     }
-    let tells = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');
-    8 * words.len() + rest.iter().position(tells).unwrap_or(rest.len())
+    match bytes.get(SHORT..) {
+        Some(long) => SHORT + plain_of_long(long),
+        None => 8 * words.len() + rest.iter().position(tells).unwrap_or(rest.len()),
+    }
+}
+
+/// So far a string is looked at word by word: most end before.
+const SHORT: usize = 64;
+
+/// The same, where it pays to look for one thing after the other.
+fn plain_of_long(bytes: &[u8]) -> usize {
+    let end = memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len());
+    let text = bytes.get(..end).unwrap_or_default();
+    // All of it, since that takes no branches.
+    if !text.iter().fold(false, |found, byte| found | (*byte < b' ')) {
+        return end;
+    }
+    text.iter().position(|byte| *byte < b' ').unwrap_or(end)
 }
 
 /// What a string with escapes says. As bytes: as text, a lone surrogate in a key of no interest would refuse the whole
@@ -491,6 +527,16 @@ mod tests {
     }
 
     #[test]
+    fn depth_and_keys_can_be_limited() {
+        let text = br#"{"a":[{"b":"uri"}],"c":{}}"#;
+        assert!(is_json_of(text, 3, |key| key != b"uri"));
+        assert!(!is_json_of(text, 2, |_| true));
+        assert!(!is_json_of(text, 3, |key| key != b"b"));
+        assert!(!is_json_of(br#"{"\u0062":1}"#, 3, |_| true), "it may say anything");
+        assert!(!is_json_of(br#"{"a":1"#, 3, |_| true));
+    }
+
+    #[test]
     fn what_is_passed_over_may_be_deep_and_what_is_looked_into_may_not() {
         let nested = |deep: usize| "[".repeat(deep) + &"]".repeat(deep);
         for deep in [62, 63, 64, 65, 126, 127, 128, 129, 10_000] {
@@ -508,6 +554,13 @@ mod tests {
             text in r#"[\[\]{},:"\\ \n0-1eu.tfn-]{0,12}|\PC{0,12}"#,
         ) {
             agrees(&text);
+        }
+
+        #[test]
+        fn long_strings_are_read_as_serde_json_reads_them(
+            before in 50usize..80, inside in "\\PC{0,3}|[\"\\\\\n\u{1f}\u{7f}]{0,2}", behind in 0usize..80,
+        ) {
+            agrees(&format!("[\"{}{inside}{}\",1]", "x".repeat(before), "y".repeat(behind)));
         }
 
         #[test]

@@ -1,9 +1,11 @@
 //! What is done to a message.
 
 use super::paths::Scope;
+use crate::jsonrpc::walk;
 use crate::seal::{self, Keys};
 use crate::wire::{Reader, Writer};
 use bytes::Bytes;
+use memchr::memchr2;
 use routing::{TargetId, TargetName};
 use std::sync::Arc;
 
@@ -31,6 +33,18 @@ impl Plan {
     #[must_use]
     pub fn names(target: Option<TargetName>, scope: Scope) -> Self {
         Self { target, scope, ..Self::default() }
+    }
+
+    /// Whether all of a message passes as it is, which is told in one quick look. `false` says nothing: a
+    /// [`Rewriter`](super::Rewriter) knows. A message that passes is one object, nested at most `depth` deep.
+    pub(crate) fn spares(&self, message: &[u8], depth: usize) -> bool {
+        // What leads to an edit; line breaks would go.
+        let known = |key: &[u8]| !matches!(key, b"uri" | b"logger");
+        !self.marks()
+            && self.task.is_none()
+            && message.first() == Some(&b'{')
+            && memchr2(b'\r', b'\n', message).is_none()
+            && walk::is_json_of(message, depth, known)
     }
 
     /// Whether the result's own members matter.
@@ -115,5 +129,58 @@ impl TaskSeal {
         }
         let backend = reader.text()?.into();
         Some((TargetId::parse(&backend, reader.text()?).ok()?, reader.text()?.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Rewriter;
+    use super::*;
+    use proptest::prelude::*;
+
+    const DEPTH: usize = 5;
+
+    fn plan() -> Plan {
+        Plan::names(TargetName::parse("a").ok(), Scope::Result)
+    }
+
+    /// What a rewriter makes of it, if it is a whole message.
+    fn rewritten(message: &[u8]) -> Option<Vec<u8>> {
+        let (mut rewriter, mut out) = (Rewriter::new(plan(), DEPTH), Vec::new());
+        rewriter.push(message, &mut out).ok()?;
+        rewriter.is_complete().then_some(out)
+    }
+
+    #[test]
+    fn a_message_with_nothing_to_edit_is_spared() {
+        for (message, spared) in [
+            (r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"uri \n é"}]}}"#, true),
+            (r#" {"id":1,"result":{}}"#, false),
+            (r#"{"id":1,"result":{"content":[{"type":"resource_link","uri":"x:/y"}]}}"#, false),
+            (r#"{"id":1,"result":{"content":[{"\u0075ri":"x:/y"}]}}"#, false),
+            (r#"{"result":{"content":[{"type":"text"}]}}"#, true),
+            (r#"{"result":{"content":[{"type":{}}]}}"#, true),
+            (r#"{"result":{"content":[{"type":[[]]}]}}"#, false),
+            ("{\"result\":\n{}}", false),
+            (r#"{"result":{}"#, false),
+            (r#"[{"result":{}}]"#, false),
+        ] {
+            assert_eq!(plan().spares(message.as_bytes(), DEPTH), spared, "{message}");
+        }
+        let message = br#"{"id":1,"result":{}}"#;
+        let other_id = Plan { id: Some(Bytes::from_static(b"2")), ..plan() };
+        assert!(plan().spares(message, DEPTH) && !other_id.spares(message, DEPTH));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_spared_a_rewriter_leaves_as_it_is(at in 0usize..80, text in r#"[\[\]{},:"\\ \nuri0-1]{0,6}"#) {
+            let message = r#"{"id":1,"result":{"contents":[{"ur":"x:/y","b":[1.5,null,{}]}],"c":"d"}}"#;
+            let at = at.min(message.len());
+            let message = format!("{}{text}{}", &message[..at], &message[at..]);
+            if plan().spares(message.as_bytes(), DEPTH) {
+                prop_assert_eq!(rewritten(message.as_bytes()), Some(message.into_bytes()));
+            }
+        }
     }
 }
