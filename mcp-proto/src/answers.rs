@@ -221,6 +221,10 @@ impl Shard {
 
     /// An answer was put together here: its room is for the next.
     pub(crate) fn keep_room(&mut self, mut room: Vec<u8>) {
+        // It was not taken.
+        if room.capacity() == 0 {
+            return;
+        }
         room.clear();
         room.shrink_to(SCRATCH);
         self.scratch = room;

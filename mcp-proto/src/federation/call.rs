@@ -5,7 +5,8 @@ use crate::events::Held;
 use crate::exchange::{Answer, ExchangeId, Work};
 use crate::federation::probe::Era;
 use crate::http::{Framing, Method, Response};
-use crate::jsonrpc::envelope::{Envelope, Id, Kind, Known};
+use crate::jsonrpc::envelope::{Envelope, Id, Kind};
+use crate::jsonrpc::known::Known;
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
 use crate::leg::{Events, Inbound, Leg, LegId, Purpose, Trouble};
 use crate::outbox::Rewritten;
@@ -123,18 +124,15 @@ impl Shard {
             .exchange()
             .filter(|exchange| self.exchange(*exchange).is_some_and(|exchange| exchange.modern.is_some()));
         let body = client.and_then(|_| self.legs.get(id)).map(|leg| leg.body.clone());
-        let envelope = body.as_ref().and_then(|body| match known {
-            Some(known) => known.envelope(body).ok(),
-            None => Envelope::parse(body, usize::MAX).ok(),
-        });
+        let envelope = body.as_ref().and_then(|body| Known::or_read(known, body));
         if let Purpose::Part { exchange, slot: None, .. } = purpose
             && client.is_some()
             && self.is_over_http(exchange)
         {
-            if self.await_schemas(id, target, envelope.as_ref()) {
+            if self.await_schemas(id, target, envelope.as_deref()) {
                 return;
             }
-            if let Err(refusal) = self.check_mirrors(id, exchange, envelope.as_ref()) {
+            if let Err(refusal) = self.check_mirrors(id, exchange, envelope.as_deref()) {
                 self.drop_leg(id);
                 return self.refuse(exchange, &refusal);
             }
@@ -142,7 +140,7 @@ impl Shard {
         if let Some(exchange) = client
             && self.legs.get(id).is_some_and(|leg| leg.session.is_none())
         {
-            if self.has_foreign_state(id, envelope.as_ref()) {
+            if self.has_foreign_state(id, envelope.as_deref()) {
                 return;
             }
             let hidden = self.hidden_session(exchange, id);
@@ -151,7 +149,7 @@ impl Shard {
             };
             leg.session = hidden;
         }
-        self.dress(id, envelope.as_ref());
+        self.dress(id, envelope.as_deref());
         let Some(leg) = self.legs.get_mut(id) else { return };
         let session = leg.session.filter(|_| !matches!(leg.purpose, Purpose::Open { .. }));
         let Some(session_id) = session else { return self.dispatch_leg(id) };

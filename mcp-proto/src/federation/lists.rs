@@ -10,7 +10,8 @@ use super::route::Read;
 use crate::catalogue::{List, Shown};
 use crate::era::PREFIX;
 use crate::exchange::{ExchangeId, Slot, What};
-use crate::jsonrpc::envelope::{Known, Text};
+use crate::jsonrpc::envelope::Text;
+use crate::jsonrpc::known::Known;
 use crate::jsonrpc::list::{self, PageError};
 use crate::jsonrpc::splice::quote;
 use crate::jsonrpc::{members, params};
@@ -78,7 +79,7 @@ impl Shard {
             {
                 exchange.by_events = exchange.accepts.events;
             }
-            let known = read.spans.map(|spans| Known { spans, replaced: None });
+            let known = read.envelope.map(|envelope| Known { envelope, replaced: None });
             return self.gather_known(id, part, What::List { kind, first: true }, questions, known);
         };
         let opened = self.open_cursor(id, kind, &cursor.value);

@@ -6,7 +6,8 @@ use crate::answer::Content;
 use crate::edge::Note;
 use crate::events::Held;
 use crate::exchange::{Answer, ExchangeId};
-use crate::jsonrpc::envelope::{Envelope, Kind, Known};
+use crate::jsonrpc::envelope::{Envelope, Kind};
+use crate::jsonrpc::known::Known;
 use crate::jsonrpc::notice;
 use crate::jsonrpc::rewrite::{self, Plan, Rewriter};
 use crate::leg::{Inbound, LegId, Look, Purpose, Trouble};
@@ -107,22 +108,22 @@ impl Shard {
         }
         let Some(leg) = self.legs.get_mut(id) else { return };
         let body = leg.body.clone();
-        let envelope = known.map_or_else(|| Envelope::parse(&body, usize::MAX), |it| it.envelope(&body)).ok();
-        let method = envelope.as_ref().and_then(|envelope| envelope.method.as_ref());
+        let envelope = Known::or_read(known, &body);
+        let method = envelope.as_deref().and_then(|envelope| envelope.method.as_ref());
         let pings = matches!(leg.purpose, Purpose::Part { .. })
             && method.is_some_and(|method| method.value == "ping");
         if pings {
             leg.body = Bytes::from_static(DISCOVER);
         }
-        if self.is_settled_here(id, &target.id, envelope.as_ref()) {
+        if self.is_settled_here(id, &target.id, envelope.as_deref()) {
             return;
         }
         if purpose.exchange().is_some_and(|id| self.lacks_mirrors(id))
-            && self.await_schemas(id, &target, envelope.as_ref())
+            && self.await_schemas(id, &target, envelope.as_deref())
         {
             return;
         }
-        self.dress(id, envelope.as_ref().filter(|_| !pings));
+        self.dress(id, envelope.as_deref().filter(|_| !pings));
         self.dispatch_leg(id);
     }
 

@@ -3,7 +3,8 @@
 use super::probe::Era;
 use crate::era;
 use crate::exchange::{ExchangeId, What};
-use crate::jsonrpc::envelope::{Envelope, Id, Invalid, Kind, Known, Params, Spans, Text};
+use crate::jsonrpc::envelope::{Envelope, Id, Invalid, Kind, Params, Text};
+use crate::jsonrpc::known::Known;
 use crate::jsonrpc::{list, splice};
 use crate::refusal::{self, Refusal};
 use crate::room::Room;
@@ -28,7 +29,7 @@ enum Found<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Read<'a> {
     pub(super) message: &'a Bytes,
-    pub(super) spans: Option<&'a Spans>,
+    pub(super) envelope: Option<&'a Envelope<'a>>,
 }
 
 impl<'a> Read<'a> {
@@ -39,7 +40,7 @@ impl<'a> Read<'a> {
         span: &Range<usize>,
         original: Option<&str>,
     ) -> (Bytes, Option<Known<'a>>) {
-        let known = |replaced| self.spans.map(|spans| Known { spans, replaced });
+        let known = |replaced| self.envelope.map(|envelope| Known { envelope, replaced });
         let Some(original) = original else { return (self.message.clone(), known(None)) };
         let message = replace(room, self.message, span, original);
         let now = span.end + message.len() - self.message.len();
@@ -55,14 +56,13 @@ impl Shard {
         let whole = exchange.body.clone();
         let Some(slot) = exchange.parts.get_mut(usize::from(part)) else { return Ok(()) };
         let message = whole.slice(slot.message.clone());
-        let mut spans = Spans::default();
-        let envelope = Envelope::read(&message, depth, &mut spans);
+        let envelope = Envelope::parse(&message, depth);
         // Borrowed, since it is large.
         let envelope = match &envelope {
             Ok(envelope) => envelope,
             Err(invalid) => return self.invalid_part(id, part, invalid),
         };
-        let read = Read { message: &message, spans: Some(&spans) };
+        let read = Read { message: &message, envelope: Some(envelope) };
         let over_http = self.is_over_http(id);
         let Some(exchange) = self.exchange_mut(id) else { return Ok(()) };
         let Some(slot) = exchange.parts.get_mut(usize::from(part)) else { return Ok(()) };

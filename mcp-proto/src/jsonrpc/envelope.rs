@@ -215,12 +215,8 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// When it is no JSON, no object, or no JSON-RPC 2.0 message that everyone would read alike.
     pub fn parse(body: &'a [u8], depth: usize) -> Result<Self, Invalid> {
-        Self::read(body, depth, &mut Spans::default())
-    }
-
-    /// The same, and `spans` becomes what it can be made of again.
-    pub(crate) fn read(body: &'a [u8], depth: usize, spans: &mut Spans) -> Result<Self, Invalid> {
         let text = text(body, depth)?;
+        let mut spans = Spans::default();
         spans.read(text)?;
         spans.envelope_in(text)
     }
@@ -238,25 +234,6 @@ impl<'a> Envelope<'a> {
 
 fn first_byte(bytes: &[u8]) -> Option<u8> {
     bytes.iter().copied().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
-}
-
-/// What is known of a message that was read, even if a string in it was replaced since.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Known<'s> {
-    pub(crate) spans: &'s Spans,
-    /// Where that string ended, and where it ends now.
-    pub(crate) replaced: Option<(usize, usize)>,
-}
-
-impl Known<'_> {
-    /// The envelope of `body`, which is that message.
-    pub(crate) fn envelope<'a>(&self, body: &'a [u8]) -> Result<Envelope<'a>, Invalid> {
-        let text = text(body, usize::MAX)?;
-        match self.replaced {
-            Some((end, now)) => self.spans.shifted(end, now).envelope_in(text),
-            None => self.spans.envelope_in(text),
-        }
-    }
 }
 
 /// The body as text: serde_json alone would take invalid UTF-8 in strings that it skips.
@@ -329,8 +306,7 @@ impl Field {
 }
 
 /// Where the members that are read stand in a message.
-#[derive(Clone, Debug)]
-pub(crate) struct Spans {
+struct Spans {
     /// Empty for those that are absent: no value is.
     spans: [Range<usize>; Field::COUNT],
     duplicate: bool,
@@ -412,17 +388,6 @@ impl Spans {
             });
         }
         walk::walk(text, Field::Message, self).map_err(|walk::Malformed| Invalid::json())
-    }
-
-    /// The same where the string that ended at `end` was replaced by one that ends at `now`.
-    fn shifted(&self, end: usize, now: usize) -> Self {
-        let mut shifted = self.clone();
-        for place in shifted.spans.iter_mut().flat_map(|span| [&mut span.start, &mut span.end]) {
-            if *place >= end {
-                *place = *place - end + now;
-            }
-        }
-        shifted
     }
 
     fn envelope_in<'a>(&self, text: &'a str) -> Result<Envelope<'a>, Invalid> {

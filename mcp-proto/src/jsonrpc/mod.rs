@@ -13,6 +13,7 @@
 
 mod depth;
 pub mod envelope;
+pub(crate) mod known;
 pub mod list;
 pub mod members;
 pub mod mirror;

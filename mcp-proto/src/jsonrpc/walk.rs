@@ -213,7 +213,7 @@ impl Cursor<'_> {
         let mut is_escaped = false;
         self.at += 1;
         loop {
-            self.at += plain(self.bytes.get(self.at..).unwrap_or_default());
+            self.skip_plain();
             match self.peek() {
                 b'"' => {
                     self.at += 1;
@@ -226,6 +226,24 @@ impl Cursor<'_> {
                 // A control character, or the end.
                 _ => return Err(Malformed),
             }
+        }
+    }
+
+    /// To the next quote, backslash or control character.
+    fn skip_plain(&mut self) {
+        let short = self.at + SHORT;
+        while let Some(word) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk) {
+            match telling(*word) {
+                Some(index) => return self.at += index,
+                None => self.at += word.len(),
+            }
+            if self.at == short {
+                return self.at += plain_of_long(self.bytes.get(short..).unwrap_or_default());
+            }
+        }
+        // What is behind the end tells as well.
+        while !matches!(self.peek(), b'"' | b'\\' | ..b' ') {
+            self.at += 1;
         }
     }
 
@@ -348,32 +366,22 @@ fn closing(object: bool) -> u8 {
     if object { b'}' } else { b']' }
 }
 
-/// How many bytes come before the next quote, backslash or control character.
-fn plain(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    // The highest bit of a byte is set where it is below `least` or not ASCII, at least in the lowest such byte.
-    let below = |word: u64, least: u8| word.wrapping_sub(ONES * u64::from(least));
-    let tells = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate().take(SHORT / 8) {
-        let word = u64::from_le_bytes(*word);
-        let quotes = below(word ^ (ONES * u64::from(b'"')), 1);
-        let slashes = below(word ^ (ONES * u64::from(b'\\')), 1);
-        let found = (below(word, b' ') | quotes | slashes) & !word & (ONES << 7);
-        if found != 0 {
-            return 8 * index + found.trailing_zeros() as usize / 8;
-        }
-    }
-    match bytes.get(SHORT..) {
-        Some(long) => SHORT + plain_of_long(long),
-        None => 8 * words.len() + rest.iter().position(tells).unwrap_or(rest.len()),
-    }
-}
-
 /// So far a string is looked at word by word: most end before.
 const SHORT: usize = 64;
 
-/// The same, where it pays to look for one thing after the other.
+/// Where in eight bytes the first quote, backslash or control character is.
+fn telling(word: [u8; 8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    // The highest bit of a byte is set where it is below `least` or not ASCII, at least in the lowest such byte.
+    let below = |word: u64, least: u8| word.wrapping_sub(ONES * u64::from(least));
+    let word = u64::from_le_bytes(word);
+    let quotes = below(word ^ (ONES * u64::from(b'"')), 1);
+    let slashes = below(word ^ (ONES * u64::from(b'\\')), 1);
+    let found = (below(word, b' ') | quotes | slashes) & !word & (ONES << 7);
+    (found != 0).then(|| found.trailing_zeros() as usize / 8)
+}
+
+/// How many bytes come before such a one where it pays to look for one thing after the other.
 fn plain_of_long(bytes: &[u8]) -> usize {
     let end = memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len());
     let text = bytes.get(..end).unwrap_or_default();

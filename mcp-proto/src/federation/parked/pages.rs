@@ -83,7 +83,7 @@ impl Shard {
         let plain = Bytes::from(params::without(message, given));
         let depth = self.config.limits.depth;
         if let Ok(envelope) = Envelope::parse(&plain, depth) {
-            self.request(id, part, &envelope, Read { message: &plain, spans: None });
+            self.request(id, part, &envelope, Read { message: &plain, envelope: None });
         }
     }
 }
