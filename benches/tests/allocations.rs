@@ -32,8 +32,8 @@ const LIMITS: [(&str, f64); ROWS.len()] = [
     ("list", 9.5),
     ("list-modern", 19.6),
     ("list-cached", 19.0),
-    ("session", 125.2),
-    ("notify", 7.0),
+    ("session", 53.2),
+    ("notify", 0.0),
 ];
 
 /// Units that are counted.

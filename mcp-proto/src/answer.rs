@@ -209,6 +209,7 @@ impl Shard {
         exchange.sent += more as u64;
         if events {
             exchange.comment = Some(now + comment);
+            slot.outbox.take_room(&mut self.spare);
         }
         Some((slot, chunked))
     }

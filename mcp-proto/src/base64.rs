@@ -38,10 +38,12 @@ const fn values(digits: &[u8; 64]) -> [u8; 256] {
 
 impl Base64 {
     pub(crate) fn encode(self, bytes: &[u8]) -> String {
-        let mut text = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
         let (groups, rest) = bytes.as_chunks::<3>();
-        for &[a, b, c] in groups {
-            text.extend_from_slice(&self.digits_of(u32::from_be_bytes([0, a, b, c])));
+        // All room is there before the first digit, so that none of them asks for it.
+        let mut text = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
+        text.resize(groups.len() * 4, 0);
+        for (digits, &[a, b, c]) in text.as_chunks_mut::<4>().0.iter_mut().zip(groups) {
+            *digits = self.digits_of(u32::from_be_bytes([0, a, b, c]));
         }
         if !rest.is_empty() {
             let word =
@@ -65,11 +67,12 @@ impl Base64 {
         if text.len() % 4 == 1 {
             return None;
         }
-        let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
         let (groups, rest) = text.as_chunks::<4>();
-        for group in groups {
+        let mut bytes = Vec::with_capacity(groups.len() * 3 + 2);
+        bytes.resize(groups.len() * 3, 0);
+        for (bytes, group) in bytes.as_chunks_mut::<3>().0.iter_mut().zip(groups) {
             let [_, decoded @ ..] = self.word(group)?.to_be_bytes();
-            bytes.extend_from_slice(&decoded);
+            *bytes = decoded;
         }
         let [_, decoded @ ..] = (self.word(rest)? << (6 * (4 - rest.len()) % 24)).to_be_bytes();
         let (whole, unused) = decoded.split_at_checked(rest.len() * 6 / 8)?;

@@ -15,7 +15,7 @@ const NO_JSON: Trouble = Trouble::Malformed("an event is no JSON");
 pub(crate) struct Held {
     /// As it came.
     pub(crate) raw: Vec<u8>,
-    /// Rewritten for the client; empty where it is taken as it came.
+    /// Rewritten for the client; empty where nothing is.
     pub(crate) out: Vec<u8>,
     /// What a result said it is.
     pub(crate) result_type: Option<ResultType>,
@@ -25,14 +25,14 @@ impl Held {
     pub(crate) fn is_empty(&self) -> bool {
         self.raw.is_empty() && self.out.is_empty()
     }
-
-    /// What the client is to have of it.
-    pub(crate) fn text(&self) -> &[u8] {
-        if self.out.is_empty() { &self.raw } else { &self.out }
-    }
 }
 
 impl Events {
+    /// Whether nothing has come of an event.
+    fn is_between(&self) -> bool {
+        self.held.raw.is_empty() && self.rewriter.is_none() && !self.broken
+    }
+
     /// Whether they are for a client of the other era.
     fn crosses(&self) -> bool {
         self.plan.as_ref().is_some_and(|plan| plan.crosses())
@@ -66,11 +66,24 @@ impl Shard {
         bytes: Bytes,
     ) -> Result<(), Trouble> {
         events.parser.feed(bytes);
+        // The only piece of an event so far: mostly the event ends with it.
+        let mut first: Option<Bytes> = None;
         loop {
-            match events.parser.next() {
-                None => break,
-                Some(Item::Data(piece)) => self.event_data(id, events, &piece)?,
-                Some(Item::End(end)) => self.event_ended(id, events, &end)?,
+            let item = events.parser.next();
+            let whole =
+                first.take_if(|piece| matches!(item, Some(Item::End(_))) && self.is_plain(events, piece));
+            if let (Some(message), Some(Item::End(end))) = (&whole, &item) {
+                self.whole_event(id, events, message, end);
+            } else {
+                if let Some(piece) = first.take() {
+                    self.event_data(id, events, &piece)?;
+                }
+                match item {
+                    None => break,
+                    Some(Item::Data(piece)) if events.is_between() && piece != "\n" => first = Some(piece),
+                    Some(Item::Data(piece)) => self.event_data(id, events, &piece)?,
+                    Some(Item::End(end)) => self.event_ended(id, events, &end)?,
+                }
             }
             if self.legs.get(id).is_none() {
                 return Ok(());
@@ -78,6 +91,11 @@ impl Shard {
         }
         self.pass_on(id, events);
         Ok(())
+    }
+
+    /// Whether nothing of `message`, which is the whole of an event, has to be rewritten before it is known what it is.
+    fn is_plain(&self, events: &Events, message: &[u8]) -> bool {
+        message.len() <= self.config.limits.message && (events.plan.is_none() || is_told(message))
     }
 
     fn event_data(&mut self, id: LegId, events: &mut Events, piece: &[u8]) -> Result<(), Trouble> {
@@ -161,12 +179,7 @@ impl Shard {
         held.result_type = rewriter.and_then(|rewriter| rewriter.result_type());
         let passing = std::mem::take(&mut events.passing);
         let broken = std::mem::take(&mut events.broken);
-        if let Some(last) = &end.id {
-            events.moved |= events.last.as_ref() != Some(last);
-            events.last = Some(last.clone());
-        }
-        events.retry = end.retry.or(events.retry);
-        let event_id = end.id.as_ref().and_then(|last| self.event_id(id, last));
+        let event_id = self.event_placed(id, events, end);
         if passing {
             if let Some(exchange) = self.event_reader(id) {
                 if !complete {
@@ -200,7 +213,7 @@ impl Shard {
             return Ok(());
         }
         if events.plan.is_none() {
-            self.whole_event(id, events, &held, event_id.as_deref());
+            self.event_said(id, events, &held.raw, event_id.as_deref());
             return Ok(());
         }
         if !complete {
@@ -209,26 +222,46 @@ impl Shard {
         }
         match kind {
             Some(Kind::Result | Kind::Error) => self.answer_event(id, events, &held, event_id.as_deref()),
-            Some(Kind::Method) => self.target_message(id, &held, event_id.as_deref()),
+            Some(Kind::Method) => self.target_message(id, &held.raw, event_id.as_deref()),
             Some(Kind::Batch) => self.target_batch(id, events, &held.raw),
             None => self.counters.malformed.add(1),
         }
         Ok(())
     }
 
-    /// An event as it came: one message, or several.
-    fn whole_event(&mut self, id: LegId, events: &mut Events, held: &Held, event_id: Option<&str>) {
-        if held.raw.trim_ascii_start().starts_with(b"[") {
-            return self.target_batch(id, events, &held.raw);
+    /// Where the target's stream is behind an event, for whoever goes on from there; and our name for that place.
+    fn event_placed(&mut self, id: LegId, events: &mut Events, end: &sse::End) -> Option<String> {
+        if let Some(last) = &end.id {
+            events.moved |= events.last.as_ref() != Some(last);
+            events.last = Some(last.clone());
         }
-        self.whole_message(id, events, held, event_id);
+        events.retry = end.retry.or(events.retry);
+        end.id.as_ref().and_then(|last| self.event_id(id, last))
     }
 
-    fn whole_message(&mut self, id: LegId, events: &mut Events, held: &Held, event_id: Option<&str>) {
-        match Envelope::parse(&held.raw, self.config.limits.depth) {
-            Ok(envelope) if envelope.method.is_some() => self.target_said(id, &envelope, held, event_id),
+    /// An event that came in one piece.
+    fn whole_event(&mut self, id: LegId, events: &mut Events, message: &[u8], end: &sse::End) {
+        let event_id = self.event_placed(id, events, end);
+        if let Some(milliseconds) = end.retry {
+            self.retry_told(id, milliseconds);
+        }
+        self.event_said(id, events, message, event_id.as_deref());
+    }
+
+    /// An event as it came: one message, or several.
+    fn event_said(&mut self, id: LegId, events: &mut Events, raw: &[u8], event_id: Option<&str>) {
+        if raw.trim_ascii_start().starts_with(b"[") {
+            return self.target_batch(id, events, raw);
+        }
+        self.whole_message(id, events, raw, event_id);
+    }
+
+    fn whole_message(&mut self, id: LegId, events: &mut Events, raw: &[u8], event_id: Option<&str>) {
+        match Envelope::parse(raw, self.config.limits.depth) {
+            Ok(envelope) if envelope.method.is_some() => self.target_said(id, &envelope, raw, event_id),
             Ok(envelope) if envelope.result.is_some() || envelope.error.is_some() => {
-                self.answer_event(id, events, held, event_id);
+                let held = Held { raw: raw.to_vec(), ..Held::default() };
+                self.answer_event(id, events, &held, event_id);
             }
             _ => self.counters.malformed.add(1),
         }
@@ -242,16 +275,16 @@ impl Shard {
             return self.counters.malformed.add(1);
         };
         for message in messages.into_iter().filter_map(|span| raw.get(span)) {
-            let mut held = Held { raw: message.to_vec(), ..Held::default() };
             let Some(plan) = &events.plan else {
-                self.whole_message(id, events, &held, None);
+                self.whole_message(id, events, message, None);
                 continue;
             };
+            let mut held = Held { raw: message.to_vec(), ..Held::default() };
             let mut rewriter = self.rewriter((**plan).clone());
             let read = rewriter.push(message, &mut held.out);
             match (read, rewriter.kind()) {
                 (Ok(()), Some(Kind::Result | Kind::Error)) => self.answer_event(id, events, &held, None),
-                (Ok(()), Some(Kind::Method)) => self.target_message(id, &held, None),
+                (Ok(()), Some(Kind::Method)) => self.target_message(id, &held.raw, None),
                 _ => self.counters.malformed.add(1),
             }
         }
@@ -367,4 +400,11 @@ impl Shard {
             _ => self.leg_failed(id, Trouble::Silent),
         }
     }
+}
+
+/// Whether `message` is spelled as nearly all requests and notices are: what it is then told by its first telling key.
+fn is_told(message: &[u8]) -> bool {
+    let members =
+        message.strip_prefix(b"{").map(|rest| rest.strip_prefix(b"\"jsonrpc\":\"2.0\",").unwrap_or(rest));
+    members.is_some_and(|members| members.starts_with(b"\"method\":"))
 }

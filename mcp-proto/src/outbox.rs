@@ -27,6 +27,9 @@ const TRIM: usize = 64 << 10;
 /// long answer doubled what a 64 KB answer costs.
 const KEEP: usize = 512 << 10;
 
+/// Room of outboxes at rest is kept for the next, if it is no more than this.
+const SPARE: usize = 16 << 10;
+
 /// Bytes on their way to one peer.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -109,6 +112,23 @@ impl Outbox {
     pub(crate) fn rest(&mut self) {
         if self.is_empty() {
             *self = Self::default();
+        }
+    }
+
+    /// The same; what is not much is for the next that has none: see [`Self::take_room`].
+    pub(crate) fn rest_in(&mut self, spare: &mut Vec<u8>) {
+        let room = self.tail.capacity();
+        if self.is_empty() && room > spare.capacity() && room <= SPARE {
+            *spare = std::mem::take(&mut self.tail);
+            spare.clear();
+        }
+        self.rest();
+    }
+
+    /// Takes room from `spare`, if it has none of its own.
+    pub(crate) fn take_room(&mut self, spare: &mut Vec<u8>) {
+        if self.tail.capacity() == 0 {
+            self.tail = std::mem::take(spare);
         }
     }
 
@@ -224,6 +244,26 @@ mod tests {
         outbox.sent(1000);
         outbox.rest();
         assert_eq!(outbox.tail.capacity(), 0);
+    }
+
+    #[test]
+    fn room_goes_from_one_outbox_at_rest_to_the_next() {
+        let (mut one, mut other, mut spare) = (Outbox::default(), Outbox::default(), Vec::new());
+        one.write(|tail| tail.extend_from_slice(&[7; 1000]));
+        one.rest_in(&mut spare);
+        assert_eq!((one.waiting(), spare.capacity()), (1000, 0));
+        one.sent(1000);
+        one.rest_in(&mut spare);
+        assert_eq!((one.tail.capacity(), spare.len()), (0, 0));
+        assert!(spare.capacity() >= 1000);
+        other.take_room(&mut spare);
+        assert_eq!((other.waiting(), spare.capacity()), (0, 0));
+        assert!(other.tail.capacity() >= 1000);
+        // Much of it is nobody's.
+        other.write(|tail| tail.resize(2 * SPARE, 7));
+        other.sent(usize::MAX);
+        other.rest_in(&mut spare);
+        assert_eq!((other.tail.capacity(), spare.capacity()), (0, 0));
     }
 
     #[test]

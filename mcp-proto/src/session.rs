@@ -228,7 +228,9 @@ impl Session {
     }
 
     fn write(&self, whole: bool) -> Vec<u8> {
-        let mut writer = Writer::default();
+        // Room for all of it, but for very long ids of targets.
+        let room = 128 + self.capabilities.len() + self.client.len() + 128 * self.targets.len();
+        let mut writer = Writer::behind(Vec::with_capacity(room));
         writer.u8(u8::from(whole));
         writer.u128(self.key);
         writer.u16(self.home.0);

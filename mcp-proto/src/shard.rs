@@ -87,6 +87,8 @@ pub struct Shard {
     pub(crate) room: Room,
     /// Where a piece of a body is rewritten; empty between pieces.
     pub(crate) rewritten: Outbox,
+    /// Room that a stream at rest gave up, for the next that something is said on.
+    pub(crate) spare: Vec<u8>,
 }
 
 /// Work that waits for the event at hand to be finished.
@@ -149,6 +151,7 @@ impl Shard {
             events: None,
             room: Room::default(),
             rewritten: Outbox::default(),
+            spare: Vec::new(),
         };
         shard.counters.reset_gauges();
         shard.rebuild_pools(&Changes::between(&Routes::default(), &shard.routes));
@@ -261,7 +264,7 @@ impl Shard {
                 && client.exchange.as_ref().is_some_and(Exchange::is_stream)
             {
                 // It waits for long, and there are many.
-                slot.outbox.rest();
+                slot.outbox.rest_in(&mut self.spare);
             }
             if slot.closing {
                 return self.close(conn, Closing::Finish);

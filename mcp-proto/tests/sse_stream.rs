@@ -31,7 +31,7 @@ fn with_id(data: &str, id: &str) -> (Vec<u8>, End) {
     (data.into(), End { data: true, id: Some(Bytes::copy_from_slice(id.as_bytes())), ..End::default() })
 }
 
-fn with_event(data: &str, event: &str) -> (Vec<u8>, End) {
+fn with_event(data: &str, event: &'static str) -> (Vec<u8>, End) {
     (data.into(), End { data: true, event: Some(event.into()), ..End::default() })
 }
 

@@ -57,10 +57,13 @@ pub fn split<'b, 'n>(backend: &'b Backend, federated: &'n str) -> Option<(&'b Ar
     Some((backend.target(target)?, name))
 }
 
+/// What stands between a target and the name of its logger.
+pub const BEHIND_LOGGER: &str = "/";
+
 /// `name` as the log prefix of a target: `target/name`.
 #[must_use]
 pub fn logger(target: &TargetName, name: &str) -> String {
-    format!("{target}/{name}")
+    format!("{target}{BEHIND_LOGGER}{name}")
 }
 
 fn legal(c: char) -> bool {

@@ -9,13 +9,20 @@ use std::sync::Arc;
 
 const UI: &str = "ui://";
 
+/// What stands between the target and the rest.
+pub const BEHIND: &str = "+";
+
+/// Where in `uri` its target goes.
+#[must_use]
+pub fn place(uri: &str) -> usize {
+    if uri.starts_with(UI) { UI.len() } else { 0 }
+}
+
 /// What `uri` of `target` is called towards clients.
 #[must_use]
 pub fn federated(target: &TargetName, uri: &str) -> String {
-    match uri.strip_prefix(UI) {
-        Some(rest) => format!("{UI}{target}+{rest}"),
-        None => format!("{target}+{uri}"),
-    }
+    let (scheme, rest) = uri.split_at(place(uri));
+    format!("{scheme}{target}{BEHIND}{rest}")
 }
 
 /// The target that a federated URI names, and the URI the target knows.
@@ -25,7 +32,7 @@ pub fn split<'b>(backend: &'b Backend, federated: &str) -> Option<(&'b Arc<Targe
         Some(rest) => (UI, rest),
         None => ("", federated),
     };
-    let (target, rest) = rest.split_once('+')?;
+    let (target, rest) = rest.split_once(BEHIND)?;
     Some((backend.target(target)?, format!("{scheme}{rest}")))
 }
 

@@ -26,7 +26,10 @@ pub struct Blocks {
 impl Blocks {
     /// A block with room for a good third of [`BLOCK`] at least. What is split off it stays valid.
     pub fn room(&mut self) -> &mut BytesMut {
-        if self.present.capacity() >= LEAST_ROOM {
+        // From its start again when nobody holds a part of it, which is how it is mostly: what was read last is gone by
+        // the next read, and its place is still in the processor's cache. Room that was initialised stays as it is.
+        if self.present.is_empty() && self.present.try_reclaim(BLOCK) || self.present.capacity() >= LEAST_ROOM
+        {
             return &mut self.present;
         }
         // Room that was only initialised is no part anybody holds.

@@ -10,7 +10,7 @@
 //!      └ leaves the table ── Gone ─► leaves the table
 //! ```
 
-use super::{Errand, Via, inbound, patience};
+use super::{Errand, Via, patience};
 use crate::ShardId;
 use crate::edge::Note;
 use crate::http::{Fields, Method};
@@ -182,7 +182,7 @@ impl Shard {
                 told || self.subscriber(session).is_some()
             });
             if subscribed {
-                self.session_message(session, &target, &inbound::held(message));
+                self.session_message(session, &target, message);
             }
         }
     }

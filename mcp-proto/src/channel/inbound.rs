@@ -1,7 +1,6 @@
 //! What a channel's target says: answers find their requests, everything else the call or session it belongs to.
 
 use super::{ChannelId, Errand, MOST_HELD, Mail, Via, patience};
-use crate::events::Held;
 use crate::federation::Era;
 use crate::jsonrpc::envelope::{self, Body, Envelope, Id, Kind};
 use crate::jsonrpc::splice::splice;
@@ -277,7 +276,7 @@ impl Shard {
         }
         if leg.errand() == Errand::Listen {
             let (target, Some(session)) = (Arc::clone(&leg.target), leg.session) else { return };
-            return self.session_message(session, &target, &held(raw));
+            return self.session_message(session, &target, raw);
         }
         let alone = self.feeder(id).is_some();
         // A client that does not read would be written to without end: the others can't wait for it.
@@ -287,7 +286,7 @@ impl Shard {
         {
             return self.cut(exchange, "the client took too long to read what the target says meanwhile");
         }
-        self.target_message(id, &held(raw), None);
+        self.target_message(id, raw, None);
     }
 
     /// Whether a request may wait for ever once its target has said something to it.
@@ -309,7 +308,7 @@ impl Shard {
             return self.leg_told(listener, raw);
         }
         let (target, Some(session)) = (Arc::clone(&channel.target), channel.session) else { return };
-        self.session_message(session, &target, &held(raw));
+        self.session_message(session, &target, raw);
     }
 
     /// A message was longer than may be kept.
@@ -339,10 +338,6 @@ impl Shard {
 
 fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-pub(super) fn held(raw: &Bytes) -> Held {
-    Held { raw: raw.to_vec(), out: raw.to_vec(), ..Held::default() }
 }
 
 /// `message` with `text` at `span`.

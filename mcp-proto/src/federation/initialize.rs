@@ -2,6 +2,7 @@
 
 use super::probe::Era;
 use crate::answer::Content;
+use crate::conn::Conn;
 use crate::exchange::{ExchangeId, Gather, Part, Slot, What, Work};
 use crate::jsonrpc::envelope::{Envelope, Text};
 use crate::jsonrpc::splice::quote;
@@ -193,6 +194,10 @@ impl Shard {
         }
         session.sealed = session.seal(&self.config.keys, nonce, self.config.limits.session_id);
         let sealed = session.sealed.clone();
+        if let Some(client) = self.conns.get_mut(id.conn).and_then(Conn::client) {
+            // Most clients go on where they began: what has just been sealed need not be opened for them.
+            client.memo = Some((sealed.clone(), session_id));
+        }
         let fields: &[(&'static str, &[u8])] = &[("mcp-session-id", &sealed)];
         if self.exchange(id).is_some_and(|exchange| exchange.accepts.json) {
             return self.respond(id, 200, &body, fields);

@@ -8,7 +8,8 @@ use crate::events::Held;
 use crate::exchange::{Answer, ExchangeId};
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::known::Known;
-use crate::jsonrpc::rewrite::{self, Plan, Rewriter, Scope};
+use crate::jsonrpc::notice;
+use crate::jsonrpc::rewrite::{self, Plan, Rewriter};
 use crate::leg::{Inbound, LegId, Look, Purpose, Trouble};
 use crate::refusal;
 use crate::session::{Session, SessionId, TargetState};
@@ -177,19 +178,15 @@ impl Shard {
         id: LegId,
         target: &Target,
         envelope: &Envelope<'_>,
-        held: &Held,
+        raw: &[u8],
     ) {
         let method = envelope.method.as_ref().map_or("", |method| &method.value);
         let Some(reader) = self.message_reader(id).filter(|_| envelope.kind() == Kind::Notification) else {
             return self.counters.dropped.add(1);
         };
-        match method {
-            "notifications/message" => {
-                let message = self.rewritten(Plan::names(self.renames(target), Scope::Log), &held.raw);
-                self.tell(Some(id), reader, &message, None);
-            }
-            _ => self.tell(Some(id), reader, held.text(), None),
-        }
+        let renames = if method == "notifications/message" { self.renames(target) } else { None };
+        let edits = renames.as_ref().map(|target| notice::logger(target, &envelope.params));
+        self.tell(Some(id), reader, raw, &edits.unwrap_or_default(), None);
     }
 
     /// An answer that is looked at before it goes to a client of the other era.

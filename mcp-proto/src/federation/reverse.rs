@@ -4,13 +4,13 @@
 //! answer finds its way back through any shard without a table.
 
 use crate::edge::Note;
-use crate::events::Held;
 use crate::exchange::ExchangeId;
 use crate::federation::Era;
 use crate::http::Method;
-use crate::jsonrpc::envelope::{Envelope, Kind as Message};
+use crate::jsonrpc::envelope::{Envelope, Kind as Message, Text};
+use crate::jsonrpc::notice::{self, Edit};
 use crate::jsonrpc::rewrite::{Plan, Scope};
-use crate::jsonrpc::{list, params};
+use crate::jsonrpc::{list, params, splice};
 use crate::leg::{Leg, LegId, Purpose};
 use crate::refusal;
 use crate::seal::Kind;
@@ -25,9 +25,9 @@ use std::sync::Arc;
 
 impl Shard {
     /// A request or notification came on a target's stream.
-    pub(crate) fn target_message(&mut self, id: LegId, held: &Held, event_id: Option<&str>) {
-        match Envelope::parse(&held.raw, self.config.limits.depth) {
-            Ok(envelope) => self.target_said(id, &envelope, held, event_id),
+    pub(crate) fn target_message(&mut self, id: LegId, raw: &[u8], event_id: Option<&str>) {
+        match Envelope::parse(raw, self.config.limits.depth) {
+            Ok(envelope) => self.target_said(id, &envelope, raw, event_id),
             Err(_) => self.counters.malformed.add(1),
         }
     }
@@ -37,23 +37,23 @@ impl Shard {
         &mut self,
         id: LegId,
         envelope: &Envelope<'_>,
-        held: &Held,
+        raw: &[u8],
         event_id: Option<&str>,
     ) {
         let Some(leg) = self.legs.get(id) else { return };
         let target = Arc::clone(&leg.target);
         let Some(session) = leg.session else {
-            return self.stateless_notice(id, &target, envelope, held);
+            return self.stateless_notice(id, &target, envelope, raw);
         };
-        self.said_in_session(Some(id), session, &target, envelope, held, event_id);
+        self.said_in_session(Some(id), session, &target, envelope, raw, event_id);
     }
 
     /// The same on a channel, where it belongs to no request.
-    pub(crate) fn session_message(&mut self, session: SessionId, target: &Arc<Target>, held: &Held) {
-        let Ok(envelope) = Envelope::parse(&held.raw, self.config.limits.depth) else {
+    pub(crate) fn session_message(&mut self, session: SessionId, target: &Arc<Target>, raw: &[u8]) {
+        let Ok(envelope) = Envelope::parse(raw, self.config.limits.depth) else {
             return self.counters.malformed.add(1);
         };
-        self.said_in_session(None, session, target, &envelope, held, None);
+        self.said_in_session(None, session, target, &envelope, raw, None);
     }
 
     fn said_in_session(
@@ -62,17 +62,17 @@ impl Shard {
         session: SessionId,
         target: &Arc<Target>,
         envelope: &Envelope<'_>,
-        held: &Held,
+        raw: &[u8],
         event_id: Option<&str>,
     ) {
         match envelope.kind() {
             // There are none on a listen, and none but notices on it.
             Message::Request if id.is_some_and(|id| self.is_listening(id)) => self.counters.malformed.add(1),
-            Message::Request => self.target_request(id, session, target, envelope, &held.raw, event_id),
+            Message::Request => self.target_request(id, session, target, envelope, raw, event_id),
             Message::Notification if self.serves_calls(session) => {
-                self.hidden_notice(id, session, target, envelope, &held.raw);
+                self.hidden_notice(id, session, target, envelope, raw);
             }
-            Message::Notification => self.target_notice(id, session, target, envelope, held, event_id),
+            Message::Notification => self.target_notice(id, session, target, envelope, raw, event_id),
             Message::Response => self.counters.malformed.add(1),
         }
     }
@@ -116,7 +116,7 @@ impl Shard {
         let message = params::edited(raw, edits);
         let task = self.session_task_seal(key, &target.id);
         let message = self.rewritten(Plan { task, ..Plan::names(renames, scope) }, &message);
-        self.tell(id, reader, &message, event_id);
+        self.tell(id, reader, &message, &[], event_id);
     }
 
     fn target_notice(
@@ -125,52 +125,67 @@ impl Shard {
         session: SessionId,
         target: &Arc<Target>,
         envelope: &Envelope<'_>,
-        held: &Held,
+        raw: &[u8],
         event_id: Option<&str>,
     ) {
-        if id.is_some_and(|id| self.listen_notice(id, envelope, &held.raw)) {
+        if id.is_some_and(|id| self.listen_notice(id, envelope, raw)) {
             return;
         }
         if let Some(subscriber) = self.subscriber(session) {
-            return self.hear(id, subscriber, target, envelope, &held.raw);
+            return self.hear(id, subscriber, target, envelope, raw);
         }
-        // A legacy client knows of no subscription that the notice would belong to.
-        let plain = params::without_subscription(&held.raw, envelope);
-        let raw = plain.as_deref().unwrap_or(&held.raw);
-        let name = || self.renames(target);
+        let params = &envelope.params;
         let method = envelope.method.as_ref().map_or("", |method| &method.value);
-        // Nothing else has the id of a task in it.
-        let of_task = method == "notifications/tasks/status" || envelope.params.related_task.is_some();
-        let key = self.sessions.get(session).filter(|_| of_task).map(|session| session.key);
-        let task = key.and_then(|key| self.session_task_seal(key, &target.id));
-        let plan = |scope| Plan { task: task.clone(), ..Plan::names(name(), scope) };
-        let message = match method {
-            "notifications/cancelled" => {
-                let Some(key) = self.sessions.get(session).map(|session| session.key) else { return };
-                let Some(span) = envelope.params.request_id.clone() else {
-                    return self.counters.malformed.add(1);
-                };
-                let request = held.raw.get(span.clone()).unwrap_or_default();
-                let edits = vec![(span, self.seal_for(Kind::Reply, key, &target.id, request))];
-                self.rewritten(Plan::default(), &params::edited(&held.raw, edits))
+        // A legacy client knows of no subscription that the notice would belong to.
+        let subscription =
+            params::subscription(raw, envelope).map_or(notice::NONE, |span| (span, b"".into()));
+        let key = |shard: &Self| shard.sessions.get(session).map(|session| session.key);
+        let task_seal = |shard: &Self| shard.session_task_seal(key(shard)?, &target.id);
+        let renames = match method {
+            "notifications/message" | "notifications/resources/updated" => self.renames(target),
+            _ => None,
+        };
+        let named = match (method, &renames) {
+            ("notifications/cancelled", _) => {
+                let Some(key) = key(self) else { return };
+                let Some(span) = params.request_id.clone() else { return self.counters.malformed.add(1) };
+                let request = raw.get(span.clone()).unwrap_or_default();
+                let sealed = self.seal_for(Kind::Reply, key, &target.id, request);
+                [(span, sealed.into()), notice::NONE]
             }
-            "notifications/resources/updated" => self.rewritten(plan(Scope::Updated), raw),
-            "notifications/message" => self.rewritten(plan(Scope::Log), raw),
-            "notifications/tasks/status" => self.rewritten(plan(Scope::Task), raw),
-            _ if task.is_some() && envelope.params.related_task.is_some() => {
-                self.rewritten(plan(Scope::Nothing), raw)
+            ("notifications/tasks/status", _) => {
+                let plan = Plan { task: task_seal(self), ..Plan::names(self.renames(target), Scope::Task) };
+                let plain = params::without_subscription(raw, envelope);
+                let message = self.rewritten(plan, plain.as_deref().unwrap_or(raw));
+                return self.tell_session(id, session, &message, &[], event_id);
             }
-            _ => {
+            ("notifications/message", Some(target)) => notice::logger(target, params),
+            (_, Some(target)) => notice::uri(target, params),
+            (_, None) => {
                 self.invalidate(&target.id, method);
-                match plain {
-                    Some(plain) => plain,
-                    None => held.text().to_vec(),
-                }
+                [notice::NONE, notice::NONE]
             }
         };
+        let [name, mark] = named;
+        let sealed = |task: &Text<'_>| Some(notice::spelled(task, &task_seal(self)?.seal(&task.value)));
+        let task = params.related_task.as_ref().and_then(sealed).unwrap_or(notice::NONE);
+        let mut edits = [name, mark, subscription, task];
+        edits.sort_by_key(|(span, _)| span.start);
+        self.tell_session(id, session, raw, &edits, event_id);
+    }
+
+    /// A target's message for whoever reads what it says in a session.
+    fn tell_session(
+        &mut self,
+        id: Option<LegId>,
+        session: SessionId,
+        message: &[u8],
+        edits: &[Edit<'_>],
+        event_id: Option<&str>,
+    ) {
         match self.reader(id, session) {
-            Some(reader) => self.tell(id, reader, &message, event_id),
-            None => self.tell_elsewhere(session, message.into()),
+            Some(reader) => self.tell(id, reader, message, edits, event_id),
+            None => self.tell_elsewhere(session, message, edits),
         }
     }
 
@@ -219,29 +234,32 @@ impl Shard {
         Some(exchange)
     }
 
+    /// `message` for a client, with all `edits` made, which are in order.
     pub(super) fn tell(
         &mut self,
         id: Option<LegId>,
         reader: ExchangeId,
         message: &[u8],
+        edits: &[Edit<'_>],
         event_id: Option<&str>,
     ) {
         // An event id is a place in one stream: on another it would lead its reader astray.
         let event_id = event_id.filter(|_| id.and_then(|id| self.message_reader(id)) == Some(reader));
-        let mut event = Vec::with_capacity(message.len() + 64);
-        sse::write::event(&mut event, event_id, message);
+        let mut event = std::mem::take(&mut self.scratch);
+        sse::write::event_of(&mut event, event_id, splice::parts(message, edits));
         self.write_event(reader, &event);
+        self.keep_room(event);
         if event_id.is_some() {
             self.set_resumable(reader);
         }
     }
 
     /// The session's stream may be on another shard.
-    fn tell_elsewhere(&mut self, session: SessionId, message: Bytes) {
+    fn tell_elsewhere(&mut self, session: SessionId, message: &[u8], edits: &[Edit<'_>]) {
         let Some(session) = self.sessions.get(session) else { return };
         if self.config.shards > 1 {
-            let key = session.key;
-            return self.broadcast(&Note::Notify { key, message });
+            let (key, message) = (session.key, splice::parts(message, edits).collect::<Vec<_>>().concat());
+            return self.broadcast(&Note::Notify { key, message: message.into() });
         }
         self.counters.dropped.add(1);
     }

@@ -20,6 +20,9 @@ pub(super) struct Bounds {
     pub(super) fields: usize,
 }
 
+/// Digits of a chunk size: they fill the number. More of them could only be zeros in front, to hide behind.
+const DIGITS: usize = 16;
+
 /// A body that is being read.
 #[derive(Debug)]
 pub(super) enum Body {
@@ -127,7 +130,15 @@ impl Chunked {
                     }
                     return Ok(Piece::Data(take_some(held, left)));
                 }
+                Part::Data { .. } if held.starts_with(b"\r\n") => {
+                    self.at = Part::default();
+                    skip(held, 2);
+                }
                 Part::Data { .. } => self.at = Part::DataCr,
+                Part::Size { digits: 0, .. } if let Some((size, length)) = plain_size(held) => {
+                    self.at = self.sized(size, bounds)?;
+                    skip(held, length);
+                }
                 Part::Trailer { .. } => {
                     if !self.trailer(held, bounds)? {
                         return Ok(Piece::More);
@@ -148,8 +159,7 @@ impl Chunked {
     /// One byte of a size line, or of the line end after data.
     fn framing_byte(&mut self, byte: u8, bounds: &Bounds) -> Result<Part, Refusal> {
         match (self.at, byte) {
-            // Sixteen digits fill the number; more of them could only be zeros in front, to hide behind.
-            (Part::Size { size, digits: digits @ 0..16 }, _) if byte.is_ascii_hexdigit() => {
+            (Part::Size { size, digits }, _) if usize::from(digits) < DIGITS && byte.is_ascii_hexdigit() => {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
                 Ok(Part::Size { size: size << 4 | u64::from(digit), digits: digits + 1 })
             }
@@ -159,15 +169,20 @@ impl Chunked {
             (Part::Extension { size }, b'\r') => Ok(Part::SizeEnd { size }),
             (Part::Extension { size }, b'\t' | b' '..=b'~' | 0x80..) => self.extension(size),
             (Part::Extension { .. }, _) => Err(Refusal::bad("a chunk extension is malformed")),
-            (Part::SizeEnd { size: 0 }, b'\n') => Ok(Part::Trailer { searched: 0 }),
-            (Part::SizeEnd { size }, b'\n') => {
-                self.total = self.total.saturating_add(size);
-                if self.total > bounds.content { Err(TOO_LARGE) } else { Ok(Part::Data { left: size }) }
-            }
+            (Part::SizeEnd { size }, b'\n') => self.sized(size, bounds),
             (Part::DataCr, b'\r') => Ok(Part::DataEnd),
             (Part::DataEnd, b'\n') => Ok(Part::default()),
             _ => Err(Refusal::bad("a chunk does not end in CRLF")),
         }
+    }
+
+    /// Behind a size line.
+    fn sized(&mut self, size: u64, bounds: &Bounds) -> Result<Part, Refusal> {
+        if size == 0 {
+            return Ok(Part::Trailer { searched: 0 });
+        }
+        self.total = self.total.saturating_add(size);
+        if self.total > bounds.content { Err(TOO_LARGE) } else { Ok(Part::Data { left: size }) }
     }
 
     fn extension(&mut self, size: u64) -> Result<Part, Refusal> {
@@ -214,6 +229,14 @@ impl Chunked {
         skip(held, length);
         Ok(true)
     }
+}
+
+/// The size in the line at the start of `held`, and how long that is, if it is there whole and says no more.
+fn plain_size(held: &[u8]) -> Option<(u64, usize)> {
+    let digits = held.iter().take(DIGITS).map_while(|byte| char::from(*byte).to_digit(16));
+    let (size, count) = digits.fold((0, 0), |(size, count), digit| (size << 4 | u64::from(digit), count + 1));
+    let is_whole = count > 0 && held.get(count..)?.starts_with(b"\r\n");
+    is_whole.then_some((size, count + 2))
 }
 
 /// Drops the first `count` bytes of `held`, and its block with the last of them.

@@ -5,6 +5,7 @@
 //! message     ─► params ─► the same message with what the other era wants, and without what it doesn't know
 //! list answer ─► list::federate ─► its items under their federated names, ready to be joined with others
 //! tool schema ─► mirror::mirrors ─► the arguments of its calls that are repeated in the HTTP head
+//! notice      ─► notice ─► edits of the few places where its client sees something else
 //! stream      ─► rewrite::Rewriter, by a Plan ─► the same stream as its client expects it, in bounded memory
 //! ```
 //!
@@ -16,6 +17,7 @@ pub(crate) mod known;
 pub mod list;
 pub mod members;
 pub mod mirror;
+pub(crate) mod notice;
 pub mod params;
 pub mod rewrite;
 pub mod skim;

@@ -200,10 +200,15 @@ pub fn without(message: &[u8], values: Vec<Range<usize>>) -> Vec<u8> {
 /// A notice without the subscription that it belongs to; `None` when it belongs to none.
 #[must_use]
 pub fn without_subscription(message: &[u8], envelope: &Envelope<'_>) -> Option<Vec<u8>> {
+    Some(edited(message, vec![(subscription(message, envelope)?, Vec::new())]))
+}
+
+/// What of a notice says to which subscription it belongs.
+pub(crate) fn subscription(message: &[u8], envelope: &Envelope<'_>) -> Option<Range<usize>> {
     let value = envelope.params.modern.subscription_id.clone()?;
     let meta = envelope.params.meta.clone()?;
     let alone = members(message.get(meta.clone())?).is_some_and(|members| members.len() == 1);
-    Some(without(message, vec![if alone { meta } else { value }]))
+    drops(message, &[if alone { meta } else { value }]).next()
 }
 
 /// What a subscription is for: `notifications` of `subscriptions/listen` (2026-07-28, basic/patterns/subscriptions).

@@ -2,6 +2,7 @@
 
 use bytes::{Buf, Bytes};
 use memchr::memchr2;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 /// The longest value of an `id`, `event` or `retry` field in bytes; a field that is longer is ignored.
@@ -22,7 +23,7 @@ pub enum Item {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct End {
     /// Its type; `None` is `message`.
-    pub event: Option<String>,
+    pub event: Option<Cow<'static, str>>,
     /// The last event id from now on; may be empty.
     pub id: Option<Bytes>,
     /// The reconnection time from now on, in milliseconds.
@@ -40,7 +41,7 @@ pub struct Parser {
     after_cr: bool,
     /// The start of a field name, as much as tells the known ones from others.
     name: Name,
-    /// The value of a field other than data.
+    /// The value of a field other than data, as far as it came in earlier pieces.
     value: Vec<u8>,
     /// What is known of the current event.
     event: End,
@@ -169,6 +170,17 @@ impl Parser {
     }
 
     fn name(&mut self, byte: u8) -> Option<Item> {
+        // Nearly every name comes in one piece, and is one of these two.
+        let whole = match self.input.front().filter(|_| self.name.is_empty()).map(Bytes::as_ref) {
+            Some([b'd', b'a', b't', b'a', b':', ..]) => Some((5, Field::Data)),
+            Some([b'e', b'v', b'e', b'n', b't', b':', ..]) => Some((6, Field::Event)),
+            _ => None,
+        };
+        if let Some((length, field)) = whole {
+            self.skip(length);
+            self.state = State::Space(field);
+            return self.begin(field);
+        }
         match byte {
             b':' => {
                 self.skip(1);
@@ -205,42 +217,37 @@ impl Parser {
         joins.then(|| Item::Data(Bytes::from_static(b"\n")))
     }
 
-    fn value(&mut self, field: Field) -> Option<Item> {
+    fn value(&mut self, mut field: Field) -> Option<Item> {
         let piece = self.input.front_mut()?;
         let end = memchr2(b'\r', b'\n', piece);
-        if end == Some(0) {
-            let byte = piece.first().copied().unwrap_or(b'\n');
-            self.end_line(byte);
-            self.commit(field);
-            return None;
+        let length = end.unwrap_or(piece.len());
+        if field == Field::Data && length > 0 {
+            return Some(Item::Data(piece.split_to(length)));
         }
-        let part = piece.split_to(end.unwrap_or(piece.len()));
-        match field {
-            Field::Data => return Some(Item::Data(part)),
-            Field::Ignored => {}
-            Field::Event | Field::Id | Field::Retry => {
-                if self.value.len() + part.len() > LONGEST_FIELD {
-                    self.state = State::Value(Field::Ignored);
+        if self.value.len() + length > LONGEST_FIELD {
+            field = Field::Ignored;
+            self.state = State::Value(field);
+        }
+        let (part, behind) = piece.split_at_checked(length)?;
+        match behind.first().copied() {
+            Some(byte) => {
+                if self.value.is_empty() {
+                    self.event.learn(field, part);
                 } else {
-                    self.value.extend_from_slice(&part);
+                    self.value.extend_from_slice(part);
+                    self.event.learn(field, &self.value);
                 }
+                self.skip(length);
+                self.end_line(byte);
+            }
+            None => {
+                if field != Field::Ignored {
+                    self.value.extend_from_slice(part);
+                }
+                self.skip(length);
             }
         }
         None
-    }
-
-    fn commit(&mut self, field: Field) {
-        match field {
-            Field::Event if self.value.is_empty() => self.event.event = None,
-            Field::Event => self.event.event = Some(String::from_utf8_lossy(&self.value).into_owned()),
-            Field::Id if self.value.contains(&0) => {}
-            Field::Id => self.event.id = Some(Bytes::copy_from_slice(&self.value)),
-            Field::Retry if self.value.iter().all(u8::is_ascii_digit) => {
-                let number = str::from_utf8(&self.value).ok().and_then(|digits| digits.parse().ok());
-                self.event.retry = number.or(self.event.retry);
-            }
-            Field::Retry | Field::Data | Field::Ignored => {}
-        }
     }
 
     fn end_line(&mut self, byte: u8) {
@@ -252,6 +259,26 @@ impl Parser {
     fn skip(&mut self, count: usize) {
         if let Some(piece) = self.input.front_mut() {
             piece.advance(count);
+        }
+    }
+}
+
+impl End {
+    /// A field ended.
+    fn learn(&mut self, field: Field, value: &[u8]) {
+        match (field, value) {
+            (Field::Event, b"") => self.event = None,
+            (Field::Event, b"message") => self.event = Some(Cow::Borrowed("message")),
+            (Field::Event, _) => {
+                self.event = Some(Cow::Owned(String::from_utf8_lossy(value).into_owned()));
+            }
+            (Field::Id, _) if value.contains(&0) => {}
+            (Field::Id, _) => self.id = Some(Bytes::copy_from_slice(value)),
+            (Field::Retry, _) if value.iter().all(u8::is_ascii_digit) => {
+                let number = str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
+                self.retry = number.or(self.retry);
+            }
+            (Field::Retry | Field::Data | Field::Ignored, _) => {}
         }
     }
 }

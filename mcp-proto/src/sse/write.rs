@@ -3,7 +3,7 @@
 //! Every event names its type: some clients drop events that don't say `message`. `id` comes before data, so a reader
 //! that loses the connection in the middle of the data already knows it.
 
-use memchr::{memchr, memchr2_iter};
+use memchr::{memchr, memchr2};
 
 /// A comment: keeps the connection alive and means nothing.
 pub const COMMENT: &[u8] = b":\n\n";
@@ -33,13 +33,18 @@ pub fn end_with(out: &mut Vec<u8>, id: Option<&str>) {
 
 /// A whole event. `data` is JSON: line breaks, which stand between its tokens only, are left out.
 pub fn event(out: &mut Vec<u8>, id: Option<&str>, data: &[u8]) {
+    event_of(out, id, [data]);
+}
+
+/// The same for data in parts.
+pub(crate) fn event_of<'a>(out: &mut Vec<u8>, id: Option<&str>, data: impl IntoIterator<Item = &'a [u8]>) {
     head(out, id);
-    let mut from = 0;
-    for at in memchr2_iter(b'\r', b'\n', data) {
-        out.extend_from_slice(data.get(from..at).unwrap_or_default());
-        from = at + 1;
+    let start = out.len();
+    data.into_iter().for_each(|part| out.extend_from_slice(part));
+    if memchr2(b'\r', b'\n', out.get(start..).unwrap_or_default()).is_some() {
+        let lines = out.split_off(start);
+        out.extend(lines.into_iter().filter(|byte| !matches!(byte, b'\r' | b'\n')));
     }
-    out.extend_from_slice(data.get(from..).unwrap_or_default());
     end(out);
 }
 

@@ -3,12 +3,10 @@
 use super::{Kept, ParkedId};
 use crate::exchange::{Answer, ExchangeId};
 use crate::jsonrpc::envelope::{Envelope, Kind as Message};
-use crate::jsonrpc::rewrite::{Plan, Scope};
-use crate::jsonrpc::splice::splice;
+use crate::jsonrpc::notice;
 use crate::leg::{Leg, LegId, Purpose};
 use crate::session::{Session, SessionId};
 use crate::shard::Shard;
-use crate::sse;
 use routing::Target;
 use serde_json::Value;
 use std::sync::Arc;
@@ -76,29 +74,26 @@ impl Shard {
     ) {
         let Some(waiting) = self.exchange(exchange) else { return self.counters.dropped.add(1) };
         let open = matches!(waiting.answer, Answer::Open | Answer::Begun { events: true, .. });
-        let message = match &envelope.params.progress_token {
+        let target = self.legs.get(leg).and_then(|leg| self.renames(&leg.target));
+        let edits = match &envelope.params.progress_token {
             _ if !waiting.accepts.events || waiting.half || !open => None,
             Some(span) => {
                 let sent = self.legs.get(leg).and_then(|leg| token_of(&leg.body));
                 let message = waiting.parts.get(usize::from(part)).map(|part| part.message.clone());
                 let wanted = message.and_then(|span| token_of(waiting.body.get(span)?));
                 let is_own = sent.is_some_and(|sent| same(&sent, raw.get(span.clone()).unwrap_or_default()));
-                wanted.filter(|_| is_own).map(|wanted| {
-                    let mut out = Vec::with_capacity(raw.len() + wanted.len());
-                    splice(raw, &[(span.clone(), &wanted)], &mut out);
-                    out
-                })
+                wanted.filter(|_| is_own).map(|wanted| [notice::NONE, (span.clone(), wanted.into())])
             }
             None => {
                 let (.., level) = waiting.claimed();
-                let renames = self.legs.get(leg).and_then(|leg| self.renames(&leg.target));
-                level.map(|_| self.rewritten(Plan::names(renames, Scope::Log), raw))
+                let named = |target| notice::logger(target, &envelope.params);
+                level.map(|_| target.as_ref().map(named).unwrap_or_default())
             }
         };
-        let Some(message) = message else { return self.counters.dropped.add(1) };
-        let mut event = Vec::with_capacity(message.len() + 24);
-        sse::write::event(&mut event, None, &message);
-        self.write_event(exchange, &event);
+        match edits {
+            Some([name, mark]) => self.tell(None, exchange, raw, &[name, mark], None),
+            None => self.counters.dropped.add(1),
+        }
     }
 
     /// A target takes a question back.
