@@ -3,8 +3,8 @@
 use crate::channel::Via;
 use crate::conn::{Conn, Phase};
 use crate::http::Response;
-use crate::jsonrpc::rewrite::Rewriter;
-use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
+use crate::jsonrpc::rewrite::{Plan, Rewriter};
+use crate::leg::{Between, Inbound, Leg, LegId, Purpose, Short, Trouble};
 use crate::session::TargetState;
 use crate::shard::{Closing, Deferred, Shard};
 use bytes::Bytes;
@@ -40,7 +40,7 @@ impl Shard {
                 self.whole_or_events(id, head)
             }
             Purpose::Open { .. } => {
-                leg.given_id = head.fields.first("mcp-session-id").map(Bytes::copy_from_slice);
+                leg.session_id = head.fields.first("mcp-session-id").map(Into::into);
                 self.whole_or_events(id, head)
             }
             Purpose::Stream { exchange } => self.stream_head(id, exchange, head),
@@ -56,7 +56,7 @@ impl Shard {
         use crate::federation::Media;
         if head.status == 200 && Media::of(head) == Media::Events {
             self.stream_answer(id);
-            return Inbound::Events(Box::new(self.events(None)));
+            return Inbound::Between(Between::default());
         }
         Inbound::whole(head.status)
     }
@@ -100,8 +100,11 @@ impl Shard {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let purpose = leg.purpose;
         let mut inbound = std::mem::replace(&mut leg.inbound, Inbound::Drop);
+        if let Inbound::Between(between) = inbound {
+            inbound = Inbound::Events(self.resume_events(between));
+        }
         let result = match (&mut inbound, purpose) {
-            (Inbound::Head | Inbound::Drop, _) => Ok(()),
+            (Inbound::Head | Inbound::Drop | Inbound::Between(_), _) => Ok(()),
             (Inbound::Whole { status, body }, _) => {
                 let most = if (200..300).contains(status) { limits.message } else { EXPLANATION };
                 if body.len() + bytes.len() <= most {
@@ -113,13 +116,16 @@ impl Shard {
                     Ok(())
                 }
             }
-            (Inbound::Short { plan, length, rewriter: None, spared, complete, .. }, _)
-                if bytes.len() == *length && plan.spares(&bytes, limits.depth) =>
+            (Inbound::Short(short), _)
+                if short.rewriter.is_none()
+                    && bytes.len() == short.length
+                    && short.plan.spares(&bytes, limits.depth) =>
             {
-                (*spared, *complete) = (bytes, true);
+                (short.spared, short.complete) = (bytes, true);
                 Ok(())
             }
-            (Inbound::Short { plan, length, rewriter, body, complete, .. }, _) => {
+            (Inbound::Short(short), _) => {
+                let Short { plan, length, rewriter, body, complete, .. } = &mut **short;
                 if body.capacity() == 0 {
                     *body = std::mem::take(&mut self.scratch);
                     body.reserve(*length);
@@ -156,9 +162,13 @@ impl Shard {
             }
             (Inbound::Feed(_), _) => Ok(()),
         };
+        let events = matches!(inbound, Inbound::Events(_));
+        if let Inbound::Events(events) = inbound {
+            inbound = self.pause_events(events);
+        }
         // What happened may have given the answer another fate.
         if let Some(leg) = self.legs.get_mut(id)
-            && (leg.purpose == purpose || matches!(inbound, Inbound::Events(_)))
+            && (leg.purpose == purpose || events)
         {
             leg.inbound = inbound;
         }
@@ -186,10 +196,13 @@ impl Shard {
             }
             (_, Purpose::Greet { again }) => self.greeted(id, again),
             (Inbound::Head | Inbound::Drop, _) => self.drop_leg(id),
-            (Inbound::Short { body, spared, complete, .. }, Purpose::Part { exchange, .. }) => {
+            (Inbound::Short(mut short), Purpose::Part { exchange, .. }) => {
+                let (body, spared) = (std::mem::take(&mut short.body), std::mem::take(&mut short.spared));
                 self.drop_leg(id);
-                if complete {
+                if short.complete {
                     self.respond(exchange, 200, if spared.is_empty() { &body } else { &spared }, &[]);
+                    (short.plan, short.rewriter) = (Plan::default(), None);
+                    self.short = Some(short);
                 } else {
                     let words = "the target's answer is no JSON";
                     self.fail_part(exchange, 0, crate::refusal::INTERNAL_ERROR, words, None);
@@ -212,9 +225,14 @@ impl Shard {
             (Inbound::Look(look), Purpose::Part { exchange, part, .. }) => {
                 self.looked_at_answer(id, exchange, part, *look);
             }
-            (Inbound::Short { .. } | Inbound::Pass { .. } | Inbound::Look(_), _) => self.drop_leg(id),
+            (Inbound::Short(_) | Inbound::Pass { .. } | Inbound::Look(_), _) => self.drop_leg(id),
             (Inbound::Whole { status, body }, _) => self.whole_answer(id, purpose, status, &body.done()),
             (Inbound::Events(events), _) => self.events_ended(id, &events),
+            (Inbound::Between(between), _) => {
+                let events = self.resume_events(between);
+                self.events_ended(id, &events);
+                self.events = Some(events);
+            }
             (Inbound::Feed(_), _) => self.leg_failed(id, Trouble::Hushed),
         }
     }
@@ -277,7 +295,7 @@ impl Shard {
     fn is_session_lost(&self, id: LegId, status: u16, body: &[u8]) -> bool {
         let Some(leg) = self.legs.get(id) else { return false };
         if leg.session.is_none()
-            || leg.sent_id.is_none()
+            || leg.session_id.is_none()
             || leg.reopened >= self.renewals(leg)
             || matches!(leg.purpose, Purpose::Open { .. })
         {
@@ -300,7 +318,7 @@ impl Shard {
         leg.reopened += 1;
         leg.inbound = Inbound::Head;
         let target = Arc::clone(&leg.target);
-        let (Some(session_id), Some(sent)) = (leg.session, leg.sent_id.take()) else { return };
+        let (Some(session_id), Some(sent)) = (leg.session, leg.session_id.take()) else { return };
         let Some(session) = self.sessions.get_mut(session_id) else {
             return self.leg_failed(id, Trouble::Status(404));
         };
@@ -390,6 +408,9 @@ impl Shard {
         let Some(deadline) = leg.deadline.filter(|_| leg.conn.is_none()) else { return };
         if deadline > self.now {
             return self.limit_leg(id, deadline);
+        }
+        if leg.unheard > 0 {
+            return self.subscribed(id);
         }
         let what = match leg.via {
             Some(Via::Channel(..) | Via::Shard(_)) => "answer",

@@ -47,7 +47,7 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     pub(crate) codec: ServerCodec,
     /// A request whose body is still coming, and what came of it.
-    pub(crate) incoming: Option<(Request, Incoming)>,
+    pub(crate) incoming: Option<Box<Option<(Request, Incoming)>>>,
     pub(crate) exchange: Option<Exchange>,
     /// The exchange is the client's one stream for everything.
     pub(crate) stream: Option<Box<OneStream>>,

@@ -1,7 +1,9 @@
 //! The core's edge: what frontends tell a [`Shard`](crate::Shard) and what it tells them.
 
+use crate::exchange::Waiter;
 use crate::federation::Place;
 use crate::forward::{Forwarded, Ticket};
+use crate::leg::LegId;
 use crate::session::{Opened, SessionKey};
 use crate::{Config, Counters};
 use bytes::Bytes;
@@ -273,6 +275,10 @@ pub(crate) enum Note {
     Listens { sealed: Bytes, shard: ShardId },
     /// The home's answer, and later for all: subscriptions that were added or removed.
     Watches { key: SessionKey, entries: Vec<(TargetId, String)>, on: bool },
+    /// A client has subscribed and is answered when its stream hears of that; for the home, and from there for all.
+    Await { key: SessionKey, target: TargetId, waiter: Waiter },
+    /// It does, or the sender does not have it.
+    Heard { leg: LegId },
 }
 
 /// What the outside sends to a shard's thread, whichever frontend drives it.

@@ -2,8 +2,8 @@
 
 use crate::exchange::{Answer, ExchangeId};
 use crate::jsonrpc::envelope::Envelope;
-use crate::jsonrpc::rewrite::{Kind, Plan, ResultType};
-use crate::leg::{Events, LegId, Purpose, Trouble};
+use crate::jsonrpc::rewrite::{Kind, ResultType};
+use crate::leg::{Between, Events, Inbound, LegId, Purpose, Trouble};
 use crate::shard::Shard;
 use crate::sse::{self, Item};
 use bytes::Bytes;
@@ -21,6 +21,12 @@ pub(crate) struct Held {
     pub(crate) result_type: Option<ResultType>,
 }
 
+impl Held {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.raw.is_empty() && self.out.is_empty()
+    }
+}
+
 impl Events {
     /// Whether nothing has come of an event.
     fn is_between(&self) -> bool {
@@ -34,19 +40,21 @@ impl Events {
 }
 
 impl Shard {
-    /// A stream of which every answer is rewritten by `plan`, or no answer of it goes to a client as it is.
-    pub(crate) fn events(&self, plan: Option<Plan>) -> Events {
-        Events {
-            parser: sse::Parser::new(),
-            held: Held::default(),
-            rewriter: None,
-            plan: plan.map(Box::new),
-            passing: false,
-            broken: false,
-            answered: false,
-            last: None,
-            moved: false,
-            retry: None,
+    /// A stream of which the next bytes are to be read.
+    pub(crate) fn resume_events(&mut self, between: Between) -> Box<Events> {
+        let mut events = self.events.take().unwrap_or_default();
+        events.go_on(between);
+        events
+    }
+
+    /// What is kept of a stream until there is more to read of it.
+    pub(crate) fn pause_events(&mut self, mut events: Box<Events>) -> Inbound {
+        match events.pause() {
+            Some(between) => {
+                self.events = Some(events);
+                Inbound::Between(between)
+            }
+            None => Inbound::Events(events),
         }
     }
 

@@ -12,9 +12,9 @@ use crate::jsonrpc::envelope::{Envelope, Text, decode};
 use crate::jsonrpc::list;
 use crate::jsonrpc::params::Filter;
 use crate::leg::LegId;
-use crate::session::{Revision, SessionId};
+use crate::session::{OpenedId, Revision, SessionId};
 use crate::way::Way;
-use crate::{ConnId, Record};
+use crate::{ConnId, Record, ShardId};
 use bytes::Bytes;
 use routing::{Target, TargetId};
 use std::borrow::Cow;
@@ -235,13 +235,24 @@ pub(crate) struct Stream {
     /// It goes on where it ended.
     pub(crate) resumes: bool,
     /// The target session that was told which resources are listened to: its id, if it has one, and its revision.
-    pub(crate) told: Option<(Option<Bytes>, Revision)>,
+    pub(crate) told: Option<(Option<OpenedId>, Revision)>,
     /// The last event id the target gave.
     pub(crate) last: Option<Bytes>,
     /// When to open it again.
     pub(crate) again: Option<Instant>,
     /// What to wait before the next opening; the target's `retry` sets it.
     pub(crate) pause: Duration,
+    /// Who is told when it misses nothing: requests that are under way, each for a moment.
+    pub(crate) waiters: Vec<Waiter>,
+}
+
+/// A request whose answer waits for a stream, which may be on another shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiter {
+    pub(crate) shard: ShardId,
+    pub(crate) leg: LegId,
+    /// From then on it waits no more.
+    pub(crate) until: Instant,
 }
 
 /// How far a target's stream is.
@@ -367,6 +378,17 @@ impl Exchange {
             sent: self.sent,
             duration: now.saturating_duration_since(self.started),
             target_duration: self.log.target_duration,
+        }
+    }
+}
+
+impl Stream {
+    /// Whether whatever changes from now on is told: it is heard, or will be taken to have changed.
+    pub(crate) fn misses_nothing(&self) -> bool {
+        match self.state {
+            State::Waiting => self.gap,
+            State::Open(_) => self.next.is_none() && self.again.is_none(),
+            State::Refused => true,
         }
     }
 }

@@ -50,7 +50,9 @@ impl Shard {
                 Ok(Some(RequestEvent::Head(request))) => {
                     client.since = now;
                     let wants_word = request.expect_continue;
-                    client.incoming = Some((request, Incoming::default()));
+                    let mut incoming = self.incoming.take().unwrap_or_default();
+                    *incoming = Some((request, Incoming::default()));
+                    client.incoming = Some(incoming);
                     if wants_word {
                         slot.outbox.write(|out| out.extend_from_slice(write::CONTINUE));
                         self.flush(conn);
@@ -58,12 +60,14 @@ impl Shard {
                 }
                 Ok(Some(RequestEvent::Body(piece))) => {
                     client.since = now;
-                    if let Some((_, body)) = &mut client.incoming {
+                    if let Some((_, body)) = client.incoming.as_deref_mut().and_then(Option::as_mut) {
                         body.push(piece);
                     }
                 }
                 Ok(Some(RequestEvent::End)) => {
-                    let Some((request, body)) = client.incoming.take() else { return };
+                    let Some(mut incoming) = client.incoming.take() else { return };
+                    let Some((request, body)) = incoming.take() else { return };
+                    self.incoming = Some(incoming);
                     self.open_exchange(conn, request, body.done());
                 }
                 Err(refused) => return self.refuse_connection(conn, refused),
@@ -417,9 +421,9 @@ impl Shard {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let give_up = match &leg.inbound {
             // Nobody can be asked any more, and the target has nothing under way.
-            _ if leg.round.as_ref().is_some_and(|round| round.is_open()) => true,
+            _ if leg.round.as_ref().is_some_and(|round| round.is_open()) || leg.unheard > 0 => true,
             Inbound::Pass { .. } => true,
-            Inbound::Events(_) => resumable,
+            Inbound::Events(_) | Inbound::Between(_) => resumable,
             _ => false,
         };
         if give_up {

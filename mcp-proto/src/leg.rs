@@ -12,7 +12,7 @@ use crate::federation::{Dress, Era, ParkedId, Poll, Round};
 use crate::http::{Fields, Method};
 use crate::jsonrpc::list;
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
-use crate::session::{Opened, Revision, SessionId};
+use crate::session::{Opened, OpenedId, Revision, SessionId};
 use crate::sse;
 use crate::table::key;
 use bytes::Bytes;
@@ -32,12 +32,12 @@ pub(crate) struct Leg {
     /// The client's message, under the names the target knows.
     pub(crate) body: Bytes,
     /// The head of its request, whole, where that is the client's and no message is sent.
-    pub(crate) head: Option<Bytes>,
+    pub(crate) head: Option<Box<Bytes>>,
     /// What is sent in its place.
     pub(crate) dress: Option<Dress>,
     /// Fields of the client's request, kept where the target wants some of them.
     pub(crate) fields: Option<Box<Fields>>,
-    pub(crate) last_event: Option<Bytes>,
+    pub(crate) last_event: Option<Box<Bytes>>,
     /// The version header of the client, where it differs from what was negotiated: the target may judge it.
     pub(crate) version: Option<Revision>,
     /// May be sent again when a kept-alive connection turned out to be stale (RFC 9110, 9.2.2): never a tool call.
@@ -61,13 +61,13 @@ pub(crate) struct Leg {
     pub(crate) refused_with: Option<Box<Refused>>,
     /// It was refused as if in the wrong era, and the era was looked into: once.
     pub(crate) doubted: bool,
-    /// The target session id it was sent with.
-    pub(crate) sent_id: Option<Bytes>,
+    /// It subscribes, and so many shards have not said yet that its client's stream, if they have it, hears of that.
+    pub(crate) unheard: u16,
+    /// The target session id it was sent with, or that `initialize` gave.
+    pub(crate) session_id: Option<OpenedId>,
     pub(crate) sent_at: Option<Instant>,
     /// The target session it belongs to, where the session does not say: one that is being opened or ended.
     pub(crate) opened: Option<Box<Opened>>,
-    /// The session id that `initialize` gave.
-    pub(crate) given_id: Option<Bytes>,
     pub(crate) conn: Option<ConnId>,
     pub(crate) inbound: Inbound,
     /// Where it is, when its target answers on a channel.
@@ -112,10 +112,10 @@ impl Leg {
             poll: Poll::default(),
             refused_with: None,
             doubted: false,
-            sent_id: None,
+            unheard: 0,
+            session_id: None,
             sent_at: None,
             opened: None,
-            given_id: None,
             conn: None,
             inbound: Inbound::Head,
             via: None,
@@ -226,17 +226,7 @@ pub(crate) enum Inbound {
         body: Incoming,
     },
     /// Small JSON that is rewritten and then written in one piece.
-    Short {
-        /// What is done to it, until its first piece comes.
-        plan: Plan,
-        length: usize,
-        /// Kept for its next piece, where it comes in several.
-        rewriter: Option<Box<Rewriter>>,
-        body: Vec<u8>,
-        /// All of it, where nothing was to be done.
-        spared: Bytes,
-        complete: bool,
-    },
+    Short(Box<Short>),
     /// JSON that must be looked at before it goes to the client.
     Look(Box<Look>),
     /// JSON on its way to the client, as it comes.
@@ -245,6 +235,8 @@ pub(crate) enum Inbound {
         /* inside an event of our own */ event: bool,
     },
     Events(Box<Events>),
+    /// The same, while nothing has come of the next event.
+    Between(Between),
     /// A channel's event stream.
     Feed(Box<Feed>),
     /// Read and forgotten, so that the connection can be used again.
@@ -255,6 +247,20 @@ impl Inbound {
     pub(crate) fn whole(status: u16) -> Self {
         Self::Whole { status, body: Incoming::default() }
     }
+}
+
+/// A small answer that is rewritten whole.
+#[derive(Debug, Default)]
+pub(crate) struct Short {
+    /// What is done to it, until its first piece comes.
+    pub(crate) plan: Plan,
+    pub(crate) length: usize,
+    /// Kept for its next piece, where it comes in several.
+    pub(crate) rewriter: Option<Box<Rewriter>>,
+    pub(crate) body: Vec<u8>,
+    /// All of it, where nothing was to be done.
+    pub(crate) spared: Bytes,
+    pub(crate) complete: bool,
 }
 
 /// An answer of another era than its client's.
@@ -273,7 +279,7 @@ pub(crate) struct Look {
 }
 
 /// A target's event stream, being read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Events {
     pub(crate) parser: sse::Parser,
     /// What has come of the event at hand and has not been passed on.
@@ -292,6 +298,55 @@ pub(crate) struct Events {
     pub(crate) last: Option<Bytes>,
     pub(crate) moved: bool,
     pub(crate) retry: Option<u64>,
+}
+
+/// What is known of a target's event stream between two events: streams wait long, and there are many.
+#[derive(Debug, Default)]
+pub(crate) struct Between {
+    /// A part of an event has come.
+    pub(crate) begun: bool,
+    pub(crate) plan: Option<Box<Plan>>,
+    pub(crate) answered: bool,
+    pub(crate) last: Option<Bytes>,
+    pub(crate) moved: bool,
+    pub(crate) retry: Option<u64>,
+}
+
+impl Between {
+    /// At the start of a stream of which every answer is rewritten by `plan`, or no answer of it goes to a client as
+    /// it is.
+    pub(crate) fn new(plan: Option<Plan>) -> Self {
+        Self { plan: plan.map(Box::new), ..Self::default() }
+    }
+}
+
+impl Events {
+    /// Goes on reading a stream of which nothing is at hand, with the room that another has left.
+    pub(crate) fn go_on(&mut self, between: Between) {
+        if !between.begun {
+            self.parser = sse::Parser::new();
+        }
+        self.plan = between.plan;
+        self.answered = between.answered;
+        self.last = between.last;
+        self.moved = between.moved;
+        self.retry = between.retry;
+    }
+
+    /// What is left to know of the stream, unless it is in the middle of an event.
+    pub(crate) fn pause(&mut self) -> Option<Between> {
+        if self.passing || self.broken || self.rewriter.is_some() || !self.held.is_empty() {
+            return None;
+        }
+        self.parser.is_between_events().then(|| Between {
+            begun: true,
+            plan: self.plan.take(),
+            answered: self.answered,
+            last: self.last.take(),
+            moved: self.moved,
+            retry: self.retry,
+        })
+    }
 }
 
 /// Why a request to a target failed.

@@ -334,6 +334,12 @@ impl Shard {
         }
     }
 
+    /// Whether an exchange's stream is to become the session's soon.
+    pub(crate) fn is_greeting(&mut self, id: ExchangeId) -> bool {
+        let stream = self.stream_of_exchange(id).and_then(|stream| self.one_stream(stream));
+        stream.is_some_and(|stream| stream.greeting.is_some() || stream.greeted)
+    }
+
     fn stream_of_exchange(&self, id: ExchangeId) -> Option<ConnId> {
         match &self.conns.get(id.conn)?.role {
             Role::Client(client) => match client.wire {
@@ -378,6 +384,9 @@ impl Shard {
             && let Some(id) = self.exchange_of(conn)
         {
             self.become_listener(id, session);
+            for conn in self.one_stream(conn).map(|stream| stream.calls.clone()).unwrap_or_default() {
+                self.await_own_stream(ExchangeId { conn, serial: 1 }, session);
+            }
         }
         while self.takes_messages(conn)
             && let Some(post) = self.one_stream(conn).and_then(|stream| stream.waiting.pop_front())

@@ -41,7 +41,7 @@ impl Shard {
         let head = request_head(exchange, &target, peer, self.config.keys.via());
         let purpose = Purpose::Pass { exchange: id };
         let mut leg = Leg::new(Arc::clone(&target), None, purpose, method, exchange.body.clone());
-        leg.head = Some(head);
+        leg.head = Some(Box::new(head));
         leg.repeatable = method.is_idempotent();
         leg.attempt = exchange.way.rule.as_ref().and_then(|rule| rule.backend_timeout);
         let leg = self.legs.insert(leg);

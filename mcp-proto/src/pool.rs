@@ -233,7 +233,7 @@ impl Shard {
         leg.conn = Some(conn);
         leg.at = Some(upstream.at);
         leg.deadline = None;
-        leg.sent_id = session_id;
+        leg.session_id = session_id;
         leg.sent_at = Some(now);
         leg.inbound = Inbound::Head;
         let armed = slot.armed;

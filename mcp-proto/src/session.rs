@@ -139,13 +139,16 @@ pub(crate) enum TargetState {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Opened {
     /// `Mcp-Session-Id`, from targets that keep sessions.
-    pub(crate) id: Option<Bytes>,
+    pub(crate) id: Option<OpenedId>,
     pub(crate) revision: Revision,
     /// It was opened on an event stream of its own (HTTP+SSE): every shard that uses it must go there.
     pub(crate) sse: bool,
     /// Where it lives, if it is not at home everywhere.
-    pub(crate) at: Option<EndpointId>,
+    pub(crate) at: Option<Box<EndpointId>>,
 }
+
+/// The id of a session at a target.
+pub(crate) type OpenedId = Arc<[u8]>;
 
 impl Session {
     /// A session of which nothing is known yet but what it is.
@@ -241,7 +244,7 @@ impl Session {
                 let TargetState::Ready(opened) = &entry.state else { continue };
                 writer.bytes(entry.target.name.as_str().as_bytes());
                 let marks = u8::from(opened.id.is_some()) << 7 | u8::from(opened.sse) << 6;
-                writer.u8(opened.revision as u8 | marks | opened.at.map_or(0, |at| at.marks()));
+                writer.u8(opened.revision as u8 | marks | opened.at.as_ref().map_or(0, |at| at.marks()));
                 if let Some(id) = &opened.id {
                     writer.bytes(id);
                 }
@@ -281,8 +284,8 @@ impl Session {
             while !reader.is_empty() {
                 let target = TargetId::parse(&session.backend, reader.text()?).ok()?;
                 let marks = reader.u8()?;
-                let id = if marks & 0x80 == 0 { None } else { Some(Bytes::copy_from_slice(reader.bytes()?)) };
-                let at = EndpointId::read(marks, &mut reader)?;
+                let id = if marks & 0x80 == 0 { None } else { Some(reader.bytes()?.into()) };
+                let at = EndpointId::read(marks, &mut reader)?.map(Box::new);
                 let opened = Opened { id, revision: revision(marks & 0x07)?, sse: marks & 0x40 != 0, at };
                 session.targets.push(TargetSession { target, state: TargetState::Ready(opened) });
             }
@@ -371,7 +374,9 @@ mod tests {
             let mut session = session(now);
             for (number, (id, sse, at)) in ids.into_iter().enumerate() {
                 let target = TargetId::parse(&session.backend, &format!("target-{number}")).unwrap();
-                let opened = Opened { id: id.map(Bytes::from), revision: Revision::V2025_11_25, sse, at };
+                let id = id.map(|id| id.into_bytes().into());
+                let at = at.map(Box::new);
+                let opened = Opened { id, revision: Revision::V2025_11_25, sse, at };
                 *session.target_mut(&target) = TargetState::Ready(opened);
             }
             let sealed = session.seal(&keys, [5; 12], 4096);

@@ -7,12 +7,13 @@
 
 use crate::catalogue::Catalogue;
 use crate::channel::Channels;
-use crate::conn::{Client, Conn, Phase, Role, Wire};
+use crate::conn::{Client, Conn, Incoming, Phase, Role, Wire};
 use crate::edge::Note;
 use crate::exchange::{Answer, Exchange, ExchangeId};
 use crate::federation::{Parked, ParkedId};
 use crate::forward::Forwards;
-use crate::leg::{Leg, LegId, Trouble};
+use crate::http::Request;
+use crate::leg::{Events, Leg, LegId, Short, Trouble};
 use crate::outbox::Outbox;
 use crate::pool::Pool;
 use crate::reroute::Changes;
@@ -76,6 +77,12 @@ pub struct Shard {
     draining: Option<Instant>,
     /// Where a rewritten body is put together; kept for its room.
     pub(crate) scratch: Vec<u8>,
+    /// What the last request was kept in while it came: empty.
+    pub(crate) incoming: Option<Box<Option<(Request, Incoming)>>>,
+    /// What the last small answer was kept in that was rewritten whole: empty.
+    pub(crate) short: Option<Box<Short>>,
+    /// What the last event stream was read with that rests now.
+    pub(crate) events: Option<Box<Events>>,
     /// Where messages are written that go to a target as others than they came.
     pub(crate) room: Room,
     /// Where a piece of a body is rewritten; empty between pieces.
@@ -139,6 +146,9 @@ impl Shard {
             deferred: VecDeque::new(),
             draining: None,
             scratch: Vec::new(),
+            incoming: None,
+            short: None,
+            events: None,
             room: Room::default(),
             rewritten: Outbox::default(),
             spare: Vec::new(),

@@ -213,3 +213,25 @@ proptest! {
         prop_assert_eq!(read(stream.chunks(size)), read([stream.as_slice()]));
     }
 }
+
+#[test]
+fn a_parser_knows_when_nothing_of_an_event_has_come() {
+    let mut parser = Parser::new();
+    assert!(!parser.is_between_events(), "a byte order mark may come");
+    let pieces = [
+        ("data: x\n", false),
+        ("\n", true),
+        (": a comment\n\n", true),
+        ("i", false),
+        ("d: 1\r\n", false),
+        ("\r\n", true),
+        // A line feed may belong to it.
+        ("data: x\r\r", false),
+        ("\n", true),
+    ];
+    for (piece, between) in pieces {
+        parser.feed(piece.into());
+        while parser.next().is_some() {}
+        assert_eq!(parser.is_between_events(), between, "after {piece:?}");
+    }
+}

@@ -4,6 +4,7 @@ use crate::{InvalidTargetName, Target, TargetName};
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// The name of a backend, unique in a snapshot: `namespace/name` of a `Backend`, `service/namespace/name:port` of a
@@ -57,21 +58,65 @@ impl fmt::Display for BackendName {
 }
 
 /// A target among all of a snapshot: two backends may have targets of the same name.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct TargetId {
+///
+/// It is a pointer: much holds one, and nearly all are copies of the target's own.
+#[derive(Clone, Debug, Eq)]
+pub struct TargetId(Arc<TargetNames>);
+
+/// What a [`TargetId`] points to.
+#[derive(Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct TargetNames {
     /// The backend it belongs to.
     pub backend: BackendName,
     /// What it is called there.
     pub name: TargetName,
 }
 
+impl Deref for TargetId {
+    type Target = TargetNames;
+
+    fn deref(&self) -> &TargetNames {
+        &self.0
+    }
+}
+
+impl Hash for TargetId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl PartialEq for TargetId {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Ord for TargetId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for TargetId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl TargetId {
+    /// The target of `backend` that is called `name`.
+    #[must_use]
+    pub fn new(backend: BackendName, name: TargetName) -> Self {
+        Self(Arc::new(TargetNames { backend, name }))
+    }
+
     /// The target of `backend` that is called `name`, if there is one.
     ///
     /// # Errors
     /// When no target can be called so.
     pub fn parse(backend: &BackendName, name: &str) -> Result<Self, InvalidTargetName> {
-        Ok(Self { name: TargetName::parse(name)?, backend: backend.clone() })
+        Ok(Self::new(backend.clone(), TargetName::parse(name)?))
     }
 }
 
@@ -136,7 +181,7 @@ impl Backend {
 
     fn of(name: BackendName, form: Form, targets: Vec<Target>) -> Self {
         let own = |mut target: Target| {
-            target.id.backend = name.clone();
+            target.id = TargetId::new(name.clone(), target.name().clone());
             Arc::new(target)
         };
         Self { targets: targets.into_iter().map(own).collect(), form, name }

@@ -30,7 +30,7 @@ mod snapshot;
 mod target;
 pub mod uris;
 
-pub use backend::{Backend, BackendName, DuplicateTarget, Form, TargetId};
+pub use backend::{Backend, BackendName, DuplicateTarget, Form, TargetId, TargetNames};
 pub use endpoint::{Endpoint, Serves};
 pub use matching::{Facts, HostMatch, Match, PathMatch, Pattern, ValueMatch};
 pub use rule::{Answer, HeaderEdits, PathEdit, Redirect, Rewrite, Rule, Share, draw};

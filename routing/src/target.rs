@@ -205,7 +205,7 @@ impl Target {
     #[must_use]
     pub fn named(name: TargetName, authority: &str, path: &str) -> Self {
         Self {
-            id: TargetId { backend: BackendName::default(), name },
+            id: TargetId::new(BackendName::default(), name),
             endpoints: Vec::new(),
             authority: authority.to_owned(),
             path: path.to_owned(),

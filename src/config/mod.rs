@@ -64,12 +64,12 @@ pub(crate) struct Settings {
 /// Which frontend to use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub(crate) enum Runtime {
-    /// glommio where the machine allows it, else tokio
-    Auto,
     /// The standard one
     Tokio,
     /// io_uring, one executor per core
     Glommio,
+    /// glommio where the machine allows it, else tokio
+    Auto,
 }
 
 impl Default for Settings {
@@ -77,7 +77,7 @@ impl Default for Settings {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 8080).into(),
             admin: Some((Ipv4Addr::LOCALHOST, 9901).into()),
-            runtime: Runtime::Auto,
+            runtime: Runtime::Tokio,
             workers: None,
             access_log: AccessLog::default(),
             allowed_hosts: Vec::new(),
@@ -118,7 +118,7 @@ impl Settings {
 pub(crate) const ACCESS_LOG: &[(&str, AccessLog)] =
     &[("off", AccessLog::Off), ("errors", AccessLog::Errors), ("all", AccessLog::All)];
 const RUNTIMES: &[(&str, Runtime)] =
-    &[("auto", Runtime::Auto), ("tokio", Runtime::Tokio), ("glommio", Runtime::Glommio)];
+    &[("tokio", Runtime::Tokio), ("glommio", Runtime::Glommio), ("auto", Runtime::Auto)];
 const KEYS: &[&str] = &[
     "mcpServers",
     "targets",

@@ -192,7 +192,7 @@ fn a_wrong_value_is_named_with_its_line_and_what_would_be_right() {
         ),
         (
             "runtime: gloomio",
-            "gateway.yaml:1: runtime: expected \"auto\", \"tokio\" or \"glommio\", found \"gloomio\"; did you mean \
+            "gateway.yaml:1: runtime: expected \"tokio\", \"glommio\" or \"auto\", found \"gloomio\"; did you mean \
              \"glommio\"?",
         ),
         ("accessLog: true", "gateway.yaml:1: accessLog: expected \"off\", \"errors\" or \"all\", found true"),

@@ -36,7 +36,7 @@ fn check_prints_what_would_be_served() {
             "note: {}:3: mcpServers.My Time.timeout: means nothing to the gateway and is ignored\n\
              endpoint   http://127.0.0.1:8123/mcp\n\
              admin      http://127.0.0.1:9901\n\
-             runtime    auto\n\
+             runtime    tokio\n\
              workers    3\n\
              shutdown   10s\n\
              targets    1\n  my-time              http://time.example/mcp\n",

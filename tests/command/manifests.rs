@@ -45,7 +45,7 @@ fn a_folder_of_the_seeds_files_is_checked_as_it_is() {
         format!(
             "note: {}:1: Deployment mcp-server (apps/v1) is skipped: it has no meaning here\n\
              admin      http://127.0.0.1:9901\n\
-             runtime    auto\n\
+             runtime    tokio\n\
              workers    3\n\
              shutdown   10s\n\
              listeners  1\n  http://127.0.0.7:8080\n\

@@ -115,7 +115,7 @@ fn status(
 }
 
 fn target(scene: &Scene<'_>, backend: &BackendName, member: &Member) -> Value {
-    let id = routing::TargetId { backend: backend.clone(), name: member.target.name().clone() };
+    let id = routing::TargetId::new(backend.clone(), member.target.name().clone());
     let mut entry = json!({
         "name": name_of(member),
         "source": member.source,

@@ -47,7 +47,7 @@ impl Shard {
         let leg = self.legs.get(id)?;
         match &leg.carried {
             Some(carried) => carried.at,
-            None => self.opened_for(id)?.at,
+            None => self.opened_for(id)?.at.as_deref().copied(),
         }
     }
 

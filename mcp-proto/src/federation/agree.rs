@@ -10,9 +10,10 @@
 //! always one that is in force, and one that is heard (basic/patterns/subscriptions).
 
 use super::probe::Era;
-use super::subscription::{Told, Topic};
+use super::subscription::{SETTLE, Told, Topic};
+use crate::ShardId;
 use crate::edge::Note;
-use crate::exchange::{Exchange, ExchangeId, State, Stream};
+use crate::exchange::{Exchange, ExchangeId, State, Stream, Waiter, Work};
 use crate::http::Method;
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::params::{self, Filter};
@@ -20,7 +21,7 @@ use crate::jsonrpc::rewrite::{Plan, Scope};
 use crate::jsonrpc::{list, splice};
 use crate::leg::{Leg, LegId, Purpose};
 use crate::refusal;
-use crate::session::SessionId;
+use crate::session::{SessionId, SessionKey};
 use crate::shard::Shard;
 use bytes::Bytes;
 use routing::{Target, TargetId};
@@ -51,7 +52,7 @@ impl Shard {
         if let Some(leg) = self.legs.get_mut(id) {
             leg.method = Method::Get;
             leg.body = Bytes::new();
-            leg.last_event = last;
+            leg.last_event = last.map(Box::new);
         }
     }
 
@@ -110,6 +111,7 @@ impl Shard {
         if stale {
             self.ask_anew(exchange, &target);
         }
+        self.settle_waiters(exchange);
     }
 
     /// A stream that was to take the place of another does so.
@@ -331,7 +333,7 @@ impl Shard {
     }
 
     /// The home tells a shard that listens.
-    pub(super) fn tell_subscriptions(&mut self, sealed: &Bytes, shard: crate::ShardId) {
+    pub(super) fn tell_subscriptions(&mut self, sealed: &Bytes, shard: ShardId) {
         let Some(session) = self.open_sealed(sealed).and_then(|id| self.sessions.get(id)) else { return };
         if session.subscriptions.is_empty() {
             return;
@@ -368,6 +370,94 @@ impl Shard {
         }
         for target in changed {
             self.filter_changed(id, &target);
+        }
+    }
+
+    // --- answers that wait for a session's stream ---
+
+    /// What tells a modern target of a subscription is its client's stream, so the answer waits for that. Which shard has
+    /// it, if any, only that one knows: all are asked. The home asks them, so that they know the subscription before.
+    pub(super) fn await_listener(&mut self, id: LegId, target: TargetId, (key, home): (SessionKey, ShardId)) {
+        let (own, shards) = (self.id, self.config.shards.max(1));
+        let waiter = Waiter { shard: own, leg: id, until: self.now + SETTLE };
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        leg.unheard = shards;
+        let asker = leg.purpose.exchange();
+        match home == own {
+            // Its stream is about to be the session's, and is asked when it is.
+            _ if asker.is_some_and(|asker| self.is_greeting(asker)) => {}
+            true => self.await_stream(key, target, waiter),
+            false => self.post(home, Note::Await { key, target, waiter }),
+        }
+        self.limit_leg(id, waiter.until);
+    }
+
+    /// The same for a call on a stream that is now its session's, if it waits.
+    pub(crate) fn await_own_stream(&mut self, call: ExchangeId, session: SessionId) {
+        let Some(key) = self.sessions.get(session).map(|session| session.key) else { return };
+        let work = self.exchange(call).and_then(|exchange| exchange.parts.first()).map(|part| &part.work);
+        let Some(Work::Relay { target, leg: id }) = work else { return };
+        let (target, shard, leg) = (target.clone(), self.id, *id);
+        let waits = self.legs.get(leg).filter(|leg| leg.unheard > 0);
+        if let Some(until) = waits.and_then(|leg| leg.deadline) {
+            self.await_stream(key, target, Waiter { shard, leg, until });
+        }
+    }
+
+    /// A shard wants to know when the session's stream misses nothing of a target, if that is here.
+    pub(super) fn await_stream(&mut self, key: SessionKey, target: TargetId, waiter: Waiter) {
+        let (own, now) = (self.id, self.now);
+        let session = self.by_key.get(&key).and_then(|id| self.sessions.get(*id));
+        let listener = session.and_then(|session| session.listener);
+        if session.is_some_and(|session| session.home == own) {
+            self.broadcast(&Note::Await { key, target: target.clone(), waiter });
+        }
+        let listener = listener.and_then(|id| self.exchange_mut(id));
+        let streams = listener.map(|exchange| &mut exchange.streams);
+        match streams.into_iter().flatten().find(|stream| stream.target == target) {
+            Some(stream) if !stream.misses_nothing() => {
+                stream.waiters.retain(|waiter| waiter.until > now);
+                stream.waiters.push(waiter);
+            }
+            _ => self.tell_waiters(vec![waiter]),
+        }
+    }
+
+    /// Tells those who wait for streams that miss nothing now.
+    pub(super) fn settle_waiters(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchange_mut(id) else { return };
+        let settled = exchange.streams.iter_mut().filter(|stream| stream.misses_nothing());
+        let waiters = settled.flat_map(|stream| std::mem::take(&mut stream.waiters)).collect();
+        self.tell_waiters(waiters);
+    }
+
+    pub(super) fn tell_waiters(&mut self, waiters: Vec<Waiter>) {
+        for Waiter { shard, leg, .. } in waiters {
+            match shard == self.id {
+                true => self.heard(leg),
+                false => self.post(shard, Note::Heard { leg }),
+            }
+        }
+    }
+
+    /// One more shard has no stream that misses what a client subscribed to.
+    pub(super) fn heard(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get_mut(id).filter(|leg| leg.unheard > 0) else { return };
+        leg.unheard -= 1;
+        if leg.unheard == 0 {
+            self.subscribed(id);
+        }
+    }
+
+    /// A client's stream hears what it subscribed to, or has had its time.
+    pub(crate) fn subscribed(&mut self, id: LegId) {
+        let Some(Purpose::Part { exchange: asker, part, .. }) = self.legs.get(id).map(|leg| leg.purpose)
+        else {
+            return;
+        };
+        self.drop_leg(id);
+        if let Some(body) = self.exchange(asker).map(|it| refusal::result(it.id_text(part), b"{}")) {
+            self.answer_part(asker, part, &body);
         }
     }
 }

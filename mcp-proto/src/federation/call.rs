@@ -8,7 +8,7 @@ use crate::http::{Framing, Method, Response};
 use crate::jsonrpc::envelope::{Envelope, Id, Kind};
 use crate::jsonrpc::known::Known;
 use crate::jsonrpc::rewrite::{Plan, Rewriter};
-use crate::leg::{Events, Inbound, Leg, LegId, Purpose, Trouble};
+use crate::leg::{Between, Inbound, Leg, LegId, Purpose, Trouble};
 use crate::outbox::Rewritten;
 use crate::refusal;
 use crate::session::{Revision, SessionId, TargetState};
@@ -215,8 +215,8 @@ impl Shard {
         match Media::of(head) {
             Media::Events => {
                 self.stream_answer(id);
-                let last = self.legs.get(id).and_then(|leg| leg.last_event.clone());
-                Inbound::Events(Box::new(Events { last, ..self.events(Some(plan)) }))
+                let last = self.legs.get(id).and_then(|leg| leg.last_event.as_deref().cloned());
+                Inbound::Between(Between { last, ..Between::new(Some(plan)) })
             }
             Media::Json if whole && !plan.crosses() => Inbound::whole(status),
             Media::Json if whole || plan.crosses() => {
@@ -255,9 +255,9 @@ impl Shard {
                 Inbound::Pass { rewriter: None, event: false }
             }
             (false, Length(length)) if length <= SHORT => {
-                let length = length as usize;
-                let (body, spared) = (Vec::new(), Bytes::new());
-                Inbound::Short { plan, length, rewriter: None, body, spared, complete: false }
+                let mut short = self.short.take().unwrap_or_default();
+                (short.plan, short.length, short.complete) = (plan, length as usize, false);
+                Inbound::Short(short)
             }
             (false, _) => {
                 self.begin(exchange, 200, Content::LongJson, &[]);

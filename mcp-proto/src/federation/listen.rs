@@ -5,7 +5,7 @@ use crate::exchange::{Exchange, ExchangeId, State, Stream};
 use crate::federation::{Era, Media};
 use crate::http::{Method, Response};
 use crate::jsonrpc::rewrite::{Plan, Scope};
-use crate::leg::{Inbound, Leg, LegId, Purpose, Trouble};
+use crate::leg::{Between, Inbound, Leg, LegId, Purpose, Trouble};
 use crate::refusal::Refusal;
 use crate::seal::Kind;
 use crate::session::SessionId;
@@ -116,6 +116,7 @@ impl Shard {
         for leg in stream.leg.into_iter().chain(stream.next) {
             self.abandon(leg);
         }
+        self.tell_waiters(stream.waiters);
     }
 
     /// The point a `Last-Event-ID` names, if it is this session's.
@@ -182,7 +183,7 @@ impl Shard {
         let stream = Stream::new(target.id.clone(), &[]);
         let mut leg =
             Leg::new(target, Some(session), Purpose::Resume { exchange: id }, Method::Get, Bytes::new());
-        leg.last_event = Some(last);
+        leg.last_event = Some(Box::new(last));
         let leg = self.legs.insert(leg);
         if let Some(exchange) = self.exchange_mut(id) {
             exchange.streams.push(Stream { leg: Some(leg), ..stream });
@@ -195,7 +196,7 @@ impl Shard {
             self.begin(exchange, 200, Content::Events, &[]);
             self.stream_answer(id);
             let target = self.legs.get(id).and_then(|leg| self.renames(&leg.target));
-            return Inbound::Events(Box::new(self.events(Some(Plan::names(target, Scope::Result)))));
+            return Inbound::Between(Between::new(Some(Plan::names(target, Scope::Result))));
         }
         Inbound::whole(head.status)
     }
@@ -260,7 +261,7 @@ impl Shard {
         if !self.is_listening(id) {
             self.stream_attached(id, exchange);
         }
-        Inbound::Events(Box::new(self.events(None)))
+        Inbound::Between(Between::default())
     }
 
     /// A legacy target's stream is open, or its channel is heard.
@@ -297,6 +298,7 @@ impl Shard {
             stream.state = State::Refused;
         }
         self.settle_subscription(exchange);
+        self.settle_waiters(exchange);
     }
 
     /// A target's stream ended, or the one that was to replace it: it is opened again after a pause.
@@ -322,6 +324,7 @@ impl Shard {
         stream.pause = (stream.pause * 2).min(LONGEST_PAUSE);
         self.watch(id.conn);
         self.settle_subscription(id);
+        self.settle_waiters(id);
     }
 
     /// What a target says about reconnecting: for its own stream to us, for a call's to the client.
@@ -435,6 +438,7 @@ impl Stream {
             last,
             again: None,
             pause: Self::PAUSE,
+            waiters: Vec::new(),
         }
     }
 }

@@ -57,6 +57,8 @@ impl Shard {
                     self.subscriptions_told(id, entries, on);
                 }
             }
+            Note::Await { key, target, waiter } => self.await_stream(key, target, waiter),
+            Note::Heard { leg } => self.heard(leg),
             Note::Changed { target, method } => self.invalidate_here(&target, &method),
             Note::Slow { target } => {
                 self.mark_slow(&target);

@@ -146,8 +146,13 @@ impl Shard {
         let body = match (envelope.map(Envelope::kind), method) {
             (
                 Some(Kind::Request),
-                Some("logging/setLevel" | "resources/subscribe" | "resources/unsubscribe"),
+                Some(method @ ("logging/setLevel" | "resources/subscribe" | "resources/unsubscribe")),
             ) => {
+                let session = leg.session.and_then(|session| self.sessions.get(session));
+                if let Some(session) = session.filter(|_| method == "resources/subscribe") {
+                    self.await_listener(id, target.clone(), (session.key, session.home));
+                    return true;
+                }
                 let id = self.exchange(exchange).map(|exchange| exchange.id_text(part).to_vec());
                 refusal::result(&id.unwrap_or_default(), b"{}")
             }

@@ -40,7 +40,7 @@ impl Shard {
         // It is not sent again, but says under what id and token the call is known to the target.
         let body = leg.body.clone();
         let mut next = Leg::new(Arc::clone(&leg.target), leg.session, purpose, Method::Get, body);
-        next.last_event = Some(last);
+        next.last_event = Some(Box::new(last));
         // Another session would know nothing of the call.
         next.reopened = u8::MAX;
         next.sent_at = leg.sent_at;

@@ -48,7 +48,10 @@ impl Shard {
             return None;
         }
         let (key, home) = (session.key, session.home);
-        for entry in &session.targets {
+        for entry in &mut session.targets {
+            if let Some(target) = self.routes.find(&entry.target) {
+                entry.target = target.id.clone();
+            }
             if let TargetState::Ready(opened) = &entry.state {
                 self.learn_era(&entry.target, opened);
             }
@@ -242,7 +245,7 @@ impl Shard {
     ) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let (target, session_id, again) = (Arc::clone(&leg.target), leg.session, leg.reopened > 0);
-        let (given_id, fields, at) = (leg.given_id.take(), leg.fields.take(), leg.at);
+        let (given_id, fields, at) = (leg.session_id.take(), leg.fields.take(), leg.at);
         self.settle_leg(id);
         let known = self.said_before(&target.id, body).and_then(|known| known.revision);
         let agreed = known.map_or_else(|| negotiated(status, body, self.config.limits.depth), Ok);
@@ -253,7 +256,7 @@ impl Shard {
         self.learn(&target.id, body, Some(revision));
         self.confirm(&target.id);
         self.saw_revision(&target.id, revision);
-        let at = at.filter(|_| given_id.is_some()).and_then(|at| self.memory(&target, at));
+        let at = at.filter(|_| given_id.is_some()).and_then(|at| self.memory(&target, at)).map(Box::new);
         let opened = Opened { id: given_id, revision, sse: self.era(&target) == Some(Era::Sse), at };
         let single = self.is_alone(&target.id);
         let asker = asker.filter(|(exchange, ..)| self.exchange(*exchange).is_some());

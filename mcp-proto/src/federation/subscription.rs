@@ -40,8 +40,8 @@ use std::time::{Duration, Instant};
 
 pub(super) use topic::Topic;
 
-/// Targets of which it is known what they can do have so long to open their streams before the client is answered.
-const SETTLE: Duration = Duration::from_millis(250);
+/// Targets of which it is known what they can do have so long to open their streams before a client is answered.
+pub(super) const SETTLE: Duration = Duration::from_millis(250);
 
 /// Changes of one list within this time are one.
 const BURST: Duration = Duration::from_millis(50);

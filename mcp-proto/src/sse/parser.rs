@@ -114,6 +114,13 @@ impl Parser {
         }
     }
 
+    /// Whether all that came belongs to events that have ended, and there was some.
+    #[must_use]
+    pub fn is_between_events(&self) -> bool {
+        let at_start = self.state == State::Name && self.name.is_empty() && !self.after_cr;
+        at_start && self.input.is_empty() && self.event == End::default()
+    }
+
     /// The next item; `None` when more bytes are needed.
     #[expect(clippy::should_implement_trait, reason = "None is not the end: it asks for more input")]
     pub fn next(&mut self) -> Option<Item> {

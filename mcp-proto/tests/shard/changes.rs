@@ -1,8 +1,8 @@
 //! Chance: whatever breaks, whoever listens hears of every change, and in the end nothing is left.
 //!
 //! A resource changes at its target, which tells all who listen at that moment. Streams end, connections break, targets
-//! rest, routes come and go, and the filter of one client changes. After each change that a client could rely on
-//! being told, something must come that makes it read again.
+//! rest, routes come and go, and the filter of one client changes. After each change that a client could rely on being
+//! told, which it can from the answer to its subscription on, something must come that makes it read again.
 
 use crate::support::client::{request, session_field};
 use crate::support::listening::{UPDATED, before};
@@ -11,10 +11,13 @@ use crate::support::server::{event, stream_end};
 use crate::support::{Key, Step, World};
 use mcp_proto::Fault;
 use proptest::prelude::*;
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 const NAMES: [&str; 2] = ["alpha", "beta"];
 const SECOND: Duration = Duration::from_secs(1);
+/// So long the answer to a subscription waits at most.
+const SETTLE: Duration = Duration::from_millis(250);
 
 /// A change that `client` must hear of: what it had heard before, and what the resource is called.
 struct Owed {
@@ -30,6 +33,10 @@ struct Run {
     legacy: usize,
     session: String,
     owed: Vec<Owed>,
+    /// Connections on which the legacy client subscribes to one more resource of alpha, each to its own, and when.
+    subscribers: Vec<(usize, Instant)>,
+    /// The resources of which it was told that it is, before that had taken too long.
+    subscribed: BTreeSet<usize>,
 }
 
 impl Run {
@@ -44,7 +51,16 @@ impl Run {
             r#"{"toolsListChanged":true,"resourceSubscriptions":["alpha+demo://one","beta+demo://one"]}"#;
         let modern = world.subscribe(0, "1", filter);
         assert_eq!(world.heard(modern).len(), 1);
-        Self { world, dice: Dice::new(seed ^ 2), modern, legacy, session, owed: Vec::new() }
+        Self {
+            world,
+            dice: Dice::new(seed ^ 2),
+            modern,
+            legacy,
+            session,
+            owed: Vec::new(),
+            subscribers: Vec::new(),
+            subscribed: BTreeSet::new(),
+        }
     }
 
     /// The connections on which a target is listened to now, and the ids of the listens.
@@ -77,9 +93,47 @@ impl Run {
         }
     }
 
+    /// Looks which subscriptions have been answered.
+    fn note_answers(&mut self) {
+        for (number, (client, since)) in self.subscribers.iter().enumerate() {
+            let in_time = self.world.now < *since + SETTLE && self.world.is_answered(*client, 0);
+            if in_time && self.world.clients[*client].answer().json()["result"].is_object() {
+                self.subscribed.insert(number);
+            }
+        }
+    }
+
+    /// One of these changes.
+    fn change_another(&mut self) {
+        let subscribed: Vec<_> = self.subscribed.iter().collect();
+        if subscribed.is_empty() {
+            return;
+        }
+        let uri = format!("demo://own-{}", subscribed[self.dice.below(subscribed.len())]);
+        let before = self.world.heard(self.legacy).len();
+        self.owed.push(Owed { client: self.legacy, before, uri: format!("alpha+{uri}\"") });
+        for (key, id) in self.listeners("alpha") {
+            let Some(id) = id else { continue };
+            let seen = self.world.server("alpha").seen.iter().rfind(|seen| seen.key == key).unwrap();
+            let heard = seen.json()["params"]["notifications"]["resourceSubscriptions"].clone();
+            if heard.as_array().is_some_and(|heard| heard.contains(&uri.clone().into())) {
+                let message = crate::support::listening::updated(&id, &uri);
+                self.world.say(key, vec![Step::Send(event(&message).into())]);
+            }
+        }
+    }
+
     fn act(&mut self) {
         let name = NAMES[self.dice.below(2)];
-        match self.dice.below(12) {
+        match self.dice.below(18) {
+            12..15 => self.change_another(),
+            15..18 => {
+                let uri = format!(r#"{{"uri":"alpha+demo://own-{}"}}"#, self.subscribers.len());
+                let shard = self.dice.below(2);
+                let client =
+                    self.world.call_later(shard, &self.session, &request("resources/subscribe", &uri));
+                self.subscribers.push((client, self.world.now));
+            }
             0..4 => self.change(name),
             4 => self.world.kill(name),
             5 => {
@@ -97,7 +151,7 @@ impl Run {
                 let more = format!(r#"{{"uri":"alpha+demo://{}"}}"#, self.dice.below(3));
                 let method = ["resources/subscribe", "resources/unsubscribe"][self.dice.below(2)];
                 let shard = self.dice.below(2);
-                self.world.ask_on(shard, &self.session, &request(method, &more));
+                self.world.call_later(shard, &self.session, &request(method, &more));
             }
             8 => self.world.server(name).delay = Duration::from_millis(self.dice.next() % 2_000),
             9 => self.world.server(name).sessions.clear(),
@@ -145,6 +199,7 @@ proptest! {
         let mut run = Run::new(seed);
         for _ in 0..60 {
             run.act();
+            run.note_answers();
         }
         run.end();
     }

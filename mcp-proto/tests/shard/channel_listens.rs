@@ -158,3 +158,23 @@ fn a_legacy_clients_stream_listens_at_a_modern_process() {
     world.advance(600 * SECOND);
     world.assert_clean();
 }
+
+#[test]
+fn a_subscription_is_answered_when_a_modern_process_has_agreed_to_it() {
+    for (asker, listener) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+        let setup = Setup::new(&["alpha"]).shards(2).process("alpha");
+        let mut world = setup.targets(|target| target.protocol = Protocol::Auto).build();
+        modern_process(&mut world);
+        let (_, session) = world.begin();
+        let stream = world.listen(listener, &session);
+        world.server("alpha").on("subscriptions/listen", |_| Vec::new());
+        let subscribe = request("resources/subscribe", r#"{"uri":"demo://one"}"#);
+        let client = world.call_later(asker, &session, &subscribe);
+        assert!(!world.is_answered(client, 0), "{asker} {listener}");
+        let id = world.server("alpha").last("subscriptions/listen").id.clone().unwrap();
+        world.print("alpha", &format!("{}\n", acknowledged(&id, "{}")));
+        assert!(world.is_answered(client, 0), "{asker} {listener}");
+        world.print("alpha", &format!("{}\n", updated(&id, "demo://one")));
+        assert_eq!(world.heard(stream), [UPDATED]);
+    }
+}

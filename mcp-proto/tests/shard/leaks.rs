@@ -13,15 +13,18 @@ use std::time::Duration;
 
 const FORM: &str = r#""method":"elicitation/create","params":{"message":"who?","requestedSchema":{"type":"object","properties":{}}}"#;
 
+const SUBSCRIBE: &str =
+    r#"{"jsonrpc":"2.0","id":"s","method":"resources/subscribe","params":{"uri":"demo://one"}}"#;
+
 #[derive(Clone, Copy, Debug)]
 enum Front {
-    /// A session, its stream, two calls.
+    /// A session, its stream, calls and subscriptions.
     Legacy,
     /// Two calls, of which one is parked or has asked.
     Modern,
     /// A subscription.
     Listen,
-    /// A session on one stream, two calls.
+    /// A session on one stream, calls and a subscription.
     Sse,
     /// The same in lines.
     Lines,
@@ -157,6 +160,7 @@ fn open(world: &mut World, front: Front) {
             world.listen(1, &session);
             for (shard, call) in calls() {
                 world.call_later(shard, &session, &call);
+                world.call_later(shard, &session, SUBSCRIBE);
             }
         }
         Front::Modern => {
@@ -173,14 +177,16 @@ fn open(world: &mut World, front: Front) {
         Front::Sse => {
             let (_, endpoint) = world.open_sse(0);
             let greeting = [&initialize("2024-11-05", EVERYTHING), INITIALIZED].map(|it| (0, it.to_owned()));
-            for (shard, body) in greeting.into_iter().chain(calls()) {
+            let subscribes = (1, SUBSCRIBE.to_owned());
+            for (shard, body) in greeting.into_iter().chain(calls()).chain([subscribes]) {
                 world.call_at(shard, &endpoint, &body);
             }
         }
         Front::Lines => {
             let client = world.attach(0);
             let greeting = [initialize("2025-11-25", EVERYTHING), INITIALIZED.to_owned()];
-            for text in greeting.into_iter().chain(calls().map(|(_, call)| call)) {
+            let rest = calls().map(|(_, call)| call).chain([SUBSCRIBE.to_owned()]);
+            for text in greeting.into_iter().chain(rest) {
                 world.send(client, format!("{text}\n").as_bytes());
             }
         }

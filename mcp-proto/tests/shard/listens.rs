@@ -8,6 +8,9 @@ use serde_json::json;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
+/// So long the answer to a subscription waits at most.
+const SETTLE: Duration = Duration::from_millis(250);
 
 const ALL: &str = r#"{"promptsListChanged":true,"resourcesListChanged":true,"toolsListChanged":true}"#;
 
@@ -21,6 +24,21 @@ fn sorted(filter: &str) -> serde_json::Value {
 
 fn filters(world: &mut World, name: &str) -> Vec<serde_json::Value> {
     world.server(name).filters().iter().map(|filter| sorted(filter)).collect()
+}
+
+/// A target agrees to a listen.
+fn agree_on(world: &mut World, (key, id): &(Key, String)) {
+    let agreed = event(&acknowledged(id, "{}"));
+    world.say(*key, vec![Step::Send(format!("{}{agreed}", stream_head()).into())]);
+}
+
+/// A target of 2026-07-28 that agrees to nothing any more, before a legacy client with its stream on a shard.
+fn listening_on(shards: u16, shard: usize) -> (World, String, usize) {
+    let mut world = before(&["alpha"]).shards(shards).build().modern(&["alpha"]);
+    let (_, session) = world.begin();
+    let stream = world.listen(shard, &session);
+    world.server("alpha").on("subscriptions/listen", |_| Vec::new());
+    (world, session, stream)
 }
 
 fn subscribe(uri: &str) -> String {
@@ -65,15 +83,15 @@ fn a_new_subscription_takes_over_without_a_gap_or_a_duplicate() {
     let stream = world.listen(0, &session);
     let (old, old_id) = world.last_listen("alpha");
     world.server("alpha").on("subscriptions/listen", |_| Vec::new());
-    world.ask(client, &session, &subscribe("demo://one"));
+    world.call_later(0, &session, &subscribe("demo://one"));
     let (new, new_id) = world.last_listen("alpha");
     assert_eq!(filters(&mut world, "alpha"), [sorted(ALL), sorted(&all_and(&["demo://one"]))]);
     assert_ne!((old, &old_id), (new, &new_id));
     // Until the target has agreed, the first is in force. Meanwhile the filter changes twice: asked for together.
     world.say(old, vec![Step::Send(event(&changed(&old_id, "tools")).into())]);
-    world.ask(client, &session, &subscribe("demo://two"));
-    world.ask(client, &session, &subscribe("demo://three"));
-    world.ask(client, &session, &subscribe("demo://three"));
+    world.call_later(0, &session, &subscribe("demo://two"));
+    world.call_later(0, &session, &subscribe("demo://three"));
+    world.call_later(0, &session, &subscribe("demo://three"));
     assert_eq!(world.methods(stream), ["notifications/tools/list_changed"]);
     assert_eq!(world.server("alpha").listens().len(), 2);
     let agreed = |world: &mut World, key: Key, id: &str| {
@@ -204,4 +222,143 @@ fn a_legacy_clients_stream_follows_its_target_from_one_era_to_the_other_and_back
     world.say_on_stream("alpha", UPDATED);
     expected.push("resources/updated");
     assert_eq!(world.methods(stream).last().unwrap(), "notifications/resources/updated");
+}
+
+#[test]
+fn a_subscription_is_answered_when_its_clients_stream_hears_it() {
+    // The session's home is the first shard.
+    for (shards, asker, listener) in
+        [(1, 0, 0), (3, 0, 0), (3, 0, 1), (3, 1, 0), (3, 1, 1), (3, 1, 2), (3, 2, 1)]
+    {
+        let (mut world, session, stream) = listening_on(shards, listener);
+        let one = world.call_later(asker, &session, &subscribe("demo://one"));
+        let listen = world.last_listen("alpha");
+        assert_eq!(world.server("alpha").listens().len(), 2);
+        // Asked for with the next listen, since this one is under way; so is what is subscribed to already.
+        let later =
+            ["demo://two", "demo://one"].map(|uri| world.call_later(asker, &session, &subscribe(uri)));
+        let answered = |world: &World| [one, later[0], later[1]].map(|client| world.is_answered(client, 0));
+        assert_eq!(answered(&world), [false; 3], "{asker} {listener}");
+        agree_on(&mut world, &listen);
+        assert_eq!(answered(&world), [false; 3], "{asker} {listener}");
+        let listen = world.last_listen("alpha");
+        agree_on(&mut world, &listen);
+        assert_eq!(answered(&world), [true; 3], "{asker} {listener}");
+        assert_eq!(world.clients[one].answer().text(), r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+        world.say_on_listen("alpha", &updated("ID", "demo://one"));
+        assert_eq!(world.heard(stream), [UPDATED]);
+        // It is in force now.
+        assert!(world.ask_on(asker, &session, &subscribe("demo://two")).complete);
+        assert_eq!(world.server("alpha").listens().len(), 3);
+    }
+}
+
+#[test]
+fn a_subscription_is_answered_in_time_whatever_its_target_does() {
+    for (asker, listener, breaks) in [(0, 0, false), (1, 0, true), (0, 1, false), (1, 2, true)] {
+        let (mut world, session, stream) = listening_on(3, listener);
+        if breaks {
+            world.server("alpha").on("subscriptions/listen", |_| vec![Step::Reset]);
+        }
+        let client = world.call_later(asker, &session, &subscribe("demo://one"));
+        world.advance(SETTLE - MILLISECOND);
+        assert!(!world.is_answered(client, 0), "{asker} {listener}");
+        world.advance(MILLISECOND);
+        assert_eq!(world.clients[client].answer().text(), r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+        world.server("alpha").on("subscriptions/listen", |_| Vec::new());
+        world.advance(SECOND);
+        // What is too late for the answer is nobody's.
+        let listen = world.last_listen("alpha");
+        agree_on(&mut world, &listen);
+        assert_eq!(world.clients[client].answers().len(), 1);
+        world.say_on_listen("alpha", &updated("ID", "demo://one"));
+        assert_eq!(world.heard(stream), [UPDATED]);
+    }
+}
+
+#[test]
+fn a_subscription_that_no_stream_will_hear_is_answered_at_once() {
+    let refuse = |world: &mut World| {
+        world.server("alpha").on("subscriptions/listen", |seen| json_reply(200, &seen.error(-32600, "no")));
+    };
+    for shard in 0..3 {
+        let mut world = before(&["alpha"]).shards(3).build().modern(&["alpha"]);
+        let (_, session) = world.begin();
+        assert!(world.ask_on(shard, &session, &subscribe("demo://one")).complete, "there is none");
+        let stream = world.listen(1, &session);
+        world.hang_up(stream);
+        assert!(world.ask_on(shard, &session, &subscribe("demo://two")).complete, "it has gone");
+        refuse(&mut world);
+        world.listen(2, &session);
+        assert!(world.ask_on(shard, &session, &subscribe("demo://three")).complete, "its target offers none");
+        // And where that shows only later.
+        let (mut world, session, stream) = listening_on(3, 2);
+        let clients =
+            ["demo://one", "demo://two"].map(|uri| world.call_later(shard, &session, &subscribe(uri)));
+        let answered = |world: &World| clients.map(|client| world.is_answered(client, 0));
+        assert_eq!(answered(&world), [false; 2]);
+        let (key, _) = world.last_listen("alpha");
+        let seen = world.server("alpha").last("subscriptions/listen").clone();
+        match shard {
+            0 => world.hang_up(stream),
+            1 => world.say(key, json_reply(200, &seen.error(-32600, "one is enough"))),
+            _ => world.reroute(routing::Routes::new(Vec::new()).unwrap()),
+        }
+        assert_eq!(answered(&world), [true; 2], "{shard}");
+    }
+    // So it is where the first listen is still on its way.
+    for agrees in [true, false] {
+        let mut world = before(&["alpha"]).shards(3).build().modern(&["alpha"]);
+        world.server("alpha").on("subscriptions/listen", |_| Vec::new());
+        let (_, session) = world.begin();
+        world.ask_on(1, &session, &subscribe("demo://one"));
+        world.listen(2, &session);
+        let client = world.call_later(1, &session, &subscribe("demo://one"));
+        assert!(!world.is_answered(client, 0));
+        let listen = world.last_listen("alpha");
+        let seen = world.server("alpha").last("subscriptions/listen").clone();
+        // This one was asked before its shard knew what the client had subscribed to.
+        world.server("alpha").on("subscriptions/listen", agree);
+        match agrees {
+            true => agree_on(&mut world, &listen),
+            false => world.say(listen.0, json_reply(200, &seen.error(-32600, "no"))),
+        }
+        assert!(world.is_answered(client, 0), "{agrees}");
+    }
+}
+
+#[test]
+fn a_client_that_goes_while_it_waits_for_its_subscription_leaves_nothing() {
+    for (asker, listener) in [(0, 0), (1, 0), (0, 1), (1, 2)] {
+        let (mut world, session, stream) = listening_on(3, listener);
+        let client = world.call_later(asker, &session, &subscribe("demo://one"));
+        let calls = |world: &World| (0..3).map(|shard| world.counters(shard).calls.value()).sum::<u64>();
+        assert_eq!(calls(&world), 3, "two listens, and a subscription");
+        let cancelled = world.call_later(asker, &session, &subscribe("demo://two").replace(":1,", ":2,"));
+        let notice = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#;
+        assert_eq!(world.ask_on(asker, &session, notice).status, 202);
+        assert_eq!(calls(&world), 3, "one more was cancelled");
+        assert!(world.clients[cancelled].answer().complete);
+        world.hang_up(client);
+        assert_eq!(calls(&world), 2);
+        let listen = world.last_listen("alpha");
+        agree_on(&mut world, &listen);
+        world.hang_up(stream);
+        assert_eq!(world.delete(0, &session).status, 200);
+        (0..world.clients.len()).for_each(|client| world.hang_up(client));
+        world.advance(3600 * SECOND);
+        world.assert_empty();
+    }
+}
+
+#[test]
+fn what_has_waited_in_vain_for_a_stream_is_forgotten() {
+    let (mut world, session, _) = listening_on(2, 1);
+    for _ in 0..9 {
+        let clients = [0, 1].map(|shard| world.call_later(shard, &session, &subscribe("demo://one")));
+        let waiting = |what: &&(&str, usize)| what.0 == "answers that wait for streams";
+        assert_eq!(world.shards[1].census().iter().find(waiting).unwrap().1, 2);
+        world.advance(SETTLE);
+        assert!(clients.iter().all(|client| world.is_answered(*client, 0)));
+    }
 }

@@ -1,8 +1,9 @@
 //! Clients that speak lines.
 
 use crate::support::client::{EVERYTHING, INITIALIZED, call, initialize, request};
+use crate::support::listening::{acknowledged, before};
 use crate::support::rand::Dice;
-use crate::support::server::{Reply, event, json_reply, stream};
+use crate::support::server::{Reply, event, json_reply, reply, stream, stream_head};
 use crate::support::{End, Setup, Step, World};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -335,4 +336,42 @@ fn a_stateless_call_gets_the_fields_that_repeat_its_arguments() {
     world.send(client, &line(&modern(2, "tools/call", params)));
     assert_eq!(answer(&world, client, 2)["result"], json!({}));
     assert_eq!(world.server("alpha").count("tools/list"), 2);
+}
+
+/// A client that subscribes right behind `notifications/initialized`, which one target takes so long to answer, while the
+/// other, of 2026-07-28, agrees to nothing; and how many lines it has had.
+fn subscribing(greeting: Duration) -> (World, usize, usize) {
+    let mut world = before(&["alpha", "beta"]).shards(2).build().modern(&["alpha"]);
+    world.server("alpha").on("subscriptions/listen", |_| Vec::new());
+    world
+        .server("beta")
+        .on("notifications/initialized", move |_| [vec![Step::Wait(greeting)], reply(202, "", "")].concat());
+    let client = world.attach(0);
+    world.send(client, &line(&initialize("2025-11-25", "{}")));
+    let lines = world.lines(client).len();
+    let subscribe = request("resources/subscribe", r#"{"uri":"alpha+demo://one"}"#);
+    world.send(client, &line(&format!("{INITIALIZED}\n{subscribe}")));
+    (world, client, lines)
+}
+
+#[test]
+fn a_subscription_waits_for_a_stream_that_is_about_to_be_its_sessions() {
+    let millisecond = Duration::from_millis(1);
+    for greeting in [Duration::ZERO, 100 * millisecond] {
+        let (mut world, client, lines) = subscribing(greeting);
+        assert_eq!(world.lines(client).len(), lines);
+        world.advance(100 * millisecond);
+        assert_eq!(world.lines(client).len(), lines);
+        let (key, id) = world.last_listen("alpha");
+        let agreed = event(&acknowledged(&id, "{}"));
+        world.say(key, vec![Step::Send(format!("{}{agreed}", stream_head()).into())]);
+        assert_eq!(world.lines(client)[lines..], [json!({"jsonrpc": "2.0", "id": 1, "result": {}})]);
+    }
+    for greeting in [100 * millisecond, Duration::from_secs(3600)] {
+        let (mut world, client, lines) = subscribing(greeting);
+        world.advance(249 * millisecond);
+        assert_eq!(world.lines(client).len(), lines);
+        world.advance(millisecond);
+        assert_eq!(world.lines(client).len(), lines + 1);
+    }
 }

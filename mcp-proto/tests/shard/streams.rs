@@ -57,6 +57,27 @@ fn an_answer_out_of_place_or_no_json_costs_a_stream_one_event() {
 }
 
 #[test]
+fn streams_that_take_turns_do_not_mix() {
+    let mut world = World::new(&["alpha", "beta", "gamma"]);
+    let (_, session) = world.begin();
+    let stream = world.listen(0, &session);
+    let (first, second) = UPDATED.split_at(30);
+    let say = |world: &mut World, name: &str, text: String| {
+        let key = world.server(name).stream().unwrap();
+        world.say(key, vec![Step::Send(text.into())]);
+    };
+    say(&mut world, "alpha", chunk(&format!("data: {first}")));
+    say(&mut world, "beta", event(UPDATED));
+    // With the byte order mark that a stream may begin with.
+    say(&mut world, "gamma", chunk(&format!("\u{feff}data: {UPDATED}\n\n")));
+    say(&mut world, "alpha", chunk(&format!("{second}\n\n")));
+    say(&mut world, "beta", event(UPDATED));
+    let data: Vec<_> = world.clients[stream].answer().events().into_iter().map(|event| event.data).collect();
+    let told = |name: &str| UPDATED.replace("demo", &format!("{name}+demo"));
+    assert_eq!(data, ["beta", "gamma", "alpha", "beta"].map(told));
+}
+
+#[test]
 fn a_single_targets_stream_is_unchanged() {
     let mut world = World::new(&["alpha"]);
     let (_, session) = world.begin();

@@ -139,6 +139,7 @@ impl Shard {
                 events.rewriter = Some(rewriter);
                 events.plan = Some(Box::new(plan));
             }
+            Inbound::Between(between) => between.plan = Some(Box::new(plan)),
             Inbound::Whole { status: 200, body } => {
                 // As above.
                 let body = std::mem::take(body).done();
