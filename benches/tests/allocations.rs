@@ -32,7 +32,7 @@ const LIMITS: [(&str, f64); ROWS.len()] = [
     ("list", 9.5),
     ("list-modern", 19.6),
     ("list-cached", 19.0),
-    ("session", 53.2),
+    ("session", 50.2),
     ("notify", 0.0),
 ];
 

@@ -76,6 +76,23 @@ mod tests {
     }
 
     #[test]
+    fn a_read_lands_where_the_last_one_did_once_that_is_gone() {
+        let mut blocks = Blocks::default();
+        let mut read = || {
+            let block = blocks.room();
+            block.extend_from_slice(&[7; 100]);
+            block.split()
+        };
+        let (first, second) = (read(), read());
+        let (place, next) = (first.as_ptr(), second.as_ptr());
+        assert_ne!(place, next);
+        drop(first);
+        assert!(![place, next].contains(&read().as_ptr()), "a part of the block is held");
+        drop(second);
+        assert_eq!(read().as_ptr(), place);
+    }
+
+    #[test]
     fn an_answer_of_64_kib_is_read_at_once_wherever_a_block_begins() {
         let mut blocks = Blocks::default();
         let mut held = Vec::new();
