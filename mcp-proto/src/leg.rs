@@ -323,8 +323,9 @@ impl Between {
 impl Events {
     /// Goes on reading a stream of which nothing is at hand, with the room that another has left.
     pub(crate) fn go_on(&mut self, between: Between) {
-        if !between.begun {
-            self.parser = sse::Parser::new();
+        match between.begun {
+            false => self.parser = sse::Parser::new(),
+            true => self.parser.go_on(),
         }
         self.plan = between.plan;
         self.answered = between.answered;

@@ -107,6 +107,13 @@ impl Parser {
         Self::default()
     }
 
+    /// What comes is no stream's beginning: a byte order mark in it would be one of its bytes.
+    pub(crate) fn go_on(&mut self) {
+        if self.state == State::Bom {
+            self.state = State::Name;
+        }
+    }
+
     /// Takes the next bytes of the stream.
     pub fn feed(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
