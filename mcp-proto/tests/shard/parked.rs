@@ -14,8 +14,7 @@ fn a_question_ends_the_request_and_its_answer_goes_on_with_the_call() {
                 let mut world = asking(&targets, 2, &[FORM]);
                 let name = if targets.len() == 1 { "echo" } else { "alpha_echo" };
                 let answer = world.ask_modern(0, &Ask { accept, name, ..Ask::call(1) });
-                assert!(answer.complete);
-                assert_eq!(answer.status, 200);
+                assert_eq!((answer.complete, answer.status), (true, 200));
                 assert_eq!(answer.is_stream(), accept == "text/event-stream");
                 let (key, state) = (key(&answer), answer.state());
                 let result = json!({
@@ -585,15 +584,13 @@ fn a_parked_call_whose_target_hangs_up_is_asked_for_again() {
         });
         let key = called.key;
         world.say(key, stream_end());
-        if early {
-            world.advance(std::time::Duration::from_secs(1));
-        }
+        early.then(|| world.advance(std::time::Duration::from_secs(1)));
         let (state, responses) = (answer.state(), format!(r#"{{"{}":{ACCEPT}}}"#, answer.asked()[0].0));
         let client = world.begin_modern(0, &Ask { meta, ..Ask::again(2, &state, &responses) });
         world.advance(std::time::Duration::from_secs(1));
         let polled = world.server("alpha").seen.iter().rfind(|seen| seen.field("last-event-id").is_some());
-        assert_eq!(polled.unwrap().field("last-event-id"), Some("a-2"));
-        assert_eq!(polled.unwrap().body, "");
+        let polled = polled.unwrap();
+        assert_eq!((polled.field("last-event-id"), &*polled.body), (Some("a-2"), ""));
         let told: Vec<_> = world.messages(client).iter().map(|it| it["params"]["progress"].clone()).collect();
         assert_eq!(told, [json!(1), json!(2), json!(null)]);
         assert_eq!(bodies(&mut world).len(), 1);

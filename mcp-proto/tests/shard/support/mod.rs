@@ -7,6 +7,7 @@ pub(crate) mod answer;
 pub(crate) mod client;
 pub(crate) mod eras;
 pub(crate) mod listening;
+mod mail;
 pub(crate) mod modern;
 pub(crate) mod parking;
 pub(crate) mod replicas;
@@ -359,26 +360,6 @@ impl World {
         self.obey();
         self.check();
         moved
-    }
-
-    /// The oldest letter reaches its shard.
-    fn deliver(&mut self) -> bool {
-        let Some((shard, parcel)) = self.mail.pop_front() else { return false };
-        self.shards[shard].deliver(parcel, self.now);
-        true
-    }
-
-    /// Bytes are coming for a shard: mail goes before them, and can't be later than that.
-    fn deliver_to(&mut self, shard: usize) -> bool {
-        let (for_it, others): (VecDeque<_>, _) =
-            std::mem::take(&mut self.mail).into_iter().partition(|(to, _)| *to == shard);
-        self.mail = others;
-        let any = !for_it.is_empty();
-        for (_, parcel) in for_it {
-            self.shards[shard].deliver(parcel, self.now);
-            self.obey();
-        }
-        any
     }
 
     /// Carries out what the shards ask for.
