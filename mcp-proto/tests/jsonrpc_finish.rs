@@ -242,8 +242,6 @@ fn tasks_are_sealed_wherever_they_are_named() {
             format!(r#"{{"params":{{"taskId":"a","_meta":{{"x":1,"{RELATED_TASK}":{{"taskId":"?"}}}}}}}}"#),
         ),
         (Scope::Sampling, format!(r#"{{"params":{{"_meta":{{"{RELATED_TASK}":{{"taskId":"?"}}}}}}}}"#)),
-        (Scope::Log, format!(r#"{{"params":{{"_meta":{{"{RELATED_TASK}":{{"taskId":"?"}}}}}}}}"#)),
-        (Scope::Updated, format!(r#"{{"params":{{"_meta":{{"{RELATED_TASK}":{{"taskId":"?"}}}}}}}}"#)),
         (Scope::Result, r#"{"params":{"taskId":"a"},"taskId":"a","result":{"taskId":7}}"#.into()),
     ] {
         let plain = text.replace('?', r"a\/\u00e9");

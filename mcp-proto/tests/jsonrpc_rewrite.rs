@@ -7,8 +7,7 @@ use routing::TargetName;
 use serde_json::{Map, Value, json};
 
 const DEPTH: usize = 128;
-const SCOPES: [Scope; 6] =
-    [Scope::Result, Scope::Updated, Scope::Log, Scope::Sampling, Scope::Task, Scope::Nothing];
+const SCOPES: [Scope; 4] = [Scope::Result, Scope::Sampling, Scope::Task, Scope::Nothing];
 
 fn target() -> Option<TargetName> {
     Some(TargetName::parse("t").unwrap())
@@ -78,16 +77,6 @@ fn edits_what_each_scope_names() {
             r#"{"params":{"contents":[{"uri":"t+a:1"}],"content":{"uri":"t+a:2"},"inputRequests":{"k":{"params":{"messages":[{"content":{"uri":"t+a:3"}}]}}}}}"#,
         ),
         (
-            Scope::Updated,
-            r#"{"params":{"uri":"a:b","title":"x"}}"#,
-            r#"{"params":{"uri":"t+a:b","title":"x"}}"#,
-        ),
-        (
-            Scope::Log,
-            r#"{"params":{"level":"info","logger":"l","data":{"logger":"m"}}}"#,
-            r#"{"params":{"level":"info","logger":"t/l","data":{"logger":"m"}}}"#,
-        ),
-        (
             Scope::Sampling,
             r#"{"params":{"messages":[{"content":{"uri":"a:1"}},{"content":[{"resource":{"uri":"a:2"}}]}],"uri":"a:3"}}"#,
             r#"{"params":{"messages":[{"content":{"uri":"t+a:1"}},{"content":[{"resource":{"uri":"t+a:2"}}]}],"uri":"a:3"}}"#,
@@ -95,9 +84,8 @@ fn edits_what_each_scope_names() {
     ] {
         assert_eq!(rewritten(scope, text), expected);
         let others = SCOPES.into_iter().filter(|other| *other != scope);
-        // These share a key.
-        let shared = [(Scope::Sampling, Scope::Updated), (Scope::Sampling, Scope::Task)];
-        for other in others.filter(|other| !shared.contains(&(scope, *other))) {
+        // These two share a key.
+        for other in others.filter(|other| (scope, *other) != (Scope::Sampling, Scope::Task)) {
             assert_eq!(rewritten(other, text), text, "{other:?}");
         }
     }
@@ -134,9 +122,9 @@ fn keys_and_values_count_as_they_read_not_as_they_are_spelt() {
     );
     assert_eq!(rewritten(Scope::Result, &text), text);
     // No text, but still the target's: the reader may know what to do with it.
-    let text = r#"{"params":{"uri":"a:\ud800"}}"#;
-    assert_eq!(rewritten(Scope::Updated, text), r#"{"params":{"uri":"t+a:\ud800"}}"#);
-    assert_eq!(rewritten(Scope::Updated, r#"{"params":{"uri":""}}"#), r#"{"params":{"uri":"t+"}}"#);
+    let whole = |uri| format!(r#"{{"result":{{"contents":{{"uri":"{uri}"}}}}}}"#);
+    assert_eq!(rewritten(Scope::Result, &whole(r"a:\ud800")), whole(r"t+a:\ud800"));
+    assert_eq!(rewritten(Scope::Result, &whole("")), whole("t+"));
 }
 
 #[test]
@@ -244,10 +232,10 @@ fn a_string_over_the_cap_gets_its_prefix_at_once() {
         (3 * CAP, "a:", "t+a:"),
     ] {
         let rest = "x".repeat(length - scheme.len());
-        let text = format!(r#"{{"params":{{"uri":"{scheme}{rest}"}}}}"#);
-        let expected = format!(r#"{{"params":{{"uri":"{prefix}{rest}"}}}}"#);
+        let text = format!(r#"{{"result":{{"contents":{{"uri":"{scheme}{rest}"}}}}}}"#);
+        let expected = format!(r#"{{"result":{{"contents":{{"uri":"{prefix}{rest}"}}}}}}"#);
         for size in [1, 1000, CAP, text.len()] {
-            let rewriter = Rewriter::new(Plan::names(target(), Scope::Updated), DEPTH);
+            let rewriter = Rewriter::new(Plan::names(target(), Scope::Result), DEPTH);
             let (out, _, complete) = push(rewriter, text.as_bytes().chunks(size)).unwrap();
             assert!(out == expected && complete, "length {length}, pieces of {size}");
         }
@@ -351,8 +339,6 @@ fn model(scope: Scope, mut message: Value) -> Value {
             each(value.get_mut("contents"), &mut { uri });
             messages(value);
         }
-        Scope::Updated => uri(value),
-        Scope::Log => prefix(value.get_mut("logger"), "/"),
         Scope::Sampling => messages(value),
         Scope::Nothing => {}
     });

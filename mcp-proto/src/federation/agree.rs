@@ -17,14 +17,13 @@ use crate::exchange::{Exchange, ExchangeId, State, Stream, Waiter, Work};
 use crate::http::Method;
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::params::{self, Filter};
-use crate::jsonrpc::rewrite::{Plan, Scope};
 use crate::jsonrpc::{list, splice};
 use crate::leg::{Leg, LegId, Purpose};
 use crate::refusal;
 use crate::session::{SessionId, SessionKey};
 use crate::shard::Shard;
 use bytes::Bytes;
-use routing::TargetId;
+use routing::{TargetId, uris};
 use std::sync::Arc;
 
 impl Shard {
@@ -315,10 +314,8 @@ impl Shard {
         let own = session.subscriptions.iter().filter(|(name, _)| name == target);
         let uris: Vec<_> = own.map(|(_, uri)| uri.clone()).collect();
         for uri in uris {
-            let message = updated(&uri);
-            let plan = Plan::names(self.renames(&routed), Scope::Updated);
-            let message = self.rewritten(plan, &message);
-            _ = self.notify_listener(listener, &message);
+            let shown = self.renames(&routed).map(|target| uris::federated(&target, &uri));
+            _ = self.notify_listener(listener, &updated(shown.as_deref().unwrap_or(&uri)));
         }
     }
 

@@ -1,17 +1,13 @@
 //! Which keys of a message lead to something that is edited.
 
 use super::plan::{Plan, TaskSeal};
-use routing::{TargetName, names, uris};
+use routing::uris;
 
 /// Where the URIs are.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Scope {
     /// In the result of a tool, a prompt, or of reading a resource.
     Result,
-    /// In `notifications/resources/updated`.
-    Updated,
-    /// In `notifications/message`: not a URI but the logger's name.
-    Log,
     /// In the messages of `sampling/createMessage`.
     Sampling,
     /// In a notice about a task, `notifications/tasks/status` or `notifications/tasks`: as in a result.
@@ -42,7 +38,6 @@ pub(super) enum Step {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Edit {
     Uri,
-    Logger,
     Task,
     /// Looked at, but left as it is.
     ResultType,
@@ -89,14 +84,6 @@ type Message = (Node, Node);
 
 static IN_RESULT: Message =
     (Node::new(&[(b"result", Step::Into(&RESULT))]), Node::new(&[(b"result", Step::Into(&TASK_RESULT))]));
-static IN_UPDATED: Message = (
-    Node::new(&[(b"params", Step::Into(&URI))]),
-    Node::new(&[(b"params", Step::Into(&Node::new(&[(b"uri", Step::Edit(Edit::Uri)), META_OF])))]),
-);
-static IN_LOG: Message = (
-    Node::new(&[(b"params", Step::Into(&Node::new(&[(b"logger", Step::Edit(Edit::Logger))])))]),
-    Node::new(&[(b"params", Step::Into(&Node::new(&[(b"logger", Step::Edit(Edit::Logger)), META_OF])))]),
-);
 static IN_SAMPLING: Message = (
     Node::new(&[(b"params", Step::Into(&MESSAGES))]),
     Node::new(&[(b"params", Step::Into(&Node::new(&[MESSAGES_OF, META_OF])))]),
@@ -113,8 +100,6 @@ impl Node {
     pub(super) fn of(plan: &Plan) -> &'static Self {
         let (plain, tasks) = match plan.scope {
             Scope::Result => &IN_RESULT,
-            Scope::Updated => &IN_UPDATED,
-            Scope::Log => &IN_LOG,
             Scope::Sampling => &IN_SAMPLING,
             Scope::Task => &IN_TASK,
             Scope::Nothing => &IN_ANY,
@@ -135,16 +120,9 @@ impl Edit {
     /// What `text` becomes; `None` when it stays.
     pub(super) fn apply(self, plan: &Plan, text: &str) -> Option<String> {
         match self {
+            Self::Uri => plan.target.as_ref().map(|target| uris::federated(target, text)),
             Self::Task => plan.task.as_deref().map(|task: &TaskSeal| task.seal(text)),
-            _ => self.named(plan.target.as_ref()?, text),
-        }
-    }
-
-    fn named(self, target: &TargetName, text: &str) -> Option<String> {
-        match self {
-            Self::Uri => Some(uris::federated(target, text)),
-            Self::Logger => Some(names::logger(target, text)),
-            Self::Task | Self::ResultType | Self::Code => None,
+            Self::ResultType | Self::Code => None,
         }
     }
 }

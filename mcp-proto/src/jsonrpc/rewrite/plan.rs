@@ -39,7 +39,7 @@ impl Plan {
     /// [`Rewriter`](super::Rewriter) knows. A message that passes is one object, nested at most `depth` deep.
     pub(crate) fn spares(&self, message: &[u8], depth: usize) -> bool {
         // What leads to an edit; line breaks would go.
-        let known = |key: &[u8]| !matches!(key, b"uri" | b"logger");
+        let known = |key: &[u8]| key != b"uri";
         !self.marks()
             && self.task.is_none()
             && message.first() == Some(&b'{')
