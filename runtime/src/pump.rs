@@ -423,3 +423,6 @@ impl Losses {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

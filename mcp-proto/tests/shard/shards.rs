@@ -126,3 +126,14 @@ fn two_sessions_of_one_moment_differ() {
         clients.map(|client| world.clients[client].answer().field("mcp-session-id").unwrap().to_owned());
     assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
 }
+
+#[test]
+fn what_a_shard_tells_the_others_goes_out_before_its_answer() {
+    let mut world = Setup::modern_on(&["alpha"], 2);
+    let (_, session) = world.begin();
+    world.log.clear();
+    world.ask_on(1, &session, &request("logging/setLevel", r#"{"level":"error"}"#));
+    let first = |action: &str| world.log.iter().position(|entry| entry.starts_with(action));
+    let (post, flush) = (first("1 Post"), first("1 Flush"));
+    assert!(post.is_some() && post < flush, "{:?}", world.log);
+}
