@@ -101,6 +101,7 @@ fn mail_goes_before_bytes_that_came_after_it() {
     let (post, mail) = async_channel::unbounded();
     let pump = Pump::<Still>::new(worker(mail));
     let (socket, mut client) = UnixStream::pair().unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let (at, now) = (([127, 0, 0, 1], 8080).into(), Instant::now());
     pump.accepted(socket, at, ([127, 0, 0, 1], 50_000).into(), now);
     let peer = pump.peers.borrow().iter().flatten().next().cloned().unwrap();
